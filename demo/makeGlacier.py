@@ -1,0 +1,281 @@
+"""Make an archive of a valley glacier whose truth is known: Landsat-like scenes as a STAC catalogue of COGs.
+
+    python demo/makeGlacier.py --name=demo --size=256
+
+Writes datasets/<name>/archive/ (catalog.json, one folder a scene, truth/) and datasets/<name>/glacier.yaml, so that
+`python dataAPI.py --name=demo` and all later stages run on it, offline. The same seed gives the same bytes.
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio import features, warp
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import config
+import store
+from config import Config, GlacierError, setting
+from demo.landscape import BANDS, PIXEL_SIZE, Landscape, build_landscape, sun_position
+from demo.scene import OFFSET, PAD, SCALE, Scene, observe, snow_lines
+
+log = logging.getLogger(__name__)
+
+CRS = rasterio.CRS.from_epsg(32643)
+CENTRE = 77.65, 32.1  # degrees: near the Parvati glacier, Himachal Pradesh, India
+COLLECTION = "landsat-c2-l2"
+SOURCE = "archive/catalog.json"  # as glacier.yaml names it
+PARTIAL_SHARE = 0.06  # of the scenes lie at the edge of the swath
+
+
+@dataclass(frozen=True)
+class Settings(Config):
+    name: str = setting("demo", "folder under datasets/")
+    size: int = setting(256, "side of the bounding box [px of 30 m]", low=64, high=2048)
+    scenesPerYear: int = setting(22, "scenes a year; 22: every 16 days, as Landsat 8", low=1, high=365)
+    seed: int = setting(0, "another seed, another glacier and another weather", low=0)
+    maxVelocity: float = setting(120.0, "of the ice [m/yr]", low=0, high=1000)
+    iceWidth: float = setting(0.4, "share of the valley's width under ice", low=0.05, high=0.8)
+    misregistration: float = setting(0.4, "standard deviation of a scene's shift along x and y, at most 2.5 times that [px]",
+                                     low=0, high=2)
+    cloudiness: float = setting(1.0, "factor on the usual cloud fraction; 0: clear skies", low=0, high=3)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the archive was made from. Arrays lie on the archive's grid (H, W), a little larger than the bounding box.
+
+    bounding_box : west, south, east, north [degrees].  transform : of the grid, in CRS.
+    ids, dates : of the T scenes, by date.
+    velocity : (2, H, W) m/yr, east and north; 0 off the ice.  elevation : (H, W) m.  ice : (H, W) bool.
+    misregistration : (T, 2) dx, dy [px]: ground of pixel (x, y) of the grid appears at (x + dx, y + dy), y down.
+    cloud_fraction : (T,) share of a scene's recorded pixels flagged as cloud.
+    """
+
+    bounding_box: tuple[float, float, float, float]
+    transform: rasterio.Affine
+    ids: list[str]
+    dates: list[date]
+    velocity: np.ndarray
+    elevation: np.ndarray
+    ice: np.ndarray
+    misregistration: np.ndarray
+    cloud_fraction: np.ndarray
+
+
+def make_glacier(folder: Path, *, size: int = 256, years: tuple[int, int] = (2013, 2022), scenes_per_year: int = 22,
+                 seed: int = 0, max_velocity: float = 120.0, ice_width: float = 0.4, misregistration: float = 0.4,
+                 cloudiness: float = 1.0) -> Truth:
+    """Write an archive into `folder` (its catalogue is folder/catalog.json) and return its truth.
+
+    The parameters are those of `Settings`: lengths in px of 30 m, `max_velocity` in m/yr.
+    """
+    margin = max(8, size // 16)  # the scenes reach beyond the bounding box
+    transform, bounding_box = place_grid(size, margin)
+    shape = (size + 2 * (margin + PAD),) * 2
+    landscape = build_landscape(np.random.default_rng([seed, 0]), shape, size, ice_width, max_velocity)
+
+    rng = np.random.default_rng([seed, 1])
+    dates = overpasses(years, scenes_per_year, first=int(rng.integers(8)))
+    ids = [f"LC08_L2SP_147038_{day:%Y%m%d}_02_T1" for day in dates]
+    heights, departures = snow_lines(rng, dates)
+    shifts = (misregistration * rng.standard_normal((len(dates), 2))).clip(-2.5 * misregistration, 2.5 * misregistration)
+    shifts = shifts.round(4)
+    partial = rng.random(len(dates)) < PARTIAL_SHARE
+    reference = dates[0] + (dates[-1] - dates[0]) / 2  # texture is least sheared in the middle of the series
+
+    clouds = []
+    for index, day in enumerate(store.progress(dates, "scenes")):
+        scene = observe(np.random.default_rng([seed, 2, index]), landscape, day, (day - reference).days / 365.25,
+                        heights[index], departures[index], cloudiness, tuple(shifts[index]), bool(partial[index]))
+        write_scene(folder / ids[index], ids[index], day, scene, transform)
+        clouds.append(round(scene.cloud_fraction, 4))
+    write_truth(folder / "truth", landscape, transform, dict(zip(ids, shifts.tolist(), strict=True)),
+                dict(zip(ids, clouds, strict=True)))
+    write_catalogue(folder, ids, dates, bounding_box)
+    return read_truth(folder)
+
+
+def overpasses(years: tuple[int, int], scenes_per_year: int, first: int) -> list[date]:
+    """Return evenly spaced dates from day `first` of the first year to the end of the last."""
+    start, end = date(years[0], 1, 1) + timedelta(days=first), date(years[1], 12, 31)
+    return [start + timedelta(days=days) for days in range(0, (end - start).days + 1, int(365.25 // scenes_per_year))]
+
+
+def place_grid(size: int, margin: int) -> tuple[rasterio.Affine, tuple[float, float, float, float]]:
+    """Return the transform of a grid of size + 2 margin px, and the largest box [degrees] within its middle.
+
+    Landsat's pixel edges lie on multiples of 30 m plus 15 m. The box is a rectangle in longitude and latitude whose
+    bounds in the grid's CRS measure `size` px.
+    """
+    (east,), (north,) = warp.transform("EPSG:4326", CRS, [CENTRE[0]], [CENTRE[1]])
+    half = PIXEL_SIZE * size / 2
+    corner = [15 + PIXEL_SIZE * round((value - 15) / PIXEL_SIZE) for value in (east - half, north + half)]
+    middle = corner[0] + half, corner[1] - half
+
+    def box(reach):
+        return warp.transform_bounds(CRS, "EPSG:4326", middle[0] - reach, middle[1] - reach, middle[0] + reach,
+                                     middle[1] + reach)
+
+    west, _, east, _ = warp.transform_bounds("EPSG:4326", CRS, *box(half))
+    west, south, east, north = (round(value, 6) for value in box(half * 2 * half / (east - west)))
+    left, top = corner[0] - margin * PIXEL_SIZE, corner[1] + margin * PIXEL_SIZE
+    return rasterio.Affine(PIXEL_SIZE, 0, left, 0, -PIXEL_SIZE, top), (west, south, east, north)
+
+
+def write_cog(path: Path, values: np.ndarray, transform: rasterio.Affine, nodata: float | None, names: tuple = ()) -> None:
+    """Write an array (C, H, W) as a cloud-optimised GeoTIFF."""
+    count, height, width = values.shape
+    with rasterio.open(path, "w", driver="COG", compress="deflate", level=1, overviews="NONE", blocksize=128, dtype=values.dtype,
+                       count=count, height=height, width=width, crs=CRS, transform=transform, nodata=nodata) as file:
+        file.write(values)
+        for band, name in enumerate(names, 1):
+            file.set_band_description(band, name)
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=1))
+
+
+def write_scene(folder: Path, scene_id: str, day: date, scene: Scene, transform: rasterio.Affine) -> None:
+    """Write the COGs of a scene and the STAC item that names them as the Planetary Computer does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    height, width = scene.qa_pixel.shape
+    layers = dict(zip(BANDS, scene.numbers, strict=True)) | {"qa_pixel": scene.qa_pixel, "qa_radsat": scene.qa_radsat}
+    assets = {}
+    for name, values in layers.items():
+        raster = {"data_type": "uint16", "spatial_resolution": 30}
+        if name in BANDS:
+            raster |= {"scale": SCALE, "offset": OFFSET, "nodata": 0}
+        elif name == "qa_pixel":
+            raster |= {"nodata": 1}
+        write_cog(folder / f"{name}.tif", values[None], transform, raster.get("nodata"))
+        assets[name] = {"href": f"./{name}.tif", "type": "image/tiff; application=geotiff; profile=cloud-optimized",
+                        "roles": ["data", "reflectance"] if name in BANDS else ["cloud" if name == "qa_pixel" else "saturation"],
+                        "raster:bands": [raster]}
+        if name in BANDS:
+            assets[name]["eo:bands"] = [{"name": f"OLI_B{BANDS.index(name) + 1}", "common_name": name}]
+
+    bounds = rasterio.transform.array_bounds(height, width, transform)
+    west, south, east, north = warp.transform_bounds(CRS, "EPSG:4326", *bounds)
+    left, bottom, right, top = bounds
+    outline = {"type": "Polygon", "coordinates": [[(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]]}
+    azimuth, elevation = sun_position(day.timetuple().tm_yday)
+    write_json(folder / f"{scene_id}.json", {
+        "type": "Feature", "stac_version": "1.0.0", "id": scene_id, "collection": COLLECTION,
+        "bbox": [west, south, east, north], "geometry": warp.transform_geom(CRS, "EPSG:4326", outline),
+        "properties": {
+            "datetime": f"{day}T05:19:24.000000Z", "platform": "landsat-8", "instruments": ["oli", "tirs"], "gsd": 30,
+            "eo:cloud_cover": round(100 * scene.cloud_fraction, 2), "view:off_nadir": 0,
+            "view:sun_azimuth": round(azimuth, 4), "view:sun_elevation": round(elevation, 4),
+            "proj:epsg": CRS.to_epsg(), "proj:shape": [height, width], "proj:transform": list(transform)[:6],
+            "landsat:wrs_path": "147", "landsat:wrs_row": "038", "landsat:correction": "L2SP",
+            "landsat:collection_number": "02", "landsat:collection_category": "T1"},
+        "stac_extensions": [f"https://stac-extensions.github.io/{name}/schema.json"
+                            for name in ("raster/v1.1.0", "eo/v1.0.0", "view/v1.0.0", "projection/v1.1.0")],
+        "links": [link("root", "../catalog.json"), link("parent", "../collection.json"), link("collection", "../collection.json")],
+        "assets": assets})
+
+
+def link(relation: str, address: str) -> dict:
+    kind = "application/geo+json" if relation == "item" else "application/json"
+    return {"rel": relation, "href": address, "type": kind}
+
+
+def write_catalogue(folder: Path, ids: list[str], dates: list[date], bounding_box: tuple) -> None:
+    """Write collection.json, then catalog.json: an archive that has one is complete."""
+    write_json(folder / "collection.json", {
+        "type": "Collection", "stac_version": "1.0.0", "id": COLLECTION, "license": "CC0-1.0",
+        "description": "A valley glacier that was computed, not observed, in the form of Landsat Collection 2 Level-2",
+        "extent": {"spatial": {"bbox": [list(bounding_box)]},
+                   "temporal": {"interval": [[f"{dates[0]}T00:00:00Z", f"{dates[-1]}T23:59:59Z"]]}},
+        "links": [link("root", "./catalog.json"), link("parent", "./catalog.json"),
+                  *(link("item", f"./{name}/{name}.json") for name in ids)]})
+    write_json(folder / "catalog.json", {
+        "type": "Catalog", "stac_version": "1.0.0", "id": "demo-glacier", "description": "A glacier of known motion",
+        "links": [link("root", "./catalog.json"), link("child", "./collection.json")]})
+
+
+def write_truth(folder: Path, landscape: Landscape, transform: rasterio.Affine, shifts: dict, clouds: dict) -> None:
+    """Write what the scenes were made from; `read_truth` reads it back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    inner = (..., slice(PAD, -PAD), slice(PAD, -PAD))
+    ice = landscape.ice[inner].astype(np.uint8)
+    write_cog(folder / "velocity.tif", landscape.velocity[inner], transform, float("nan"),
+              names=("vx east m/yr", "vy north m/yr"))
+    write_cog(folder / "elevation.tif", landscape.elevation[inner][None], transform, float("nan"), names=("elevation m",))
+    write_cog(folder / "ice.tif", ice[None], transform, None)
+    outlines = [shape for shape, value in features.shapes(ice, transform=transform) if value]
+    write_json(folder / "ice.geojson", {"type": "FeatureCollection", "features": [
+        {"type": "Feature", "properties": {"glac_name": "demo", "area_km2": round(ice.sum() * PIXEL_SIZE**2 / 1e6, 3)},
+         "geometry": warp.transform_geom(CRS, "EPSG:4326", outline, precision=7)} for outline in outlines]})
+    write_json(folder / "misregistration.json", shifts)
+    write_json(folder / "clouds.json", clouds)
+
+
+def read_truth(folder: Path) -> Truth:
+    """Return the truth of the archive in `folder`."""
+    truth = folder / "truth"
+    with rasterio.open(truth / "velocity.tif") as file:
+        velocity, transform = file.read(), file.transform
+    with rasterio.open(truth / "elevation.tif") as file:
+        elevation = file.read(1)
+    with rasterio.open(truth / "ice.tif") as file:
+        ice = file.read(1).astype(bool)
+    shifts = json.loads((truth / "misregistration.json").read_text())
+    clouds = json.loads((truth / "clouds.json").read_text())
+    collection = json.loads((folder / "collection.json").read_text())
+    return Truth(bounding_box=tuple(collection["extent"]["spatial"]["bbox"][0]), transform=transform, ids=list(shifts),
+                 dates=[date.fromisoformat(f"{name[17:21]}-{name[21:23]}-{name[23:25]}") for name in shifts],
+                 velocity=velocity, elevation=elevation, ice=ice, misregistration=np.array(list(shifts.values())),
+                 cloud_fraction=np.array(list(clouds.values())))
+
+
+def run(cfg: Settings) -> int:
+    """Make the archive and its glacier.yaml unless they are up to date; return the exit code."""
+    archive, overlay = cfg.folder / "archive", cfg.folder / "glacier.yaml"
+    present = config.read_yaml(overlay) if overlay.is_file() else {"source": SOURCE}
+    if present.get("source") != SOURCE:
+        raise GlacierError(f"{overlay} is of another glacier, with source {present.get('source')}; choose a new --name")
+    own = [field.name for field in dataclasses.fields(Settings) if field.name not in Config.__dataclass_fields__]
+    settings = store.used_settings(cfg, ["years", *own])
+    reason = "--force" if cfg.force else store.why_stale(archive, settings, {})
+    if reason is None and overlay.is_file():
+        log.info("%s is up to date.\nNext: python dataAPI.py --name=%s", archive, cfg.name)
+        return 0
+
+    log.info("Making %s (%s).", archive, reason or "glacier.yaml is missing")
+    start = time.monotonic()
+    part = store.hidden_neighbour(archive)
+    shutil.rmtree(part, ignore_errors=True)
+    truth = make_glacier(part, size=cfg.size, years=cfg.years, scenes_per_year=cfg.scenesPerYear, seed=cfg.seed,
+                         max_velocity=cfg.maxVelocity, ice_width=cfg.iceWidth, misregistration=cfg.misregistration,
+                         cloudiness=cfg.cloudiness)
+    files = [path for path in part.rglob("*") if path.is_file()]
+    clear = int((truth.cloud_fraction < 0.2).sum())
+    store.write_manifest(part, settings, {}, files, {"scenes": len(truth.ids), "clear": clear}, time.monotonic() - start)
+    shutil.rmtree(archive, ignore_errors=True)
+    os.replace(part, archive)
+    store.write_yaml(overlay, present | {
+        "boundingBox": list(truth.bounding_box), "years": list(cfg.years), "source": SOURCE, "pixelSize": PIXEL_SIZE,
+        "patchSize": min(50, cfg.size // 3)})
+    log.info("%s", "\n".join(store.lines_of([
+        ("scenes", len(truth.ids)), ("less than 20 % cloud", clear), ("fastest ice [m/yr]", float(np.hypot(*truth.velocity).max())),
+        ("files", len(files)), ("seconds", f"{time.monotonic() - start:.1f}")])))
+    log.info("Next: python dataAPI.py --name=%s", cfg.name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(store.main(run, Settings))

@@ -1,0 +1,162 @@
+"""The demo's weather and its camera: what a Landsat-like sensor records of the valley on one date.
+
+Digital numbers and quality bits follow the Landsat 8-9 Collection 2 Level-2 Science Product Guide,
+LSDS-1619 (scale, offset, QA_PIXEL, QA_RADSAT).
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from scipy import fft, ndimage
+
+from demo.landscape import (
+    BANDS, PIXEL_SIZE, SKYLIGHT, SPECTRA, Landscape, fractal, smoothstep, sun_position, sunlight, surface_reflectance,
+)
+
+SCALE, OFFSET = 2.75e-05, -0.2  # reflectance = number * SCALE + OFFSET
+PAD = 8  # px around the scene that the sensor's blur and shift may reach
+BLUR = 0.5  # px, standard deviation of the point spread function: a contrast of 0.3 at the finest wavelength
+SATURATION = 1.45  # reflectance at which the visible bands end
+
+FILL, DILATED, CIRRUS, CLOUD, SHADOW, SNOW, CLEAR = (1 << bit for bit in range(7))
+# Two-bit confidences: 1 is low, 3 is high.
+LOW_CONFIDENCE = 1 << 8 | 1 << 10 | 1 << 12 | 1 << 14
+HIGH_CONFIDENCE = {CLOUD: 1 << 9, SHADOW: 1 << 11, SNOW: 1 << 13, CIRRUS: 1 << 15}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One acquisition.
+
+    numbers : (7, H, W) uint16, in the order of BANDS, 0 where nothing was recorded.
+    qa_pixel, qa_radsat : (H, W) uint16 bits.
+    cloud_fraction : share of the recorded pixels that are flagged as cloud.
+    """
+
+    numbers: np.ndarray
+    qa_pixel: np.ndarray
+    qa_radsat: np.ndarray
+    cloud_fraction: float
+
+
+def snow_lines(rng: np.random.Generator, dates: list[date]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the snow line of each date [m] and how far it lies above that season's usual one.
+
+    Highest in early September. Departures are of the year and of the last weeks: the latter fade
+    with an e-folding time of 60 days, so that one season tells something of the next.
+    """
+    days = np.array([day.toordinal() for day in dates])
+    season = np.array([day.timetuple().tm_yday for day in dates])
+    usual = 4600 + 700 * np.cos(2 * np.pi * (season - 245) / 365.25)
+
+    years = np.arange(dates[0].year - 1, dates[-1].year + 2)
+    middles = [date(year, 7, 1).toordinal() for year in years]
+    departure = np.interp(days, middles, rng.normal(0, 130, len(years)))
+    recent = rng.normal(0, 170)
+    for step, gap in enumerate(np.diff(days, prepend=days[0])):
+        memory = np.exp(-gap / 60)
+        recent = memory * recent + np.sqrt(1 - memory**2) * rng.normal(0, 170)
+        departure[step] += recent
+    return usual + departure, departure
+
+
+def expected_cloud(day_of_year: int) -> float:
+    """Return the usual cloud fraction of the season: monsoon in July and August, snowfall in late winter."""
+    monsoon = 0.55 * np.exp(-(((day_of_year - 210) / 38) ** 2))
+    winter = 0.22 * np.exp(-(((day_of_year - 45) / 45) ** 2))
+    return float(0.22 + monsoon + winter)
+
+
+def draw_clouds(rng: np.random.Generator, shape: tuple[int, int], mean_fraction: float) -> np.ndarray:
+    """Return the opacity (H, W) of a cloud field, 0 to 1; most skies are either mostly clear or mostly covered."""
+    if mean_fraction <= 0:
+        return np.zeros(shape, np.float32)
+    mean_fraction = min(mean_fraction, 0.95)
+    fraction = rng.beta(1.2 * mean_fraction, 1.2 * (1 - mean_fraction))
+    field = fractal(rng, shape, 0.6 * max(shape), 2.5, slope=0.8)
+    edge = np.quantile(field, 1 - fraction)
+    return smoothstep(field, edge - 0.12, edge + 0.25).astype(np.float32)
+
+
+def cast_cloud_shadow(opacity: np.ndarray, base: float, azimuth: float, elevation: float) -> np.ndarray:
+    """Return the opacity (H, W) as its shadow falls on the ground; `base` is the cloud's height over it [m]."""
+    reach = base / np.tan(np.radians(elevation)) / PIXEL_SIZE
+    rows = round(reach * np.cos(np.radians(azimuth)))
+    columns = round(-reach * np.sin(np.radians(azimuth)))
+    return np.roll(opacity, (rows, columns), axis=(0, 1))
+
+
+def photograph(layers: np.ndarray, dx: float, dy: float) -> np.ndarray:
+    """Return the layers (..., H, W) blurred by the optics, moved by (dx, dy) px right and down, and cropped by PAD.
+
+    One multiplication in the Fourier domain: the shift is exact, with no interpolation of its own.
+    """
+    height, width = layers.shape[-2:]
+    rows, columns = fft.fftfreq(height)[:, None], fft.rfftfreq(width)[None, :]
+    blur = np.exp(-2 * (np.pi * BLUR) ** 2 * (rows**2 + columns**2))
+    shift = np.exp(-2j * np.pi * (columns * dx + rows * dy))
+    moved = fft.irfft2(fft.rfft2(layers) * (blur * shift).astype(np.complex64), s=(height, width))
+    return moved[..., PAD:-PAD, PAD:-PAD]
+
+
+def quality_bits(cloud: np.ndarray, shadow: np.ndarray, cirrus: np.ndarray, snow: np.ndarray) -> np.ndarray:
+    """Return QA_PIXEL (H, W) uint16 of the flags (H, W) bool; clouds are dilated by 3 px."""
+    disc = np.hypot(*np.mgrid[-3:4, -3:4]) <= 3
+    dilated = ndimage.binary_dilation(cloud, disc) & ~cloud
+    flags = {CLOUD: cloud, SHADOW: shadow & ~cloud, CIRRUS: cirrus, SNOW: snow & ~cloud}
+    bits = np.full(cloud.shape, LOW_CONFIDENCE, np.uint16)
+    bits |= np.where(dilated, DILATED, np.where(cloud, 0, CLEAR)).astype(np.uint16)
+    for flag, where in flags.items():
+        bits |= np.where(where, flag | HIGH_CONFIDENCE[flag], 0).astype(np.uint16)
+    return bits
+
+
+def swath_edge(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Return where (H, W) a scene recorded nothing: beyond a slanted line through its inner half."""
+    rows, columns = np.indices(shape)
+    side = columns + 0.2 * rows - rng.uniform(0.3, 0.8) * shape[1]
+    return side > 0 if rng.random() < 0.5 else side < 0
+
+
+def observe(rng: np.random.Generator, landscape: Landscape, day: date, years: float, snow_line: float,
+            departure: float, cloudiness: float, shift: tuple[float, float], partial: bool) -> Scene:
+    """Return the scene of one date, PAD px smaller on each side than the landscape.
+
+    years : since the reference date of the ice.  snow_line, departure : m, from `snow_lines`.
+    cloudiness : factor on the season's usual cloud fraction.  shift : dx, dy [px]: ground of pixel
+    (x, y) appears at (x + dx, y + dy).  partial : whether the edge of the swath crosses the scene.
+    """
+    season = day.timetuple().tm_yday
+    azimuth, elevation = sun_position(season)
+    shape = landscape.elevation.shape
+
+    greenness = np.exp(-(((season - 220) / 45) ** 2))
+    freshness = np.clip(0.45 - departure / 500, 0, 1)
+    surface, snow = surface_reflectance(landscape, years, snow_line, freshness, greenness)
+
+    opacity = draw_clouds(rng, shape, cloudiness * expected_cloud(season))
+    shade = cast_cloud_shadow(opacity, rng.uniform(800, 2500), azimuth, elevation)
+    veil = fractal(rng, shape, 0.8 * max(shape), 8, slope=1.0)
+    cirrus = 0.25 * smoothstep(veil, 2.6 - cloudiness, 4.0).astype(np.float32)
+
+    light = sunlight(landscape, azimuth, elevation) * (1 - 0.8 * shade)
+    seen = surface * (SKYLIGHT + (1 - SKYLIGHT) * light)
+    haze = np.float32(rng.normal(0.004, 0.004)) * SKYLIGHT / SKYLIGHT.mean()
+    covered = np.maximum(opacity, cirrus)
+    seen = seen + haze + covered * (SPECTRA["cloud"] - seen)
+
+    layers = photograph(np.concatenate([seen, np.stack([opacity, shade, cirrus, snow])]).astype(np.float32), *shift)
+    reflectance, (opacity, shade, cirrus, snow) = layers[:len(BANDS)], layers[len(BANDS):]
+    noise = rng.standard_normal(reflectance.shape, dtype=np.float32)
+    reflectance = reflectance + noise * (0.0015 + 0.004 * np.clip(reflectance, 0, None))
+
+    saturated = reflectance > SATURATION
+    qa_radsat = (saturated * (1 << np.arange(len(BANDS)))[:, None, None]).sum(0).astype(np.uint16)
+    numbers = np.rint((np.minimum(reflectance, SATURATION) - OFFSET) / SCALE).clip(1, 65535).astype(np.uint16)
+    qa_pixel = quality_bits(opacity > 0.4, shade > 0.4, cirrus > 0.1, snow > 0.5)
+
+    empty = swath_edge(rng, numbers.shape[1:]) if partial else np.zeros(numbers.shape[1:], bool)
+    numbers[:, empty], qa_pixel[empty], qa_radsat[empty] = 0, FILL, 0
+    return Scene(numbers, qa_pixel, qa_radsat, float(((qa_pixel & CLOUD) > 0)[~empty].mean()))
