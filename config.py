@@ -118,7 +118,7 @@ def nearest(word: str, names) -> str:
 
 
 def convert(name: str, value, kind, origin: str):
-    """Return a value typed by a user, in a flag (text) or a YAML file, as the type of its setting; else GlacierError."""
+    """Return a value from a flag (text) or a YAML file as the type of its setting; GlacierError if it is not one."""
     text = isinstance(value, str)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         if value is None or (text and value.strip().lower() in ("none", "null", "")):
@@ -133,7 +133,7 @@ def convert(name: str, value, kind, origin: str):
             with contextlib.suppress(ValueError):
                 value = float(value)
     if text and kind is bool:
-        value = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(value.lower(), value)
+        value = {"true": True, "yes": True, "false": False, "no": False}.get(value.lower(), value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if kind is int and isinstance(value, float) and value.is_integer():
@@ -151,7 +151,7 @@ def read_yaml(path: Path) -> dict:
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise GlacierError(f"{path} cannot be read ({error.strerror}); --config takes the path of a YAML file") from error
+        raise GlacierError(f"{path}: {error.strerror}; --config takes the path of a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise GlacierError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if content is not None and not isinstance(content, dict):
@@ -173,7 +173,8 @@ def read_flags(argv: list[str], kinds: dict) -> dict[str, str]:
             elif queue and not queue[0].startswith("--"):
                 value = queue.pop(0)
             else:
-                raise GlacierError(f"--{name} needs a value: --{name}=value{'' if name in kinds else nearest(name, kinds)}")
+                hint = "" if name in kinds else nearest(name, kinds)
+                raise GlacierError(f"--{name} needs a value: --{name}=value{hint}")
         flags[name] = value
     return flags
 
@@ -199,8 +200,8 @@ def load(cls: type[Config], argv: list[str] | None = None, say=lambda line: None
         layers.insert(0, (str(overlay), overlay.parent, content))
     elif "name" in flags and name != cls.name and not any("boundingBox" in layer for _, _, layer in layers):
         known = sorted(path.parent.name for path in overlay.parents[1].glob("*/glacier.yaml"))
-        raise GlacierError(f"no glacier {name!r}: {overlay} is not there{nearest(name, known)}; draw it in the notebook, "
-                           "or give its --boundingBox")
+        raise GlacierError(f"no glacier {name!r}: {overlay} is not there{nearest(name, known)}; "
+                           "draw it in the notebook, or give its --boundingBox")
     values, origins = {}, {}
     for origin, folder, layer in layers:
         for key, value in layer.items():

@@ -88,3 +88,24 @@ def save(figure, path: Path) -> Path:
     with writing(path) as file:
         figure.savefig(file, format="png", dpi=100)
     return path
+
+
+def windows(path: Path, bars: Sequence[tuple[int, int, int, str]], dates: Sequence[str]) -> Path:
+    """Write a PNG of time windows, one row each: (first step, input steps, target steps, part). Return its path."""
+    from matplotlib.figure import Figure
+
+    colours = {"train": "#31688e", "validation": "#d8a800", "test": "#b2182b", "gap": "0.8"}
+    figure = Figure(figsize=(8, 1.2 + 0.12 * len(bars)), layout="constrained")
+    axis = figure.subplots()
+    for row, (start, inputs, targets, part) in enumerate(bars):
+        axis.barh(row, inputs, left=start, height=0.7, color=colours[part], alpha=0.35)
+        axis.barh(row, targets, left=start + inputs, height=0.7, color=colours[part])
+    for part, colour in colours.items():
+        axis.barh(0, 0, color=colour, label=f"{part}: {sum(bar[3] == part for bar in bars)} windows")
+    axis.invert_yaxis()
+    axis.set_yticks([])
+    ticks = range(0, len(dates), max(1, len(dates) // 8))
+    axis.set_xticks(list(ticks), [dates[tick] for tick in ticks], rotation=30, ha="right", fontsize=8)
+    axis.set_title("Windows: inputs pale, targets full", fontsize=10)
+    axis.legend(fontsize=8)
+    return save(figure, path)

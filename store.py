@@ -12,7 +12,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -242,8 +242,11 @@ def run_stage(cfg: Config, stage: str, uses: Iterable[str], needs: Iterable[str]
     (folder / "manifest.yaml").unlink(missing_ok=True)
     result = work(cfg, folder)
     keep = set(result.files)
-    for path in folder.rglob("*"):
-        if path.is_file() and path not in keep:
+    for path in sorted(folder.rglob("*"), reverse=True):  # what an earlier run left, files before their folders
+        if path.is_dir():
+            with suppress(OSError):  # not empty
+                path.rmdir()
+        elif path not in keep:
             path.unlink()
     write_manifest(folder, settings, inputs, keep, result.counts, time.monotonic() - start)
     closing = [*result.table, ("files", len(keep)), ("seconds", round(time.monotonic() - start, 1))]
