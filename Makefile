@@ -1,0 +1,34 @@
+# make demo   every stage on a glacier made here, offline
+# make test   the tests        make lint   the style
+# Each sets up .venv the first time.
+
+PYTHON ?= python3
+BIN = .venv/bin
+NAME = demo
+
+.PHONY: demo test lint clean
+
+demo: .venv/ready
+	@echo "── Making the demo glacier, then running every stage on it: scenes, co-registration, patches, training, scores, forecast ──"
+	$(BIN)/python demo/makeGlacier.py --name=$(NAME)
+	$(BIN)/python dataAPI.py --name=$(NAME)
+	$(BIN)/python alignment.py --name=$(NAME)
+	$(BIN)/python createPatches.py --name=$(NAME)
+	$(BIN)/python DeepLearning/trainAttentionLSTM.py --name=$(NAME) --wandb=offline
+	$(BIN)/python DeepLearning/evaluate.py --name=$(NAME)
+	$(BIN)/python DeepLearning/forecast.py --name=$(NAME)
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+
+.venv/ready: requirements.txt
+	@echo "── Setting up .venv with the packages of requirements.txt (once, one to three minutes) ──"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache
