@@ -175,7 +175,7 @@ def read_window(href: str, grid: Grid, resampling: Resampling, outside: int) -> 
         href = planetary_computer.sign_url(href)  # here, just before reading: signatures expire
     target = rasterio.Affine(*grid.transform)
     with rasterio.open(href) as file:
-        step = ~file.transform * target  # grid pixel -> file pixel: a whole shift, if the file lies on the grid
+        step = ~file.transform @ target  # grid pixel -> file pixel: a whole shift, if the file lies on the grid
         on_grid = file.crs == rasterio.CRS.from_string(grid.crs) and np.allclose(
             step[:6], (1, 0, round(step.c), 0, 1, round(step.f)), rtol=0, atol=1e-6)
         with WarpedVRT(file, crs=grid.crs, transform=target, height=grid.shape[0], width=grid.shape[1],
@@ -392,6 +392,10 @@ def source_hash(cfg: Config) -> list[tuple[str, str]]:
 
 def run(cfg: Config) -> int:
     """Make rawData/ of the glacier, or with dryRun only say what that means."""
+    if cfg.name != Config.name and cfg.boundingBox == Config.boundingBox:
+        known = sorted(path.parent.name for path in cfg.folder.parent.glob("*/glacier.yaml"))
+        raise GlacierError(f"glacier {cfg.name!r} has no boundingBox of its own{config.nearest(cfg.name, known)}; "
+                           f"draw it in the notebook, or give its --boundingBox")
     return say_plan(cfg) if cfg.dryRun else store.run_stage(cfg, STAGE, USES, [], make_years, source_hash(cfg))
 
 
