@@ -13,6 +13,7 @@ from rasterio.warp import transform_bounds
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import archive
 import config
 import dataAPI
 import sensors
@@ -25,7 +26,7 @@ BOX = Config.boundingBox
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
+def catalogue(tmp_path_factory) -> Path:
     """The catalogue of a small demo glacier: 2 years, 64 x 64 px. Do not change it."""
     folder = tmp_path_factory.mktemp("archive")
     make_glacier(folder, size=64, years=(2014, 2015), scenes_per_year=10)
@@ -33,13 +34,13 @@ def archive(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def settings(archive, tmp_path, monkeypatch):
+def settings(catalogue, tmp_path, monkeypatch):
     """A function that returns the settings of a glacier in an empty home."""
     monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
-    box = json.loads((archive.parent / "collection.json").read_text())["extent"]["spatial"]["bbox"][0]
+    box = json.loads((catalogue.parent / "collection.json").read_text())["extent"]["spatial"]["bbox"][0]
 
     def make(**keywords):
-        given = {"name": "small", "source": str(archive), "boundingBox": box, "years": [2014, 2015],
+        given = {"name": "small", "source": str(catalogue), "boundingBox": box, "years": [2014, 2015],
                  "maxCloudPercent": 100.0, "maxMissingFraction": 0.9}
         return config.load(Config, [], **(given | keywords))
     return make
@@ -48,7 +49,7 @@ def settings(archive, tmp_path, monkeypatch):
 # ── The grid ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 def test_grid_is_utm_on_landsats_pixel_edges_and_covers_the_box():
-    grid = dataAPI.make_grid(BOX, 30.0, 15.0)
+    grid = archive.make_grid(BOX, 30.0, 15.0)
     assert grid.crs == "EPSG:32643"
     assert (grid.transform[2] % 30, grid.transform[5] % 30) == (15, 15)
     west, south, east, north = transform_bounds("EPSG:4326", grid.crs, *BOX)
@@ -71,7 +72,7 @@ def test_real_answers_of_the_planetary_computer_are_understood(page, sensor):
     content = json.loads((PAGES / page).read_text())
     row = sensors.find(sensor)
     for feature in content if isinstance(content, list) else content["features"]:
-        item = dataAPI.parse_item(pystac.Item.from_dict(feature))
+        item = archive.parse_item(pystac.Item.from_dict(feature))
         assert item.id == feature["id"]
         assert item.platform.lower() in row.platforms
         assert item.cloud_percent == feature["properties"]["eo:cloud_cover"]
@@ -91,7 +92,7 @@ def test_source_that_is_not_there(settings, tmp_path):
 
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-def test_pixels_are_the_archives_own(settings, archive):
+def test_pixels_are_the_archives_own(settings, catalogue):
     """Same zone, same pixel edges: what the file says is copied, bit by bit."""
     cfg = settings()
     assert dataAPI.run(cfg) == 0
@@ -100,7 +101,7 @@ def test_pixels_are_the_archives_own(settings, archive):
     assert len(scenes) > 5
     assert [scene.date for scene in scenes] == sorted(scene.date for scene in scenes)
     for scene in scenes:
-        with rasterio.open(archive.parent / scene.id / "green.tif") as file:
+        with rasterio.open(catalogue.parent / scene.id / "green.tif") as file:
             window = rasterio.windows.from_bounds(*rasterio.transform.array_bounds(
                 *grid.shape, rasterio.Affine(*grid.transform)), file.transform).round_offsets().round_lengths()
             assert np.array_equal(scene.dn[scene.bands.index("green")], file.read(1, window=window))
