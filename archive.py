@@ -35,6 +35,7 @@ from config import Config, GlacierError
 log = logging.getLogger(__name__)
 
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
+SEARCH_TRIES = 6  # of each page
 TRIES = 9  # of each file: with the waits between them about a minute, longer than a server's restart
 FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0  # seconds between them, doubled each time
 GDAL = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_CONNECTTIMEOUT": 20, "GDAL_HTTP_TIMEOUT": 300,
@@ -77,7 +78,7 @@ def make_grid(box: tuple[float, ...], pixel_size: float, anchor: float) -> Grid:
     archive, so that scenes of this projection are copied rather than resampled.
     """
     crs = map_crs((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-    west, south, east, north = transform_bounds("EPSG:4326", crs, *box, densify_pts=101)
+    west, south, east, north = transform_bounds("EPSG:4326", crs, *box, densify_pts=359)
     left = anchor + pixel_size * math.floor((west - anchor) / pixel_size)
     top = anchor + pixel_size * math.ceil((north - anchor) / pixel_size)
     width, height = math.ceil((east - left) / pixel_size), math.ceil((top - south) / pixel_size)
@@ -153,11 +154,12 @@ def halves(box: tuple[float, ...]) -> list[tuple[float, ...]]:
 def search_api(cfg: Config) -> Iterator:
     """Yield the pystac items of a STAC API, all pages; clouds are filtered there if it can, the rest by the caller."""
     from pystac_client import Client
+    from pystac_client.errors import ClientTypeError
     from pystac_client.exceptions import APIError
     from pystac_client.stac_api_io import StacApiIO
     from urllib3 import Retry
 
-    retries = Retry(total=6, backoff_factor=0.5, status_forcelist=[429, 500, 502, 503, 504], allowed_methods=None)
+    retries = Retry(total=SEARCH_TRIES, backoff_factor=0.5, status_forcelist=[429, 500, 502, 503, 504], allowed_methods=None)
     address = PLANETARY_COMPUTER if cfg.source == Config.source else cfg.source
     collections = [cfg.collection] if cfg.collection else list(
         dict.fromkeys(sensors.find(name).collection for name in cfg.sensor))
@@ -168,6 +170,8 @@ def search_api(cfg: Config) -> Iterator:
         for box in halves(cfg.boundingBox):
             yield from client.search(collections=collections, bbox=box, query=query, limit=250, datetime=
                                      f"{cfg.years[0]}-01-01/{cfg.years[1]}-12-31T23:59:59Z").items()
+    except ClientTypeError as error:
+        raise ValueError(str(error)) from error
     except APIError as error:
         raise GlacierError(f"the STAC API {address} does not answer ({reason_of(error)}); "
                            "check the address and the network, then run again") from error

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 STAGE = "rawData"
 USES = ("boundingBox", "years", "source", "sensor", "collection", "platforms", "maxCloudPercent", "maxMissingFraction",
         "pixelSize")
+SCHEDULER_TIMEOUT = 20  # seconds
 REQUESTS_PER_FILE = 3  # size, header, pixels; more where the box cuts through wide files
 
 
@@ -143,7 +144,7 @@ def workplace(cfg: Config) -> Iterator[tuple[Executor, int]]:
     try:
         from distributed import Client
 
-        client = Client(cfg.executor, timeout=20, set_as_default=False)
+        client = Client(cfg.executor, timeout=SCHEDULER_TIMEOUT, set_as_default=False)
     except ImportError as error:
         raise GlacierError("executor other than threads needs Dask: pip install -r requirements-cluster.txt") from error
     except (OSError, ValueError) as error:

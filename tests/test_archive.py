@@ -288,3 +288,28 @@ def test_token_refused(settings, planetary):
     with pytest.raises(GlacierError, match=r"no token for http://demo.blob.core.windows.net/glacier .*403.*KEY"):
         dataAPI.run(settings(BLOBS))
     assert planetary.total == 0
+
+
+# ── Beyond one machine ───────────────────────────────────────────────────────────────────────────────────────────
+
+def test_two_workers_of_a_dask_cluster_make_the_same_scenes(settings, server, reference, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed: requirements-cluster.txt")
+    expected = reference()
+    monkeypatch.chdir(ROOT)  # where the workers are started
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        cfg = settings(server.address, executor=cluster.scheduler_address)
+        assert dataAPI.run(cfg) == 0
+        with distributed.Client(cluster, set_as_default=False) as client:
+            busy = client.run(lambda: len(sys.modules.get("archive").reading_pool(8)._threads))
+    assert len(busy) == 2
+    assert all(busy.values())
+    assert hashes(cfg) == expected
+
+
+@pytest.mark.parametrize(("address", "says"), [("tcp://127.0.0.1:1", "no Dask scheduler at executor"),
+                                               ("thread", "no Dask scheduler at executor thread")])
+def test_scheduler_that_is_not_there(settings, server, address, says, monkeypatch):
+    pytest.importorskip("distributed", reason="distributed is not installed: requirements-cluster.txt")
+    monkeypatch.setattr(dataAPI, "SCHEDULER_TIMEOUT", 2)
+    with pytest.raises(GlacierError, match=says):
+        dataAPI.run(settings(server.address, executor=address))
