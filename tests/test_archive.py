@@ -1,6 +1,7 @@
 """The archive over the network: faults, outages, kills, tokens, and a real STAC API."""
 import json
 import logging
+import os
 import random
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import store
 from config import Config, GlacierError
 from demo.makeGlacier import make_glacier
 from tests.cog_server import CogServer
+from tests.stac_api import stac_api, why_not
 
 YEARS = (2014, 2015)
 
@@ -313,3 +315,93 @@ def test_scheduler_that_is_not_there(settings, server, address, says, monkeypatc
     monkeypatch.setattr(dataAPI, "SCHEDULER_TIMEOUT", 2)
     with pytest.raises(GlacierError, match=says):
         dataAPI.run(settings(server.address, executor=address))
+
+
+# ── A real STAC API ──────────────────────────────────────────────────────────────────────────────────────────────
+
+def collection_of(name: str) -> dict:
+    return {"type": "Collection", "stac_version": "1.0.0", "id": name, "description": "-", "license": "CC0-1.0",
+            "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]]},
+                       "temporal": {"interval": [["2000-01-01T00:00:00Z", None]]}}, "links": []}
+
+
+@pytest.fixture(scope="module")
+def web(glacier):
+    with CogServer(glacier) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(glacier, web, tmp_path_factory):
+    """The demo archive behind stac-fastapi and pgstac, beside 300 older copies and items of other kinds and places."""
+    if why_not():
+        if os.environ.get("CI_NEEDS_STAC_API"):
+            pytest.fail(why_not())
+        pytest.skip(why_not())
+    items = []
+    for path in sorted(glacier.glob("LC08*/*.json")):
+        item = json.loads(path.read_text())
+        item["links"] = []
+        for key, asset in item["assets"].items():
+            asset["href"] = f"{web.address}/{path.parent.name}/{key}.tif"
+        items.append(item)
+
+    def like(item, name, collection="landsat-c2-l2", **properties):
+        return item | {"id": name, "collection": collection, "properties": item["properties"] | properties}
+
+    extra = [like(items[0], f"old{day:03d}", datetime=f"2013-{1 + day // 28:02d}-{1 + day % 28:02d}T05:00:00Z")
+             for day in range(300)]
+    extra.append(like(items[0], "seven", platform="landsat-7", datetime="2014-03-03T05:00:00Z"))
+    extra.append(like(items[0], "cloudy", datetime="2014-03-04T05:00:00Z", **{"eo:cloud_cover": 99.0}))
+    extra.append(like(items[0], "S2", "sentinel-2-l2a", datetime="2014-03-05T05:00:00Z", platform="Sentinel-2A"))
+    moved = [[[x + 102.3, y - 49] for x, y in ring] for ring in items[0]["geometry"]["coordinates"]]
+    extra.append(like(items[0], "dateline") | {"geometry": {"type": "Polygon", "coordinates": moved},
+                                               "bbox": [179.9, -17.0, 180.0, -16.8]})
+    names = ("landsat-c2-l2", "sentinel-2-l2a")
+    with stac_api(tmp_path_factory.mktemp("api"), [collection_of(name) for name in names], items + extra) as address:
+        yield address
+
+
+def search_settings(glacier: Path, api: str, **keywords) -> Config:
+    box = json.loads((glacier / "collection.json").read_text())["extent"]["spatial"]["bbox"][0]
+    given = {"name": "api", "source": api, "boundingBox": box, "years": YEARS, "maxCloudPercent": 100.0,
+             "maxMissingFraction": 0.95}
+    return config.load(Config, [], **(given | keywords))
+
+
+def test_real_api_gives_all_pages(api, glacier):
+    """300 items of 2013 come in two pages of 250; none twice."""
+    found = archive.search(search_settings(glacier, api, years=[2013, 2013]))
+    assert [item.id for item in found] == [f"old{day:03d}" for day in range(300)]
+
+
+def test_real_api_filters_clouds_and_the_stage_platforms(api, glacier):
+    cfg = search_settings(glacier, api, maxCloudPercent=30.0)
+    found = archive.search(cfg)
+    assert "seven" in {item.id for item in found}
+    assert "cloudy" not in {item.id for item in found}
+    assert all(item.cloud_percent <= 30 for item in found)
+    kept, dropped = dataAPI.select(cfg, found)
+    assert dict(dropped)["seven"] == "platform landsat-7"
+    assert {item.sensor for item in kept} == {"landsat-8-9"}
+
+
+def test_real_api_gives_several_sensors(api, glacier):
+    cfg = search_settings(glacier, api, sensor="landsat-8-9,landsat-4-5-7,sentinel-2")
+    kept, dropped = dataAPI.select(cfg, archive.search(cfg))
+    sensor_of = {item.id: item.sensor for item in kept}
+    assert sensor_of["seven"] == "landsat-4-5-7"
+    assert dict(dropped)["S2"] == "no asset B03"
+
+
+def test_real_api_across_the_antimeridian(api, glacier):
+    cfg = search_settings(glacier, api, boundingBox=[179.9, -17.0, 180.05, -16.8])
+    assert [item.id for item in archive.search(cfg)] == ["dateline"]
+
+
+def test_real_api_and_catalogue_on_disk_give_the_same_scenes(api, glacier, tmp_path, monkeypatch):
+    """The whole stage over HTTP, against the same archive read from disk."""
+    monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
+    cfg = search_settings(glacier, api, years=[2015, 2015])
+    assert dataAPI.run(cfg) == 0
+    assert same_scenes(cfg, search_settings(glacier, str(glacier / "catalog.json"), name="disk", years=[2015, 2015]))
