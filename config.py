@@ -198,10 +198,6 @@ def load(cls: type[Config], argv: list[str] | None = None, say=lambda line: None
         if content.get("name", name) != name:
             raise GlacierError(f"{overlay}: name is {content['name']!r} but its folder is {name!r}; make them the same")
         layers.insert(0, (str(overlay), overlay.parent, content))
-    elif "name" in flags and name != cls.name and not any("boundingBox" in layer for _, _, layer in layers):
-        known = sorted(path.parent.name for path in overlay.parents[1].glob("*/glacier.yaml"))
-        raise GlacierError(f"no glacier {name!r}: {overlay} is not there{nearest(name, known)}; "
-                           "draw it in the notebook, or give its --boundingBox")
     values, origins = {}, {}
     for origin, folder, layer in layers:
         for key, value in layer.items():

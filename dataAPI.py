@@ -392,6 +392,10 @@ def source_hash(cfg: Config) -> list[tuple[str, str]]:
 
 def run(cfg: Config) -> int:
     """Make rawData/ of the glacier, or with dryRun only say what that means."""
+    if cfg.name != Config.name and cfg.boundingBox == Config.boundingBox:
+        known = sorted(path.parent.name for path in cfg.folder.parent.glob("*/glacier.yaml"))
+        raise GlacierError(f"glacier {cfg.name!r} has no boundingBox of its own{config.nearest(cfg.name, known)}; "
+                           f"draw it in the notebook, or give its --boundingBox")
     return say_plan(cfg) if cfg.dryRun else store.run_stage(cfg, STAGE, USES, [], make_years, source_hash(cfg))
 
 
