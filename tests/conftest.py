@@ -11,12 +11,16 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
+def environment(home: Path) -> dict[str, str]:
+    """The environment of a command whose datasets and runs are in `home`."""
+    return os.environ | {"GLACIER_HOME": str(home), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "2"}
+
+
 def command(home: Path, *words: str, code: int = 0, folder: Path | None = None) -> str:
     """Run `python <words>` with its datasets in `home`; return what it printed. Fails on another exit code."""
-    environment = os.environ | {"GLACIER_HOME": str(home), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "2"}
     script = [str(ROOT / words[0]), *words[1:]]
     done = subprocess.run([sys.executable, *script], capture_output=True, text=True, cwd=folder or home,
-                          env=environment)
+                          env=environment(home))
     printed = done.stdout + done.stderr
     assert done.returncode == code, f"{' '.join(words)} gave {done.returncode}:\n{printed[-4000:]}"
     return printed
