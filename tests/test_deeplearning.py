@@ -275,9 +275,9 @@ def test_forecast_lies_at_the_right_place_and_time(trained, caplog):
     with rasterio.open(trained / "forecast" / "forecast.tif") as dataset:
         assert dataset.crs.to_epsg() == 32643
         assert dataset.transform == rasterio.Affine(30, 0, 600015, 0, -30, 3500025)
-        assert dataset.tags()["DATES"] == "2020-01-01,2020-04-02"
+        assert dataset.tags()["DATES"] == "2020-01-01,2020-04-01"
         assert dataset.tags()["RUN"] == trained.name
-        assert dataset.descriptions == ("ndsi 2020-01-01", "ndsi 2020-04-02")
+        assert dataset.descriptions == ("ndsi 2020-01-01", "ndsi 2020-04-01")
         assert np.isfinite(dataset.read()).all()
     assert {path.name for path in (trained / "forecast").iterdir()} == {
         "forecast.tif", "forecast.png", "forecast.gif", "lastTest.png", "manifest.yaml"}  # fmt: skip
