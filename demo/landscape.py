@@ -17,8 +17,8 @@ OVERPASS = 10.5  # local solar time, hours
 
 BANDS = ("coastal", "blue", "green", "red", "nir08", "swir16", "swir22")
 
-# Surface reflectance in the order of BANDS: values typical of the spectra in Warren (1982),
-# 10.1029/RG020i001p00067 (snow), Hall et al. (1987), 10.1016/0034-4257(87)90051-4 (firn, ice, debris).
+# Surface reflectance in the order of BANDS. Snow darkens with age as in Warren (1982), 10.1029/RG020i001p00067; ice
+# and debris as seen by Landsat in Hall et al. (1988), Remote Sensing of Environment 25, 311.
 SPECTRA = {
     "fresh_snow": (0.89, 0.91, 0.92, 0.91, 0.84, 0.075, 0.065),
     "old_snow": (0.66, 0.69, 0.70, 0.68, 0.56, 0.055, 0.045),
@@ -148,13 +148,13 @@ def raise_terrain(rng: np.random.Generator, flow: Flow, size: int) -> np.ndarray
     """Return the elevation (H, W) [m]: a smooth glacier in a valley between fractal ridges."""
     shape, height = flow.along.shape, 1000.0 * np.sqrt(size / 256)
     floor = TERMINUS_HEIGHT + 0.9 * height * (0.42 * size - flow.along) / size
-    valley = np.maximum(flow.half_width, 0.3 * flow.half_width.max())
+    valley = flow.half_width.max() * (1.03 - 0.5 * smoothstep(flow.along, 0.2 * size, 0.7 * size))
     outside = np.maximum(np.abs(flow.across) - valley, 0) * PIXEL_SIZE
     wall = 1 - np.exp(-outside / (1.3 * height))
-    ridged = 1 - 2 * np.abs(fractal(rng, shape, 0.5 * size, 3, slope=1.2))
-    relief = 0.22 * ridged + 0.1 * fractal(rng, shape, 40, 2.5, slope=1.0)
+    ridged = 1 - 2 * np.abs(fractal(rng, shape, 0.6 * size, 6, slope=1.5))
+    relief = 0.25 * ridged + 0.08 * fractal(rng, shape, 50, 3.5, slope=1.2)
     bulge = 0.03 * np.clip(1 - (flow.across / valley) ** 2, 0, 1)
-    return floor + height * (wall * (1 + relief) + bulge) + 4 * fractal(rng, shape, 60, 8)
+    return floor + height * (wall * (1 + relief) + bulge)
 
 
 def weave_texture(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -164,8 +164,8 @@ def weave_texture(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarra
     """
     crevasses = fractal(rng, shape, 14, 3.0, slope=0.5, stretch=0.5)
     patches = fractal(rng, shape, 30, 3.0, slope=0.7)
-    moraines = fractal(rng, shape, 40, 3.5, slope=0.7, stretch=6)
-    debris = smoothstep(0.6 * patches + 0.9 * moraines, 0.4, 2.0)
+    moraines = fractal(rng, shape, 40, 3.5, slope=0.5, stretch=12)
+    debris = smoothstep(0.4 * patches + moraines, 0.5, 1.8)
     return np.stack([0.7 * crevasses + 0.3 * patches, debris])
 
 
@@ -207,7 +207,7 @@ def build_landscape(rng: np.random.Generator, shape: tuple[int, int], size: int,
     rock = SPECTRA["dark_rock"] + tone * (SPECTRA["light_rock"] - SPECTRA["dark_rock"])
     belt = smoothstep(TERMINUS_HEIGHT + 250 - elevation, -120, 120)
     meadow = belt * smoothstep(fractal(rng, shape, 30, 2.5, slope=0.5), -0.8, 0.8) * ~ice
-    drifts = fractal(rng, shape, 25, 2.5, slope=0.5)
+    drifts = fractal(rng, shape, 25, 2.5, slope=0.5) * ~ice
     texture = weave_texture(rng, (fft.next_fast_len(int(2 * widest) + 16), fft.next_fast_len(3 * size)))
     return Landscape(
         elevation=elevation.astype(np.float32),
@@ -260,7 +260,7 @@ def ice_texture(landscape: Landscape, years: float) -> np.ndarray:
 
 def surface_reflectance(landscape: Landscape, years: float, snow_line: float, freshness: float,
                         greenness: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the reflectance (7, H, W) of the evenly lit surface and its share of snow (H, W).
+    """Return the reflectance (7, H, W) of the evenly lit surface and its share of snow or clean ice (H, W).
 
     years : since the reference date.  snow_line : m.
     freshness, greenness : of snow and meadows, 0 to 1.
@@ -268,13 +268,18 @@ def surface_reflectance(landscape: Landscape, years: float, snow_line: float, fr
     meadow = SPECTRA["dry_meadow"] + greenness * (SPECTRA["green_meadow"] - SPECTRA["dry_meadow"])
     bare = landscape.rock + landscape.meadow * (meadow - landscape.rock)
     brightness, debris = ice_texture(landscape, years)
+    debris = np.clip(debris, 0, 1)
     clean = SPECTRA["ice"][..., 0] * (1 + 0.16 * brightness)
-    bare[:, landscape.ice] = clean + np.clip(debris, 0, 1) * (SPECTRA["debris"][..., 0] - clean)
+    bare[:, landscape.ice] = clean + debris * (SPECTRA["debris"][..., 0] - clean)
 
     depth = landscape.snow_height - np.float32(snow_line)
+    depth[landscape.ice] += 40 * brightness - 60 * debris  # lingers in hollows, melts first on dark ground
     cover = smoothstep(depth, -90, 150) * landscape.snow_hold
     fresh = np.clip(freshness + depth / 1500, 0, 1)
     snow = SPECTRA["old_snow"] + fresh * (SPECTRA["fresh_snow"] - SPECTRA["old_snow"])
     # Snow drapes crevasses and boulders: their relief shows through, less the deeper it lies.
-    snow[:, landscape.ice] *= 1 + (0.05 * brightness - 0.08 * debris) * np.exp(-np.clip(depth[landscape.ice], 0, None) / 400)
-    return bare + cover * (snow - bare), cover
+    relief = np.exp(-np.clip(depth[landscape.ice], 0, None) / 500)
+    snow[:, landscape.ice] *= 1 + (0.05 * brightness - 0.08 * debris) * relief
+    frozen = cover.copy()
+    frozen[landscape.ice] += (1 - cover[landscape.ice]) * (1 - debris)
+    return bare + cover * (snow - bare), frozen

@@ -47,8 +47,7 @@ class Settings(Config):
     seed: int = setting(0, "another seed, another glacier and another weather", low=0)
     maxVelocity: float = setting(120.0, "of the ice [m/yr]", low=0, high=1000)
     iceWidth: float = setting(0.4, "share of the valley's width under ice", low=0.05, high=0.8)
-    misregistration: float = setting(0.4, "standard deviation of a scene's shift along x and y, at most 2.5 times that [px]",
-                                     low=0, high=2)
+    misregistration: float = setting(0.4, "spread of the scenes' shifts, at most 2.5 times that [px]", low=0, high=2)
     cloudiness: float = setting(1.0, "factor on the usual cloud fraction; 0: clear skies", low=0, high=3)
 
 
@@ -90,8 +89,7 @@ def make_glacier(folder: Path, *, size: int = 256, years: tuple[int, int] = (201
     dates = overpasses(years, scenes_per_year, first=int(rng.integers(8)))
     ids = [f"LC08_L2SP_147038_{day:%Y%m%d}_02_T1" for day in dates]
     heights, departures = snow_lines(rng, dates)
-    shifts = (misregistration * rng.standard_normal((len(dates), 2))).clip(-2.5 * misregistration, 2.5 * misregistration)
-    shifts = shifts.round(4)
+    shifts = (misregistration * rng.standard_normal((len(dates), 2)).clip(-2.5, 2.5)).round(4)
     partial = rng.random(len(dates)) < PARTIAL_SHARE
     reference = dates[0] + (dates[-1] - dates[0]) / 2  # texture is least sheared in the middle of the series
 
@@ -117,7 +115,7 @@ def place_grid(size: int, margin: int) -> tuple[rasterio.Affine, tuple[float, fl
     """Return the transform of a grid of size + 2 margin px, and the largest box [degrees] within its middle.
 
     Landsat's pixel edges lie on multiples of 30 m plus 15 m. The box is a rectangle in longitude and latitude whose
-    bounds in the grid's CRS measure `size` px.
+    bounds in the grid's CRS fit `size` px, with 10 m to spare on each side.
     """
     (east,), (north,) = warp.transform("EPSG:4326", CRS, [CENTRE[0]], [CENTRE[1]])
     half = PIXEL_SIZE * size / 2
@@ -129,16 +127,18 @@ def place_grid(size: int, margin: int) -> tuple[rasterio.Affine, tuple[float, fl
                                      middle[1] + reach)
 
     west, _, east, _ = warp.transform_bounds("EPSG:4326", CRS, *box(half))
-    west, south, east, north = (round(value, 6) for value in box(half * 2 * half / (east - west)))
+    west, south, east, north = (round(value, 6) for value in box((half - 10) * 2 * half / (east - west)))
     left, top = corner[0] - margin * PIXEL_SIZE, corner[1] + margin * PIXEL_SIZE
     return rasterio.Affine(PIXEL_SIZE, 0, left, 0, -PIXEL_SIZE, top), (west, south, east, north)
 
 
-def write_cog(path: Path, values: np.ndarray, transform: rasterio.Affine, nodata: float | None, names: tuple = ()) -> None:
+def write_cog(path: Path, values: np.ndarray, transform: rasterio.Affine, nodata: float | None = None,
+              names: tuple[str, ...] = ()) -> None:
     """Write an array (C, H, W) as a cloud-optimised GeoTIFF."""
     count, height, width = values.shape
-    with rasterio.open(path, "w", driver="COG", compress="deflate", level=1, overviews="NONE", blocksize=128, dtype=values.dtype,
-                       count=count, height=height, width=width, crs=CRS, transform=transform, nodata=nodata) as file:
+    with rasterio.open(path, "w", driver="COG", compress="deflate", level=1, overviews="NONE", blocksize=128,
+                       dtype=values.dtype, count=count, height=height, width=width, crs=CRS, transform=transform,
+                       nodata=nodata) as file:
         file.write(values)
         for band, name in enumerate(names, 1):
             file.set_band_description(band, name)
@@ -151,30 +151,19 @@ def write_json(path: Path, content: dict) -> None:
 def write_scene(folder: Path, scene_id: str, day: date, scene: Scene, transform: rasterio.Affine) -> None:
     """Write the COGs of a scene and the STAC item that names them as the Planetary Computer does."""
     folder.mkdir(parents=True, exist_ok=True)
-    height, width = scene.qa_pixel.shape
-    layers = dict(zip(BANDS, scene.numbers, strict=True)) | {"qa_pixel": scene.qa_pixel, "qa_radsat": scene.qa_radsat}
-    assets = {}
-    for name, values in layers.items():
-        raster = {"data_type": "uint16", "spatial_resolution": 30}
-        if name in BANDS:
-            raster |= {"scale": SCALE, "offset": OFFSET, "nodata": 0}
-        elif name == "qa_pixel":
-            raster |= {"nodata": 1}
-        write_cog(folder / f"{name}.tif", values[None], transform, raster.get("nodata"))
-        assets[name] = {"href": f"./{name}.tif", "type": "image/tiff; application=geotiff; profile=cloud-optimized",
-                        "roles": ["data", "reflectance"] if name in BANDS else ["cloud" if name == "qa_pixel" else "saturation"],
-                        "raster:bands": [raster]}
-        if name in BANDS:
-            assets[name]["eo:bands"] = [{"name": f"OLI_B{BANDS.index(name) + 1}", "common_name": name}]
+    for name, values in zip(BANDS, scene.numbers, strict=True):
+        write_cog(folder / f"{name}.tif", values[None], transform, nodata=0)
+    write_cog(folder / "qa_pixel.tif", scene.qa_pixel[None], transform, nodata=1)
+    write_cog(folder / "qa_radsat.tif", scene.qa_radsat[None], transform)
 
-    bounds = rasterio.transform.array_bounds(height, width, transform)
-    west, south, east, north = warp.transform_bounds(CRS, "EPSG:4326", *bounds)
-    left, bottom, right, top = bounds
-    outline = {"type": "Polygon", "coordinates": [[(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]]}
+    height, width = scene.qa_pixel.shape
+    left, bottom, right, top = rasterio.transform.array_bounds(height, width, transform)
+    corners = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
     azimuth, elevation = sun_position(day.timetuple().tm_yday)
     write_json(folder / f"{scene_id}.json", {
         "type": "Feature", "stac_version": "1.0.0", "id": scene_id, "collection": COLLECTION,
-        "bbox": [west, south, east, north], "geometry": warp.transform_geom(CRS, "EPSG:4326", outline),
+        "bbox": warp.transform_bounds(CRS, "EPSG:4326", left, bottom, right, top),
+        "geometry": warp.transform_geom(CRS, "EPSG:4326", {"type": "Polygon", "coordinates": [corners]}),
         "properties": {
             "datetime": f"{day}T05:19:24.000000Z", "platform": "landsat-8", "instruments": ["oli", "tirs"], "gsd": 30,
             "eo:cloud_cover": round(100 * scene.cloud_fraction, 2), "view:off_nadir": 0,
@@ -184,8 +173,22 @@ def write_scene(folder: Path, scene_id: str, day: date, scene: Scene, transform:
             "landsat:collection_number": "02", "landsat:collection_category": "T1"},
         "stac_extensions": [f"https://stac-extensions.github.io/{name}/schema.json"
                             for name in ("raster/v1.1.0", "eo/v1.0.0", "view/v1.0.0", "projection/v1.1.0")],
-        "links": [link("root", "../catalog.json"), link("parent", "../collection.json"), link("collection", "../collection.json")],
-        "assets": assets})
+        "links": [link("root", "../catalog.json"), link("parent", "../collection.json"),
+                  link("collection", "../collection.json")],
+        "assets": describe_assets()})
+
+
+def describe_assets() -> dict:
+    """Return the assets of an item: the bands, in reflectance after scale and offset, and the two quality files."""
+    raster = {"data_type": "uint16", "spatial_resolution": 30}
+    assets = {name: {"roles": ["data", "reflectance"],
+                     "eo:bands": [{"name": f"OLI_B{number}", "common_name": name}],
+                     "raster:bands": [raster | {"scale": SCALE, "offset": OFFSET, "nodata": 0}]}
+              for number, name in enumerate(BANDS, 1)}
+    assets["qa_pixel"] = {"roles": ["cloud", "cloud-shadow", "snow-ice"], "raster:bands": [raster | {"nodata": 1}]}
+    assets["qa_radsat"] = {"roles": ["saturation"], "raster:bands": [raster]}
+    cog = "image/tiff; application=geotiff; profile=cloud-optimized"
+    return {name: {"href": f"./{name}.tif", "type": cog} | asset for name, asset in assets.items()}
 
 
 def link(relation: str, address: str) -> dict:
@@ -212,10 +215,9 @@ def write_truth(folder: Path, landscape: Landscape, transform: rasterio.Affine, 
     folder.mkdir(parents=True, exist_ok=True)
     inner = (..., slice(PAD, -PAD), slice(PAD, -PAD))
     ice = landscape.ice[inner].astype(np.uint8)
-    write_cog(folder / "velocity.tif", landscape.velocity[inner], transform, float("nan"),
-              names=("vx east m/yr", "vy north m/yr"))
-    write_cog(folder / "elevation.tif", landscape.elevation[inner][None], transform, float("nan"), names=("elevation m",))
-    write_cog(folder / "ice.tif", ice[None], transform, None)
+    write_cog(folder / "velocity.tif", landscape.velocity[inner], transform, float("nan"), ("vx m/yr", "vy m/yr"))
+    write_cog(folder / "elevation.tif", landscape.elevation[inner][None], transform, float("nan"), ("elevation m",))
+    write_cog(folder / "ice.tif", ice[None], transform)
     outlines = [shape for shape, value in features.shapes(ice, transform=transform) if value]
     write_json(folder / "ice.geojson", {"type": "FeatureCollection", "features": [
         {"type": "Feature", "properties": {"glac_name": "demo", "area_km2": round(ice.sum() * PIXEL_SIZE**2 / 1e6, 3)},
@@ -237,7 +239,7 @@ def read_truth(folder: Path) -> Truth:
     clouds = json.loads((truth / "clouds.json").read_text())
     collection = json.loads((folder / "collection.json").read_text())
     return Truth(bounding_box=tuple(collection["extent"]["spatial"]["bbox"][0]), transform=transform, ids=list(shifts),
-                 dates=[date.fromisoformat(f"{name[17:21]}-{name[21:23]}-{name[23:25]}") for name in shifts],
+                 dates=[date.fromisoformat(name.split("_")[3]) for name in shifts],
                  velocity=velocity, elevation=elevation, ice=ice, misregistration=np.array(list(shifts.values())),
                  cloud_fraction=np.array(list(clouds.values())))
 
@@ -263,16 +265,16 @@ def run(cfg: Settings) -> int:
                          max_velocity=cfg.maxVelocity, ice_width=cfg.iceWidth, misregistration=cfg.misregistration,
                          cloudiness=cfg.cloudiness)
     files = [path for path in part.rglob("*") if path.is_file()]
-    clear = int((truth.cloud_fraction < 0.2).sum())
-    store.write_manifest(part, settings, {}, files, {"scenes": len(truth.ids), "clear": clear}, time.monotonic() - start)
+    counts = {"scenes": len(truth.ids), "less than 20 % cloud": int((truth.cloud_fraction < 0.2).sum())}
+    store.write_manifest(part, settings, {}, files, counts, time.monotonic() - start)
     shutil.rmtree(archive, ignore_errors=True)
     os.replace(part, archive)
-    store.write_yaml(overlay, present | {
-        "boundingBox": list(truth.bounding_box), "years": list(cfg.years), "source": SOURCE, "pixelSize": PIXEL_SIZE,
-        "patchSize": min(50, cfg.size // 3)})
-    log.info("%s", "\n".join(store.lines_of([
-        ("scenes", len(truth.ids)), ("less than 20 % cloud", clear), ("fastest ice [m/yr]", float(np.hypot(*truth.velocity).max())),
-        ("files", len(files)), ("seconds", f"{time.monotonic() - start:.1f}")])))
+    start_values = {"pixelSize": PIXEL_SIZE, "patchSize": min(50, cfg.size // 3)}  # the user's own changes stay
+    store.write_yaml(overlay, start_values | present | {
+        "boundingBox": list(truth.bounding_box), "years": list(cfg.years), "source": SOURCE})
+    fastest = float(np.hypot(*truth.velocity).max())
+    log.info("%s", "\n".join(store.lines_of([*counts.items(), ("fastest ice [m/yr]", fastest), ("files", len(files)),
+                                             ("seconds", f"{time.monotonic() - start:.1f}")])))
     log.info("Next: python dataAPI.py --name=%s", cfg.name)
     return 0
 

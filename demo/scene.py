@@ -11,13 +11,12 @@ from datetime import date
 import numpy as np
 from scipy import fft, ndimage
 
-from demo.landscape import (
-    BANDS, PIXEL_SIZE, SKYLIGHT, SPECTRA, Landscape, fractal, smoothstep, sun_position, sunlight, surface_reflectance,
-)
+from demo import landscape as land
+from demo.landscape import BANDS, PIXEL_SIZE, SPECTRA, Landscape, fractal, smoothstep
 
 SCALE, OFFSET = 2.75e-05, -0.2  # reflectance = number * SCALE + OFFSET
 PAD = 8  # px around the scene that the sensor's blur and shift may reach
-BLUR = 0.5  # px, standard deviation of the point spread function: a contrast of 0.3 at the finest wavelength
+BLUR = 0.65  # px, standard deviation of the point spread function; with less, bright edges would ring
 SATURATION = 1.45  # reflectance at which the visible bands end
 
 FILL, DILATED, CIRRUS, CLOUD, SHADOW, SNOW, CLEAR = (1 << bit for bit in range(7))
@@ -129,33 +128,33 @@ def observe(rng: np.random.Generator, landscape: Landscape, day: date, years: fl
     (x, y) appears at (x + dx, y + dy).  partial : whether the edge of the swath crosses the scene.
     """
     season = day.timetuple().tm_yday
-    azimuth, elevation = sun_position(season)
+    azimuth, elevation = land.sun_position(season)
     shape = landscape.elevation.shape
 
     greenness = np.exp(-(((season - 220) / 45) ** 2))
     freshness = np.clip(0.45 - departure / 500, 0, 1)
-    surface, snow = surface_reflectance(landscape, years, snow_line, freshness, greenness)
+    surface, frozen = land.surface_reflectance(landscape, years, snow_line, freshness, greenness)
 
     opacity = draw_clouds(rng, shape, cloudiness * expected_cloud(season))
     shade = cast_cloud_shadow(opacity, rng.uniform(800, 2500), azimuth, elevation)
     veil = fractal(rng, shape, 0.8 * max(shape), 8, slope=1.0)
     cirrus = 0.25 * smoothstep(veil, 2.6 - cloudiness, 4.0).astype(np.float32)
 
-    light = sunlight(landscape, azimuth, elevation) * (1 - 0.8 * shade)
-    seen = surface * (SKYLIGHT + (1 - SKYLIGHT) * light)
-    haze = np.float32(rng.normal(0.004, 0.004)) * SKYLIGHT / SKYLIGHT.mean()
+    light = land.sunlight(landscape, azimuth, elevation) * (1 - 0.8 * shade)
+    seen = surface * (land.SKYLIGHT + (1 - land.SKYLIGHT) * light)
+    haze = np.float32(rng.normal(0.004, 0.004)) * land.SKYLIGHT / land.SKYLIGHT.mean()
     covered = np.maximum(opacity, cirrus)
-    seen = seen + haze + covered * (SPECTRA["cloud"] - seen)
+    seen = seen + haze + covered * (SPECTRA["cloud"] * (1 + 0.06 * veil) - seen)
 
-    layers = photograph(np.concatenate([seen, np.stack([opacity, shade, cirrus, snow])]).astype(np.float32), *shift)
-    reflectance, (opacity, shade, cirrus, snow) = layers[:len(BANDS)], layers[len(BANDS):]
+    layers = photograph(np.concatenate([seen, np.stack([opacity, shade, cirrus, frozen])]).astype(np.float32), *shift)
+    reflectance, (opacity, shade, cirrus, frozen) = layers[:len(BANDS)], layers[len(BANDS):]
     noise = rng.standard_normal(reflectance.shape, dtype=np.float32)
     reflectance = reflectance + noise * (0.0015 + 0.004 * np.clip(reflectance, 0, None))
 
     saturated = reflectance > SATURATION
     qa_radsat = (saturated * (1 << np.arange(len(BANDS)))[:, None, None]).sum(0).astype(np.uint16)
     numbers = np.rint((np.minimum(reflectance, SATURATION) - OFFSET) / SCALE).clip(1, 65535).astype(np.uint16)
-    qa_pixel = quality_bits(opacity > 0.4, shade > 0.4, cirrus > 0.1, snow > 0.5)
+    qa_pixel = quality_bits(opacity > 0.4, shade > 0.4, cirrus > 0.1, frozen > 0.5)
 
     empty = swath_edge(rng, numbers.shape[1:]) if partial else np.zeros(numbers.shape[1:], bool)
     numbers[:, empty], qa_pixel[empty], qa_radsat[empty] = 0, FILL, 0

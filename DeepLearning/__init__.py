@@ -1,0 +1,1 @@
+"""Stages 4 to 6: networks, their training, scores and forecasts."""

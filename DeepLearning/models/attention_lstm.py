@@ -1,0 +1,54 @@
+"""LSTM encoder with a multi-head self-attention decoder, on flattened patches.
+
+Encoder: Hochreiter & Schmidhuber (1997), 10.1162/neco.1997.9.8.1735. Decoder: the self-attention of Vaswani et al.
+(2017), arXiv:1706.03762, over the encoder's states and one query a lead time, as in "Glacier Movement Prediction with
+Attention-based Recurrent Neural Networks and Satellite Data" (NeurIPS 2023 workshop on climate change and machine
+learning). Different from the latter: linear projections between pixels and states, so that the number of parameters
+does not grow with the fourth power of the patch side; all lead times at once, so nothing is fed back; each step says
+its season; the forecast is a departure from climatology.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from DeepLearning.data import Context
+from DeepLearning.models.departure import Departure, zero_start
+
+
+class AttentionLSTM(Departure):
+    """patch_size : side [px]. channels, horizon : of the data. hidden : width, a multiple of heads. layers : LSTM's."""
+
+    def __init__(
+        self, patch_size: int, channels: int, horizon: int, hidden: int = 128, layers: int = 2, heads: int = 4
+    ):
+        super().__init__(
+            horizon,
+            {
+                "patch_size": patch_size,
+                "channels": channels,
+                "horizon": horizon,
+                "hidden": hidden,
+                "layers": layers,
+                "heads": heads,
+            },
+        )
+        pixels = channels * patch_size * patch_size
+        self.embed = nn.Linear(2 * pixels, hidden)
+        self.season = zero_start(nn.Linear(2, hidden))
+        self.encoder = nn.LSTM(hidden, hidden, layers, batch_first=True)
+        self.lead = nn.Parameter(0.02 * torch.randn(horizon, hidden))
+        self.attention = nn.MultiheadAttention(hidden, heads, batch_first=True)
+        self.norm = nn.LayerNorm(hidden)
+        self.project = zero_start(nn.Linear(hidden, pixels))
+
+    def correction(self, inputs: Tensor, departures: Tensor, context: Context) -> Tensor:
+        """Return the learned part of the departure, (B, horizon, C, h, w)."""
+        pixels = torch.cat([inputs, departures], dim=2).flatten(2)
+        states, _ = self.encoder(self.embed(pixels) + self.season(context.input_season))
+        queries = states[:, -1:] + self.season(context.target_season) + self.lead
+        tokens = torch.cat([states, queries], dim=1)
+        attended, _ = self.attention(tokens, tokens, tokens, need_weights=False)
+        leads = self.norm(tokens + attended)[:, -self.horizon :]
+        return self.project(leads).view(context.mean.shape)

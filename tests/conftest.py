@@ -1,0 +1,50 @@
+"""A small demo glacier and the means to run the project's commands on it, as a user types them."""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The environment of a command whose datasets and runs are in `home`."""
+    return os.environ | {"GLACIER_HOME": str(home), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "2"}
+
+
+def command(home: Path, *words: str, code: int = 0, folder: Path | None = None) -> str:
+    """Run `python <words>` with its datasets in `home`; return what it printed. Fails on another exit code."""
+    script = [str(ROOT / words[0]), *words[1:]]
+    done = subprocess.run([sys.executable, *script], capture_output=True, text=True, cwd=folder or home,
+                          env=environment(home))
+    printed = done.stdout + done.stderr
+    assert done.returncode == code, f"{' '.join(words)} gave {done.returncode}:\n{printed[-4000:]}"
+    return printed
+
+
+@pytest.fixture(scope="session")
+def demo_home(tmp_path_factory) -> Path:
+    """A folder with the archive of a small glacier, datasets/small: 5 years, 96 x 96 px. Do not change it: copy it."""
+    home = tmp_path_factory.mktemp("home")
+    command(home, "demo/makeGlacier.py", "--name=small", "--size=96", "--years=2013,2017", "--scenesPerYear=14")
+    with open(home / "datasets" / "small" / "glacier.yaml", "a") as file:
+        file.write("stride: 16\n")
+    return home
+
+
+@pytest.fixture(scope="session")
+def stages_home(demo_home, tmp_path_factory) -> Path:
+    """The small glacier with scenes, composites and patches made. Do not change it: copy it."""
+    home = copy_home(demo_home, tmp_path_factory.mktemp("stages"))
+    for script in ("dataAPI.py", "alignment.py", "createPatches.py"):
+        command(home, script, "--name=small")
+    return home
+
+
+def copy_home(source: Path, target: Path) -> Path:
+    """Copy a datasets folder; return the new home."""
+    return shutil.copytree(source, target / "home")

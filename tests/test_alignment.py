@@ -1,0 +1,284 @@
+"""Co-registration, composites and gap filling against answers known beforehand."""
+import json
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import alignment
+from alignment import composite, estimate_transforms, fill_gaps, ndsi, resample
+from config import GlacierError
+from dataAPI import Grid
+
+
+def ground(seed=0, shape=(160, 160), smooth=1.5):
+    """Texture (H, W) without edges that would ring under a spline."""
+    noise = np.random.default_rng(seed).normal(size=shape)
+    return ndimage.gaussian_filter(noise, smooth, mode="wrap").astype(np.float32)
+
+
+def moved(image, dx, dy):
+    """The image with what was at (x, y) now at (x + dx, y + dy), exact for what wraps around."""
+    return ndimage.shift(image, (dy, dx), order=5, mode="grid-wrap").astype(np.float32)
+
+
+def test_ndsi_is_computed_on_reflectance():
+    """Snow of green 0.76 and swir16 0.07 has 0.83; on digital numbers it would be 0.58 or less."""
+    assert ndsi(np.array([0.76]), np.array([0.07]))[0] == pytest.approx(0.83, abs=0.005)
+    green, swir16 = (np.array([value + 0.2]) / 2.75e-5 for value in (0.76, 0.07))
+    assert ndsi(green, swir16)[0] == pytest.approx(0.58, abs=0.02)
+
+
+def test_ndsi_is_missing_where_undefined():
+    """Masked, black and negative pixels have no index."""
+    index = ndsi(np.array([np.nan, 0.0, -0.1, 0.5]), np.array([0.1, 0.0, 0.05, -0.1]))
+    assert np.isnan(index[:3]).all()
+    assert index[3] == 1  # noise below zero cannot leave [-1, 1]
+    assert index.dtype == np.float32
+
+
+@pytest.mark.parametrize("model", ["translation", "euclidean", "affine", "homography"])
+def test_known_shift_is_found(model):
+    """Shifts of up to 3 px between three scenes, with holes and noise, are found to 0.1 px."""
+    rng, shifts = np.random.default_rng(1), [(0.0, 0.0), (2.6, -1.3), (-0.4, 0.7)]
+    stack = np.array([moved(ground(), *shift) + rng.normal(0, 0.02, (160, 160)) for shift in shifts], np.float32)
+    for scene, (row, column) in zip(stack, ((30, 40), (90, 20), (60, 120)), strict=True):
+        scene[row:row + 25, column:column + 30] = np.nan
+    found = estimate_transforms(stack, model, "ecc")
+    assert found.accepted.all()
+    centre = (found.matrices @ [80, 80, 1])
+    centre = centre[:, :2] / centre[:, 2:]
+    assert centre - centre[0] == pytest.approx(np.array(shifts), abs=0.1)
+
+
+def test_ice_motion_survives_coregistration():
+    """Ground put in the wrong place is put back; ice on 45 % of the width keeps its 3 px."""
+    ice = np.zeros((160, 160), bool)
+    ice[:, 44:116] = True
+    first = np.where(ice, ground(1), ground(0))
+    second = moved(np.where(ice, moved(ground(1), 0, 3), ground(0)), 0.4, -0.3)
+    found = estimate_transforms(np.array([first, second]), "affine", "ecc", ~ice)
+    back = resample(second, found.matrices[1] @ np.linalg.inv(found.matrices[0]))
+    inner = (slice(40, 120), slice(60, 100))
+    left = [np.nansum((moved(first, 0, dy) - back)[inner] ** 2) for dy in np.arange(2.0, 4.0, 0.05)]
+    assert np.arange(2.0, 4.0, 0.05)[np.argmin(left)] == pytest.approx(3.0, rel=0.05)
+    outside = (slice(10, -10), slice(5, 40))
+    assert np.nanstd((back - first)[outside]) < 0.1 * first.std()
+
+
+def test_scenes_that_match_nothing_stay_as_delivered():
+    """Another place, noise, a constant and an empty scene keep the identity and say why; the others are aligned."""
+    stack = np.array([ground(), moved(ground(), 1.2, 0.4), moved(ground(), -0.6, 0.2), ground(7),
+                      np.random.default_rng(3).normal(size=(160, 160)), np.full((160, 160), 0.3),
+                      np.full((160, 160), np.nan)], np.float32)
+    found = estimate_transforms(stack, "affine", "ecc")
+    assert found.accepted.tolist() == [True] * 3 + [False] * 4
+    assert (found.matrices[3:] == np.eye(3)).all()
+    assert all(found.reasons[3:])
+
+
+def test_too_little_stable_ground_means_no_correction():
+    stack = np.array([ground(), moved(ground(), 1.2, 0.4)])
+    found = estimate_transforms(stack, "affine", "ecc", np.zeros((160, 160)))
+    assert not found.accepted.any()
+    assert "stable ground" in found.reasons[0]
+
+
+def test_unknown_method_names_the_known_ones():
+    with pytest.raises(GlacierError, match="ecc"):
+        estimate_transforms(np.zeros((2, 8, 8)), method="magic")
+
+
+def test_resample_moves_a_scene_back():
+    """Half a pixel of a smooth scene comes back to a few percent of its contrast."""
+    image, matrix = ground(smooth=3), np.array([[1, 0, 0.5], [0, 1, -0.25], [0, 0, 1]])
+    back = resample(moved(image, 0.5, -0.25), matrix)
+    inner = (slice(4, -4), slice(4, -4))
+    assert np.abs(back - image)[inner].max() < 0.06 * image.std()
+
+
+def test_resample_is_exact_and_keeps_gaps_at_whole_shifts():
+    image = ground()
+    image[10, 20] = np.nan
+    assert np.array_equal(resample(image, np.eye(3)), image, equal_nan=True)
+    shifted = resample(image, np.array([[1, 0, 3], [0, 1, -2], [0, 0, 1]]))
+    assert np.array_equal(shifted[2:, :-3], image[:-2, 3:], equal_nan=True)
+    assert np.isnan(shifted[:2]).all()
+    assert np.isnan(shifted[:, -3:]).all()
+
+
+def test_resample_is_missing_where_the_stencil_meets_a_gap():
+    """At half coordinates in x and y the 16 pixels around count: a missing one takes 16, the frame's edge 3 a side."""
+    image = ground()
+    image[50, 60] = np.nan
+    half = resample(image, np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]]))
+    gap = np.zeros(image.shape, bool)
+    gap[48:52, 58:62] = True  # floor(y) - 1 .. floor(y) + 2 must hold 50
+    inner = (slice(1, -2), slice(1, -2))
+    assert np.array_equal(np.isnan(half)[inner], gap[inner])
+    assert np.isnan(half[0]).all()
+    assert np.isnan(half[-2:]).all()
+    row = resample(image, np.array([[1, 0, 0.5], [0, 1, 0], [0, 0, 1]]))
+    assert np.flatnonzero(np.isnan(row[:, 60])).tolist() == [50]  # whole rows: no row above or below is used
+
+
+def plain_fill(image, kernel):
+    """One pass of the definition, pixel by pixel."""
+    result, padded = image.astype(float), np.pad(image.astype(float), 2, constant_values=np.nan)
+    for y, x in np.argwhere(np.isnan(image)):
+        total = weight = 0.0
+        for dy in range(5):
+            for dx in range(5):
+                if not np.isnan(padded[y + dy, x + dx]):
+                    total += kernel[dy, dx] * padded[y + dy, x + dx]
+                    weight += kernel[dy, dx]
+        if weight > 0:
+            result[y, x] = total / weight
+    return result.astype(np.float32)
+
+
+def test_fill_gaps_equals_the_definition():
+    rng = np.random.default_rng(2)
+    image = ground(shape=(40, 50))
+    image[rng.random(image.shape) < 0.3] = np.nan
+    image[5:20, 8:30] = np.nan
+    expected, passes = image, 0
+    while np.isnan(expected).any():
+        expected, passes = plain_fill(expected, alignment.KERNEL), passes + 1
+        np.testing.assert_allclose(fill_gaps(image, passes=passes), expected, rtol=1e-5, atol=1e-7)
+    assert passes > 3
+    assert np.isfinite(fill_gaps(image)).all()
+    assert np.isnan(fill_gaps(np.full((6, 6), np.nan))).all()
+
+
+def test_steps_are_calendar_quarters_and_eight_day_steps():
+    day = date(2015, 1, 1)
+    while day.year < 2017:
+        assert (alignment.year_step(day, 4) % 4) == (day.month - 1) // 3
+        step = alignment.year_step(day, 46)
+        assert alignment.step_date(step, 46) <= day < alignment.step_date(step + 1, 46)
+        day += timedelta(days=1)
+    assert alignment.step_date(2015 * 4 + 1, 4) == date(2015, 4, 1)
+    first, last = (alignment.year_step(date(2015, *part), 46) for part in ((4, 1), (10, 31)))
+    assert last - first + 1 == 28
+
+
+def make_series(years=3, shape=(24, 24)):
+    """Scenes (T, 1, H, W) of the middle of each quarter, with clouds."""
+    rng = np.random.default_rng(4)
+    dates = [date(2013 + i // 4, 2 + 3 * (i % 4), 10) for i in range(4 * years)]
+    scenes = rng.normal(0.5, 0.1, (len(dates), 1, *shape)).astype(np.float32)
+    for scene in scenes:
+        scene[:, 2:20, rng.integers(0, 4):20] = np.nan
+    return scenes, dates
+
+
+def test_composite_is_the_median_and_the_series_unbroken():
+    scenes = np.array([1, 5, 3, 9], np.float32)[:, None, None, None] * np.ones((1, 1, 6, 6), np.float32)
+    scenes[3, 0, 0, 0] = np.nan
+    dates = [date(2014, 1, 5), date(2014, 2, 1), date(2014, 3, 1), date(2014, 8, 1)]
+    values, observed, steps = composite(scenes, dates, 4)
+    assert [str(day) for day in steps] == ["2014-01-01", "2014-04-01", "2014-07-01"]
+    assert (values[0] == 3).all()
+    assert (values[1] == 3).all()  # nothing seen: the step before
+    assert observed.sum(axis=(1, 2)).tolist() == [36, 0, 35]
+    assert values[2, 0, 0, 0] == 9
+
+
+def test_wide_gaps_are_filled_from_the_same_season_of_earlier_years():
+    scenes, dates = make_series()
+    values, observed, _ = composite(scenes, dates, 4)
+    assert np.isfinite(values).all()
+    hidden = ~observed[8]
+    middle = np.zeros_like(hidden)
+    middle[10, 10] = True
+    scenes[0, 0, 10, 10], scenes[4, 0, 10, 10] = 0.2, 0.4
+    values, observed, _ = composite(scenes, dates, 4)
+    assert hidden[middle].all()
+    assert values[8, 0, 10, 10] == pytest.approx(0.3)
+
+
+def test_nothing_comes_from_a_later_step():
+    """Whatever later scenes show, earlier composites stay the same to the last bit."""
+    scenes, dates = make_series()
+    values, observed, _ = composite(scenes, dates, 4)
+    for step in range(1, len(dates)):
+        changed = scenes.copy()
+        changed[step:] = np.random.default_rng(step).normal(size=changed[step:].shape)
+        again, seen, _ = composite(changed, dates, 4)
+        assert np.array_equal(again[:step], values[:step])
+        assert np.array_equal(seen[:step], observed[:step])
+
+
+def test_series_without_any_pixel_is_an_error():
+    with pytest.raises(GlacierError, match="no scene has a pixel"):
+        composite(np.full((2, 1, 4, 4), np.nan, np.float32), [date(2014, 1, 1), date(2014, 2, 1)], 4)
+
+
+def test_persistent_snow_is_what_outlasts_the_summer():
+    index = np.full((24, 40, 40), 0.8, np.float32)
+    dates = [date(2013 + i // 12, 1 + i % 12, 5) for i in range(24)]
+    for scene, day in zip(index, dates, strict=True):
+        if day.month in (7, 8, 9):
+            scene[:, 20:] = -0.2
+    snow = alignment.persistent_snow(index, dates, margin=2)
+    assert snow[:, :22].all()
+    assert not snow[:, 22:].any()
+
+
+@pytest.mark.parametrize("crs", [None, "EPSG:32643"])
+def test_outline_in_any_crs_lands_on_its_pixels(tmp_path, crs):
+    """A square of 20 x 10 px, in metres or in degrees."""
+    from rasterio.warp import transform
+
+    grid = Grid("EPSG:32643", (30.0, 0.0, 600015.0, 0.0, -30.0, 3550015.0), (60, 80))
+    x = [600015 + 30 * column for column in (30, 50, 50, 30, 30)]
+    y = [3550015 - 30 * row for row in (20, 20, 30, 30, 20)]
+    if crs is None:
+        x, y = transform(grid.crs, "EPSG:4326", x, y)
+    content = {"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": {
+        "type": "Polygon", "coordinates": [list(zip(x, y, strict=True))]}}]}
+    if crs:
+        content["crs"] = {"type": "name", "properties": {"name": crs}}
+    (tmp_path / "ice.geojson").write_text(json.dumps(content))
+    inside = alignment.outline_mask(str(tmp_path / "ice.geojson"), grid)
+    assert inside[21:29, 31:49].all()
+    assert inside[19:31, 29:51].sum() == inside.sum()
+    (tmp_path / "ice.geojson").write_text('{"type": "Feature"}')
+    with pytest.raises(GlacierError, match="cannot be read"):
+        alignment.outline_mask(str(tmp_path / "ice.geojson"), grid)
+
+
+@pytest.fixture(scope="module")
+def series(stages_home):
+    """Composites, aligned scenes and known misregistration of the small demo glacier."""
+    import config
+    from demo.makeGlacier import read_truth
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLACIER_HOME", str(stages_home))
+        cfg = config.load(config.Config, name="small")
+        yield alignment.read_composites(cfg), alignment.read_aligned_scenes(cfg), read_truth(cfg.folder / "archive")
+
+
+def test_demo_misregistration_is_recovered(series):
+    """Against the truth, common offset removed: less than half of what it was, on only 96 x 96 px."""
+    _, scenes, truth = series
+    known = truth.misregistration[[truth.ids.index(name) for name in scenes.ids]]
+    side = scenes.values.shape[-1]
+    found = (scenes.matrices @ [side / 2, side / 2, 1])[:, :2] - side / 2
+    left = found - known
+    error = np.hypot(*(left - np.median(left, axis=0)).T)
+    before = np.hypot(*(known - np.median(known, axis=0)).T)
+    assert error.mean() < 0.2
+    assert error.mean() < before.mean() / 2
+
+
+def test_demo_composites_are_whole(series):
+    composites, scenes, _ = series
+    assert np.isfinite(composites.values).all()
+    assert composites.values.shape == (len(composites.dates), 1, *composites.observed.shape[1:])
+    assert sum(composites.counts) == len(scenes.ids)
+    assert list(composites.dates) == sorted(composites.dates)
+    assert 0.5 < composites.observed.mean() <= 1

@@ -1,0 +1,205 @@
+"""The commands of the README, as a user types them, on a small demo glacier: they run, rerun, survive and refuse."""
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import rasterio
+import yaml
+from conftest import ROOT, command, copy_home, environment
+
+TRAINING = ("--epochs=2", "--samplesPerEpoch=64")
+STAGES = {"rawData": ("dataAPI.py",), "aligned": ("alignment.py",), "patches": ("createPatches.py",)}
+
+
+def outputs(home, stage) -> dict:
+    """What the manifest of a stage says of its files, and that they are what it says."""
+    folder = home / "datasets" / "small" / stage
+    made = yaml.safe_load((folder / "manifest.yaml").read_text())["outputs"]
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == {"manifest.yaml", *made}
+    return made
+
+
+def readme_commands() -> list[list[str]]:
+    """The commands of the README's real-glacier block, for the small glacier."""
+    block = re.search(r"```bash\n(# a real glacier.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+    lines = [line.split("#")[0].split() for line in block.splitlines() if line.startswith("python ")]
+    return [[word.replace("parvati", "small") for word in line[1:]] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def finished_home(demo_home, tmp_path_factory):
+    """The small glacier after every command of the README, run from another folder than the project's."""
+    home = copy_home(demo_home, tmp_path_factory.mktemp("finished"))
+    for words in readme_commands():
+        command(home, *words, *(TRAINING if "train" in words[0] else ()))
+    return home
+
+
+def run_folder(home):
+    return next((home / "DeepLearning" / "runs").iterdir())
+
+
+def test_the_readmes_commands_make_a_table_and_a_forecast_at_the_right_place(finished_home):
+    run = run_folder(finished_home)
+    table = (run / "evaluation" / "scores.csv").read_text()
+    for name in ("AttentionLSTM", "climatology", "persistence"):
+        assert name in table
+    forecast = next(run.rglob("forecast.tif"))
+    with rasterio.open(forecast) as file:
+        archive = json.loads((finished_home / "datasets/small/archive/truth/ice.geojson").read_text())
+        assert file.count == 4
+        assert file.crs.to_epsg() == 32643
+        west, south, east, north = rasterio.warp.transform_bounds(file.crs, "EPSG:4326", *file.bounds)
+        box = yaml.safe_load((finished_home / "datasets/small/glacier.yaml").read_text())["boundingBox"]
+        assert (west, south, east, north) == pytest.approx(box, abs=0.002)
+        assert [re.match(r"20\d\d-\d\d-\d\d", text) is not None for text in file.descriptions] == [True] * 4
+    assert archive["features"]
+
+
+def test_run_again_each_command_says_up_to_date_within_five_seconds(finished_home):
+    for words in readme_commands():
+        start = time.monotonic()
+        assert "up to date" in command(finished_home, *words, *(TRAINING if "train" in words[0] else ()))
+        assert time.monotonic() - start < 5 * 3  # three times, for a loaded machine; alone it takes 1-3 s
+
+
+def test_another_learning_rate_trains_and_reads_nothing_again(finished_home, tmp_path):
+    home = copy_home(finished_home, tmp_path)
+    before = {stage: (home / "datasets/small" / stage / "manifest.yaml").stat().st_mtime_ns for stage in STAGES}
+    for words in readme_commands()[:4]:
+        printed = command(home, *words, *((*TRAINING, "--learningRate=0.002") if "train" in words[0] else ()))
+        assert ("up to date" in printed) == ("train" not in words[0])
+    assert before == {stage: (home / "datasets/small" / stage / "manifest.yaml").stat().st_mtime_ns for stage in STAGES}
+    assert len(list((home / "DeepLearning" / "runs").iterdir())) == 2
+
+
+def test_other_steps_a_year_align_again_and_say_why(finished_home, tmp_path):
+    home = copy_home(finished_home, tmp_path)
+    with open(home / "datasets" / "small" / "glacier.yaml", "a") as file:
+        file.write("stepsPerYear: 6\n")
+    says = refused(home, "createPatches.py", "--name=small")
+    assert "stepsPerYear = 4, now it is 6; run first: python alignment.py" in says
+    assert "up to date" in command(home, "dataAPI.py", "--name=small")
+    assert "stepsPerYear changed from 4 to 6" in command(home, "alignment.py", "--name=small")
+    assert "input aligned changed" in command(home, "createPatches.py", "--name=small")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_killed_in_the_middle_and_run_again_ends_in_the_same_bytes(stages_home, tmp_path, stage):
+    expected = outputs(stages_home, stage)
+    home = copy_home(stages_home, tmp_path)
+    shutil.rmtree(home / "datasets" / "small" / stage)
+    kill_after_progress(home, STAGES[stage])
+    assert not (home / "datasets" / "small" / stage / "manifest.yaml").exists()
+    command(home, *STAGES[stage], "--name=small")
+    assert outputs(home, stage) == expected
+
+
+def test_a_training_killed_in_the_middle_and_run_again_ends_in_the_same_bytes(finished_home, stages_home, tmp_path):
+    home = copy_home(stages_home, tmp_path)
+    kill_after_progress(home, ("DeepLearning/trainAttentionLSTM.py", *TRAINING), r"epoch +1")
+    run = run_folder(home)
+    assert not (run / "manifest.yaml").exists()
+    command(home, "DeepLearning/trainAttentionLSTM.py", "--name=small", *TRAINING)
+    for name in ("metrics.csv", "best.pt", "last.pt"):
+        assert (run / name).read_bytes() == (run_folder(finished_home) / name).read_bytes(), name
+
+
+def kill_after_progress(home, words, pattern=r"\d+/\d+, "):
+    """Start a command and SIGKILL it at its first line of progress."""
+    process = subprocess.Popen([sys.executable, str(ROOT / words[0]), "--name=small", *words[1:]],
+                               env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with process:
+        printed = ""
+        for line in process.stdout:
+            printed += line
+            if re.search(pattern, line):
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL, printed
+
+
+def refused(home, *words) -> str:
+    """Run a command that must be refused: exit code 2 and one line of error, which is returned."""
+    printed = command(home, *words, code=2)
+    assert "Traceback" not in printed
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert printed.splitlines()[-1:] == errors
+    return errors[0]
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (("dataAPI.py", "--boundingBox=77.8,32.2,77.4,31.9"), "west < east"),
+    (("dataAPI.py", "--boundingBox=77,91,78,92"), "boundingBox is west, south, east, north in degrees"),
+    (("alignment.py", "--years=2017,2013"), "the first and the last year"),
+    (("createPatches.py", "--patchsize=32"), "did you mean patchSize"),
+    (("DeepLearning/trainAttentionLSTM.py", "--learningrate=1"), "did you mean learningRate"),
+    (("alignment.py",), "run first: python dataAPI.py --name=small"),
+    (("createPatches.py",), "run first: python alignment.py --name=small"),
+    (("DeepLearning/trainAttentionLSTM.py",), "run first: python createPatches.py --name=small"),
+    (("DeepLearning/evaluate.py",), "python"), (("DeepLearning/forecast.py",), "python"),
+    (("dataAPI.py", "--years=1990,1991"), "no scene found"),
+    (("dataAPI.py", "--boundingBox=10,50,10.1,50.1"), "no scene found"),
+    (("dataAPI.py", "--maxMissingFraction=0", "--maxCloudPercent=5"), "usable"),
+    (("dataAPI.py", "--source=nowhere/catalog.json"), "does not exist"),
+    (("dataAPI.py", "--sensor=landsat-89"), "did you mean landsat-8-9"),
+])
+def test_bad_input_is_one_line(demo_home, tmp_path, words, says):
+    assert says in refused(copy_settings(demo_home, tmp_path), words[0], "--name=small", *words[1:])
+
+
+def copy_settings(demo_home, tmp_path):
+    """A home that shares the archive of the demo but has settings of its own."""
+    folder = tmp_path / "datasets" / "small"
+    folder.mkdir(parents=True)
+    settings = yaml.safe_load((demo_home / "datasets/small/glacier.yaml").read_text())
+    settings["source"] = str(demo_home / "datasets/small/archive/catalog.json")
+    (folder / "glacier.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("flags", "says"), [
+    (("--patchSize=500",), "larger than the scene of 96 x 96 px"),
+    (("--sequenceLength=12",), r"has 20 composites, too few: .* need 24"),
+])
+def test_patches_that_do_not_fit_are_refused_and_nothing_is_lost(stages_home, tmp_path, flags, says):
+    home = copy_home(stages_home, tmp_path)
+    assert re.search(says, refused(home, "createPatches.py", "--name=small", *flags))
+    assert "up to date" in command(home, "createPatches.py", "--name=small")
+
+
+def test_a_truncated_or_evil_pickle_is_refused(stages_home, tmp_path):
+    home = copy_home(stages_home, tmp_path)
+    path = home / "datasets" / "small" / "rawData" / "2014.pkl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:len(whole) // 2])
+    assert "truncated" in refused(home, "alignment.py", "--name=small", "--force")
+    evil = b"cos\nsystem\n(S'touch " + str(tmp_path).encode() + b"/harmed'\ntR."
+    path.write_bytes(evil + b"." * (len(whole) - len(evil)))  # the size is right, so that it is opened
+    assert "refused" in refused(home, "alignment.py", "--name=small", "--force")
+    assert not (tmp_path / "harmed").exists()
+    path.write_bytes(whole)
+    assert "up to date" in command(home, "dataAPI.py", "--name=small")
+
+
+def test_a_split_changed_by_hand_is_caught_before_training(stages_home, tmp_path):
+    home = copy_home(stages_home, tmp_path)
+    path = home / "datasets" / "small" / "patches" / "splits.yaml"
+    text = path.read_text()
+    path.write_text(text.replace(": gap", ": test") if ": gap" in text else text)
+    printed = refused(home, "DeepLearning/trainAttentionLSTM.py", "--name=small", *TRAINING)
+    assert "splits.yaml" in printed or "lets test or validation pixels into training" in printed
+
+
+def test_dry_run_counts_and_reads_nothing(demo_home, tmp_path):
+    home = copy_settings(demo_home, tmp_path)
+    printed = command(home, "dataAPI.py", "--name=small", "--dryRun=True")
+    assert re.search(r"2015 +\d+ +\d+ +[\d.]+", printed)
+    assert "Nothing was read" in printed
+    assert not (home / "datasets" / "small" / "rawData").exists()

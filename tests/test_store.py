@@ -1,0 +1,164 @@
+"""Files appear whole or not at all; pickles hold data and run nothing; stages run when they must and only then."""
+import dataclasses
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import store
+from config import Config, GlacierError, load
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_broken_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "folder" / "file"
+    with store.writing(path) as file:
+        file.write(b"old")
+
+    def break_off():
+        with store.writing(path) as file:
+            file.write(b"new, but n")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        break_off()
+    assert path.read_bytes() == b"old"
+    assert [found.name for found in path.parent.iterdir()] == ["file"]
+
+
+def test_an_array_appears_only_when_it_is_full(tmp_path):
+    path = tmp_path / "array.npy"
+    with store.writing_array(path, (3, 4)) as array:
+        array[:] = 7
+        assert not path.exists()
+    assert (store.read_array(path) == 7).all()
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(GlacierError, match="not a complete array"):
+        store.read_array(path)
+
+
+CONTENT = {"text": "a", "list": [1, 2.5, None, True], "array": np.arange(6, dtype=np.uint16).reshape(2, 3),
+           "turned": np.asfortranarray(np.eye(3, dtype=np.float32)), "scalar": np.float64(0.5)}
+
+
+@pytest.mark.parametrize("spelling", [b"cnumpy._core.", b"cnumpy.core."])
+def test_pickles_of_both_numpy_generations_are_read(tmp_path, spelling):
+    path = tmp_path / "2015.pkl"
+    written = pickle.dumps(CONTENT, protocol=3)  # protocol 3 spells names as plain text
+    assert b"cnumpy._core." in written
+    path.write_bytes(written.replace(b"cnumpy._core.", spelling) + store.pickled(CONTENT))
+    for content in store.read_pickles(path):
+        assert content["list"] == CONTENT["list"]
+        for name in ("array", "turned", "scalar"):
+            np.testing.assert_array_equal(content[name], CONTENT[name])
+    assert {(f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")} <= store.ALLOWED.keys()
+
+
+class Evil:
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("evil", [
+    Evil(os.system, "touch harmed"), Evil(eval, "open('harmed', 'w')"), Evil(getattr, "a", "upper"),
+    np.array([Evil(os.system, "touch harmed")], object), Path("harmed"),
+])
+def test_a_pickle_that_carries_code_is_refused_not_run(tmp_path, monkeypatch, evil):
+    monkeypatch.chdir(tmp_path)
+    Path("2015.pkl").write_bytes(store.pickled({"count": 1}) + pickle.dumps({"dn": evil}))
+    stream = store.read_pickles(Path("2015.pkl"))
+    next(stream)
+    with pytest.raises(GlacierError, match="refused"):
+        next(stream)
+    assert not Path("harmed").exists()
+
+
+@pytest.mark.parametrize("keep", [-1, -3, -200, 5])
+def test_a_truncated_pickle_is_one_line(tmp_path, keep):
+    path = tmp_path / "2015.pkl"
+    path.write_bytes(store.pickled(CONTENT)[:keep])
+    with pytest.raises(GlacierError, match="truncated or damaged") as error:
+        list(store.read_pickles(path))
+    assert "\n" not in str(error.value)
+
+
+def stage(cfg, made, name="rawData", uses=("years",), needs=(), code=0):
+    def work(cfg, folder):
+        made.append(name)
+        with store.writing(folder / "file") as file:
+            file.write(str([getattr(cfg, use) for use in uses]).encode())
+        return store.Result([folder / "file"], {"files": 1}, exit_code=code)
+
+    return store.run_stage(cfg, name, uses, needs, work)
+
+
+def test_a_stage_runs_once_then_only_after_a_change_that_concerns_it(caplog):
+    caplog.set_level("INFO")
+    made, cfg = [], load(Config, [], name="ridge")
+    assert stage(cfg, made) == stage(cfg, made) == 0
+    assert made == ["rawData"]
+    assert "up to date" in caplog.text
+    stage(dataclasses.replace(cfg, stride=3), made)
+    assert made == ["rawData"]
+    stage(dataclasses.replace(cfg, years=(2014, 2022)), made)
+    assert made == ["rawData"] * 2
+    assert "years changed from [2013, 2022] to [2014, 2022]" in caplog.text
+    (cfg.folder / "rawData" / "file").write_text("")
+    stage(dataclasses.replace(cfg, years=(2014, 2022)), made)
+    assert made == ["rawData"] * 3
+    stage(dataclasses.replace(cfg, years=(2014, 2022), force=True), made)
+    assert made == ["rawData"] * 4
+
+
+def test_what_a_run_before_left_behind_is_removed():
+    made, cfg = [], load(Config, [], name="ridge")
+    (cfg.folder / "rawData" / ".waiting").mkdir(parents=True)
+    (cfg.folder / "rawData" / ".waiting" / "scene.pkl").write_text("x")
+    stage(cfg, made)
+    assert sorted(path.name for path in (cfg.folder / "rawData").iterdir()) == ["file", "manifest.yaml"]
+
+
+def test_a_stage_asks_for_the_one_before(caplog):
+    made, cfg = [], load(Config, [], name="ridge")
+    with pytest.raises(GlacierError, match=r"run first: python dataAPI.py --name=ridge"):
+        stage(cfg, made, "aligned", ("stepsPerYear",), ["rawData"])
+    stage(cfg, made)
+    stage(cfg, made, "aligned", ("stepsPerYear",), ["rawData"])
+    assert stage(cfg, made, "aligned", ("stepsPerYear",), ["rawData"]) == 0
+    other = dataclasses.replace(cfg, years=(2015, 2016))
+    with pytest.raises(GlacierError, match=r"made with years = \[2013, 2022\], now it is \[2015, 2016\]"):
+        stage(other, made, "aligned", ("stepsPerYear",), ["rawData"])
+    stage(other, made)
+    with pytest.raises(GlacierError, match=r"changed after .* was made; run first: python alignment.py"):
+        stage(other, made, "patches", (), ["aligned"])
+    stage(other, made, "aligned", ("stepsPerYear",), ["rawData"])
+    assert made == ["rawData", "aligned", "rawData", "aligned"]
+    (cfg.folder / "rawData" / "file").write_text("cut")
+    with pytest.raises(GlacierError, match=r"truncated or damaged.*run again: python dataAPI.py"):
+        stage(other, made, "patches", (), ["aligned"])
+
+
+def test_the_manifest_says_what_made_the_stage():
+    cfg = load(Config, [], name="ridge")
+    stage(cfg, [])
+    manifest = yaml.safe_load((cfg.folder / "rawData" / "manifest.yaml").read_text())
+    assert manifest["schema"] == 1
+    assert manifest["settings"] == {"years": [2013, 2022]}
+    assert manifest["outputs"]["file"]["bytes"] == len("[(2013, 2022)]")
+    assert {"settings_hash", "inputs", "counts", "packages", "seconds"} <= manifest.keys()
+
+
+def test_tables_line_up():
+    assert store.lines_of([("scenes", 7), ("a longer name", 1234), ("dropped", "cloud")]) == [
+        "  scenes             7", "  a longer name   1234", "  dropped        cloud"]
