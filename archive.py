@@ -159,7 +159,8 @@ def search_api(cfg: Config) -> Iterator:
     from pystac_client.stac_api_io import StacApiIO
     from urllib3 import Retry
 
-    retries = Retry(total=SEARCH_TRIES, backoff_factor=0.5, status_forcelist=[429, 500, 502, 503, 504], allowed_methods=None)
+    retries = Retry(total=SEARCH_TRIES, backoff_factor=0.5, status_forcelist=[429, 500, 502, 503, 504],
+                    allowed_methods=None)
     address = PLANETARY_COMPUTER if cfg.source == Config.source else cfg.source
     collections = [cfg.collection] if cfg.collection else list(
         dict.fromkeys(sensors.find(name).collection for name in cfg.sensor))
