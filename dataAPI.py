@@ -200,8 +200,8 @@ def make_years(cfg: Config, folder: Path) -> store.Result:
     bands = find_bands(cfg, days)
     log.info("  %d scenes of %s on %d x %d px of %g m, %s; bands %s", len(days), ", ".join(cfg.sensor), *grid.shape,
              cfg.pixelSize, grid.crs, ", ".join(bands))
-    made_with = config.fingerprint([store.used_settings(cfg, [name for name in USES if name != "years"]), bands,
-                                    source_hash(cfg)])
+    settings = store.used_settings(cfg, [name for name in USES if name not in ("years", "source")])
+    made_with = config.fingerprint([settings, source_hash(cfg) or cfg.source, bands])
     waiting = folder / f".scenes-{made_with}"
     taken = 0 if cfg.force else take_back(folder, waiting, made_with)
     if taken:
@@ -333,7 +333,7 @@ def say_plan(cfg: Config) -> int:
     rows.append(("all", *(round(sum(row[column] for row in rows[1:]), 1) for column in range(1, 5))))
     rows += [(f"left out: {reason}", count) for reason, count in count_reasons(dropped).items()]
     log.info("%d x %d px of %g m, %s\n%s", *grid.shape, cfg.pixelSize, grid.crs, "\n".join(store.lines_of(rows)))
-    log.info("At most; nothing was read. Next: python dataAPI.py --name=%s", cfg.name)
+    log.info("Nothing was read. Next: python dataAPI.py --name=%s", cfg.name)
     return 0
 
 
