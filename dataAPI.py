@@ -109,7 +109,7 @@ def find_bands(cfg: Config, days: list[list[Item]]) -> list[str]:
 
 def scenes_at_once(cfg: Config) -> int:
     """Return how many scenes one process works on, so that its `workers` always have files to read."""
-    return 2 + cfg.workers // 8
+    return 3 + cfg.workers // 8
 
 
 def glacier_grid(cfg: Config) -> Grid:
