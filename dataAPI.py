@@ -32,7 +32,7 @@ from config import Config, GlacierError
 log = logging.getLogger(__name__)
 
 STAGE = "rawData"
-USES = ("boundingBox", "years", "source", "sensor", "collection", "platforms", "maxCloudPercent", "maxMissingFraction",
+USES = ("boundingBox", "years", "sensor", "collection", "platforms", "maxCloudPercent", "maxMissingFraction",
         "pixelSize")
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
 TRIES = 4  # of each file
@@ -260,7 +260,7 @@ def make_years(cfg: Config, folder: Path) -> store.Result:
     bands = [band for band, key in sensor.bands.items() if any(key in item.hrefs for day in days for item in day)]
     log.info("  %d scenes of %s on %d x %d px of %g m, %s; bands %s",
              len(days), cfg.sensor, *grid.shape, cfg.pixelSize, grid.crs, ", ".join(bands))
-    waiting = folder / f".scenes-{config.fingerprint([store.used_settings(cfg, USES), bands])}"
+    waiting = folder / f".scenes-{config.fingerprint([store.used_settings(cfg, USES), source_hash(cfg), bands])}"
     with rasterio.Env(**GDAL), ThreadPoolExecutor(cfg.workers) as pool:
         work = pool.map(lambda day: fetch(day, sensor, bands, grid, cfg.maxMissingFraction, waiting), days)
         outcome = dict(store.progress(work, "scenes", len(days)))
@@ -383,9 +383,9 @@ def say_plan(cfg: Config) -> int:
 
 
 def source_hash(cfg: Config) -> list[tuple[str, str]]:
-    """Return the hash of a catalogue on disk, so that a changed archive is read again; nothing for an address."""
+    """Return what stands for the source: the hash of a catalogue on disk, wherever it was moved to, or the address."""
     if cfg.source == Config.source or "://" in cfg.source or not Path(cfg.source).is_file():
-        return []
+        return [("source", cfg.source)]
     pages = sorted(Path(cfg.source).parent.rglob("*.json"))
     return [("source", config.fingerprint([store.file_hash(path) for path in pages]))]
 
