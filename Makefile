@@ -19,7 +19,7 @@ demo: .venv/ready
 	$(BIN)/python DeepLearning/forecast.py --name=$(NAME)
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

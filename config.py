@@ -40,13 +40,14 @@ class Config:
 
     # ── 1 Scenes: dataAPI.py ─────────────────────────────────────────────────────────────────────────────────────
     source: str = setting("planetary-computer", "that, a STAC API's address, or the path of a catalog.json", path=True)
-    sensor: str = setting("landsat-8-9", "satellite, a row of sensors.py")
+    sensor: tuple[str, ...] = setting(("landsat-8-9",), "satellites, rows of sensors.py, as landsat-8-9,landsat-4-5-7")
     collection: str = setting("", "STAC collection; empty: the sensor's own")
     platforms: tuple[str, ...] = setting((), "satellites of the collection; empty: the sensor's own")
     maxCloudPercent: float = setting(20.0, "scenes with more cloud are not read [% of the scene]", low=0, high=100)
     maxMissingFraction: float = setting(0.5, "scenes with more missing in the box are dropped [0-1]", low=0, high=1)
     pixelSize: float = setting(30.0, "of the common grid [m]", low=0.1)
     workers: int = setting(8, "files read at once", low=1)
+    executor: str = setting("threads", "what reads the scenes: that, or the address of a Dask scheduler")
     dryRun: bool = setting(False, "say what would be read, and read nothing")
 
     # ── 2 Co-registration and composites: alignment.py ───────────────────────────────────────────────────────────
@@ -78,9 +79,10 @@ class Config:
         if not self.name or self.name != Path(self.name).name or self.name.startswith("."):
             raise GlacierError(f"name is a plain folder name under datasets/; got {self.name!r}")
         box = self.boundingBox
-        if len(box) != 4 or not (-180 <= box[0] < box[2] <= 180 and -90 <= box[1] < box[3] <= 90):
-            raise GlacierError("boundingBox is west, south, east, north in degrees, west < east and south < north; "
-                               f"got {list(box)}")
+        if len(box) != 4 or not (-180 <= box[0] < box[2] <= box[0] + 360 and -90 <= box[1] < box[3] <= 90
+                                 and box[0] <= 180):
+            raise GlacierError("boundingBox is west, south, east, north in degrees, west < east and south < north "
+                               f"(across the antimeridian east exceeds 180, as 179.5 to 180.5); got {list(box)}")
         if len(self.years) != 2 or self.years[0] > self.years[1]:
             raise GlacierError(f"years are the first and the last year, in this order; got {list(self.years)}")
         if self.testFraction + self.validationFraction >= 1:

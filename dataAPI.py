@@ -1,32 +1,35 @@
 """Stage 1: satellite scenes of the glacier, from a STAC archive onto one grid.
 
-    python dataAPI.py --name=parvati --dryRun=True     # how many scenes and MB
+    python dataAPI.py --name=parvati --dryRun=True     # how many scenes, MB and requests
     python dataAPI.py --name=parvati
 
 Reads the Planetary Computer, another STAC API, or a catalogue on disk (`source`).
 Writes datasets/<name>/rawData/<year>.pkl: all bands as digital numbers with their mask, scene by scene.
+Exit code 3: scenes were lost to faults of archive or network; the same command tries those again, and only those.
 """
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import logging
-import math
-import re
+import os
+import pickle
+import shutil
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import rasterio
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import Resampling, transform_bounds
 
+import archive
 import config
 import sensors
 import store
+from archive import NEEDED, Grid, Item, Job, Outcome, fetch, make_grid, search, waiting_file
 from config import Config, GlacierError
 
 log = logging.getLogger(__name__)
@@ -34,259 +37,209 @@ log = logging.getLogger(__name__)
 STAGE = "rawData"
 USES = ("boundingBox", "years", "sensor", "collection", "platforms", "maxCloudPercent", "maxMissingFraction",
         "pixelSize")
-PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
-TRIES = 4  # of each file
-GDAL = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_TIMEOUT": 60, "GDAL_HTTP_CONNECTTIMEOUT": 20,
-        "GDAL_HTTP_MAX_RETRY": 3, "GDAL_HTTP_RETRY_DELAY": 1, "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504"}
+SCHEDULER_TIMEOUT = 20  # seconds
+REQUESTS_PER_FILE = 3  # size, header, pixels; more where the box cuts through wide files
 
 
-# ── The grid ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── What to read ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-@dataclass(frozen=True)
-class Grid:
-    """The glacier's one map grid. transform : a, b, c, d, e, f with x = a * column + b * row + c (rasterio's order)."""
-    crs: str
-    transform: tuple[float, ...]
-    shape: tuple[int, int]
+def sensor_of(cfg: Config, item: Item) -> str:
+    """Return the sensor (a key of sensors.SENSORS) of an item among those of the settings, or an empty text.
 
-
-def make_grid(box: tuple[float, ...], pixel_size: float, anchor: float) -> Grid:
-    """Return the UTM grid that covers a box (west, south, east, north in degrees), zone by the box's centre.
-
-    pixel_size [m]; pixel edges lie on multiples of it plus `anchor` [m], as in the archive, so that scenes of this
-    zone are copied rather than resampled.
+    `platforms` and `collection`, where given, replace those of the sensor's row.
     """
-    longitude, latitude = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    crs = f"EPSG:{32600 + (latitude < 0) * 100 + min(int((longitude + 180) // 6) + 1, 60)}"
-    west, south, east, north = transform_bounds("EPSG:4326", crs, *box)
-    left = anchor + pixel_size * math.floor((west - anchor) / pixel_size)
-    top = anchor + pixel_size * math.ceil((north - anchor) / pixel_size)
-    width, height = math.ceil((east - left) / pixel_size), math.ceil((top - south) / pixel_size)
-    return Grid(crs, (pixel_size, 0.0, left, 0.0, -pixel_size, top), (height, width))
+    platforms = tuple(name.lower() for name in cfg.platforms)
+    if platforms and item.platform not in platforms:
+        return ""
+    rows = {name: sensors.find(name) for name in cfg.sensor}
+    fitting = [name for name, row in rows.items() if platforms or item.platform in row.platforms]
+    fitting.sort(key=lambda name: (item.platform not in rows[name].platforms,
+                                   item.collection != rows[name].collection))  # stable: else in the order given
+    return fitting[0] if fitting else ""
 
 
-# ── Search ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-@dataclass(frozen=True)
-class Item:
-    """What this stage needs of a STAC item. hrefs : asset key -> address, not signed (a signature lives 45 minutes)."""
-    id: str
-    datetime: dt.datetime
-    platform: str
-    cloud_percent: float
-    sun_azimuth: float
-    sun_elevation: float
-    bbox: tuple[float, ...]
-    hrefs: dict[str, str]
-
-
-def parse_item(item) -> Item:
-    """Return an Item of a pystac.Item. Cloud cover and sun angles are NaN where the item does not tell them."""
-    get = item.properties.get
-    cloud, azimuth, elevation = (float(get(key, math.nan))
-                                 for key in ("eo:cloud_cover", "view:sun_azimuth", "view:sun_elevation"))
-    hrefs = {key: asset.get_absolute_href() or asset.href for key, asset in item.assets.items()}
-    return Item(item.id, item.datetime, get("platform", ""), cloud, azimuth, elevation, tuple(item.bbox), hrefs)
-
-
-def search(cfg: Config, sensor: sensors.Sensor) -> list[Item]:
-    """Return the items of the source within box and years, in time order; GlacierError if it cannot be asked."""
-    try:
-        if cfg.source == Config.source or "://" in cfg.source:
-            found = [parse_item(item) for item in search_api(cfg, sensor)]
-        else:
-            found = [parse_item(item) for item in search_catalogue(cfg)]
-    except (OSError, ValueError, KeyError) as error:
-        raise GlacierError(f"source {cfg.source} is no readable STAC catalogue ({' '.join(str(error).split())[:200]}); "
-                           "give planetary-computer, a STAC API's address or the path of a catalog.json") from error
-    west, south, east, north = cfg.boundingBox
-    return sorted((item for item in found if cfg.years[0] <= item.datetime.year <= cfg.years[1]
-                   and item.bbox[0] < east and item.bbox[2] > west and item.bbox[1] < north and item.bbox[3] > south),
-                  key=lambda item: (item.datetime, item.id))
-
-
-def search_api(cfg: Config, sensor: sensors.Sensor) -> Iterator:
-    """Yield the pystac items of a STAC API; clouds are filtered there, the rest by the caller."""
-    from pystac_client import Client
-    from pystac_client.exceptions import APIError
-    from pystac_client.stac_api_io import StacApiIO
-    from urllib3 import Retry
-
-    retries = Retry(total=6, backoff_factor=0.5, status_forcelist=[429, 500, 502, 503, 504], allowed_methods=None)
-    address = PLANETARY_COMPUTER if cfg.source == Config.source else cfg.source
-    try:
-        client = Client.open(address, stac_io=StacApiIO(max_retries=retries), timeout=60)
-        yield from client.search(collections=[cfg.collection or sensor.collection], bbox=cfg.boundingBox,
-                                 datetime=f"{cfg.years[0]}-01-01/{cfg.years[1]}-12-31T23:59:59Z",
-                                 query={"eo:cloud_cover": {"lte": cfg.maxCloudPercent}}, limit=250).items()
-    except APIError as error:
-        raise GlacierError(f"the STAC API {address} does not answer ({str(error)[:200]}); "
-                           "check the network, then run again") from error
-
-
-def search_catalogue(cfg: Config) -> Iterator:
-    """Yield the pystac items of a catalogue on disk."""
-    import pystac
-
-    if not Path(cfg.source).is_file():
-        raise GlacierError(f"source {cfg.source} does not exist; "
-                           "give planetary-computer, a STAC API's address or the path of a catalog.json")
-    items = pystac.Catalog.from_file(cfg.source).get_items(recursive=True)
-    yield from (item for item in items if cfg.collection in ("", item.collection_id))
-
-
-def select(cfg: Config, sensor: sensors.Sensor, items: list[Item]) -> tuple[list[Item], list[tuple[str, str]]]:
-    """Return the items to read, and (id, reason) of the others. Needed assets: green, swir16 and the quality band."""
-    platforms = tuple(name.lower() for name in cfg.platforms or sensor.platforms)
-    needed = [sensor.bands["green"], sensor.bands["swir16"], next(iter(sensor.quality))]
+def select(cfg: Config, items: list[Item]) -> tuple[list[Item], list[tuple[str, str]]]:
+    """Return the items to read, with their sensor, and (id, reason) of the others. Needed: green, swir16, quality."""
     kept, dropped = [], []
     for item in items:
-        missing = [key for key in needed if key not in item.hrefs]
-        if item.platform.lower() not in platforms:
-            dropped.append((item.id, f"platform {item.platform}"))
-        elif item.cloud_percent > cfg.maxCloudPercent:
+        name = sensor_of(cfg, item)
+        if not name:
+            dropped.append((item.id, f"platform {item.platform or 'unknown'}"))
+            continue
+        row = sensors.find(name)
+        missing = [key for key in (*(row.bands[band] for band in NEEDED), next(iter(row.quality)))
+                   if key not in item.hrefs]
+        if item.cloud_percent > cfg.maxCloudPercent:
             dropped.append((item.id, "more cloud than maxCloudPercent"))
         elif missing:
             dropped.append((item.id, f"no asset {missing[0]}"))
         else:
-            kept.append(item)
+            kept.append(dataclasses.replace(item, sensor=name))
     return kept, dropped
 
 
-def solar_days(items: list[Item], longitude: float) -> list[list[Item]]:
-    """Return the items grouped by solar day: neighbours of one overpass, cut apart by the archive, are one scene."""
+def solar_days(items: list[Item], longitude: float, crs: str) -> list[list[Item]]:
+    """Return the items grouped by solar day and satellite: neighbours of one overpass are one scene.
+
+    The first observed pixel counts, so within a day those of the grid's own projection come first, then the earlier.
+    """
     days: dict[tuple, list[Item]] = {}
     for item in items:
-        day = (item.datetime + dt.timedelta(hours=longitude / 15)).date()
-        days.setdefault((day, item.platform), []).append(item)
-    return list(days.values())
+        day = (item.datetime + dt.timedelta(hours=((longitude + 180) % 360 - 180) / 15)).date()
+        days.setdefault((day, item.sensor, item.platform), []).append(item)
+    return [sorted(day, key=lambda item: item.crs != crs) for day in days.values()]
 
 
-# ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-def read_window(href: str, grid: Grid, resampling: Resampling, outside: int) -> np.ndarray:
-    """Return one file on the grid, (H, W) in the file's own type; `outside` where the file has nothing.
-
-    A file that already lies on the grid is copied, another resampled.
-    """
-    if href.startswith("http"):
-        import planetary_computer
-
-        href = planetary_computer.sign_url(href)  # here, just before reading: signatures expire
-    target = rasterio.Affine(*grid.transform)
-    with rasterio.open(href) as file:
-        step = ~file.transform * target  # grid pixel -> file pixel: a whole shift, if the file lies on the grid
-        on_grid = file.crs == rasterio.CRS.from_string(grid.crs) and np.allclose(
-            step[:6], (1, 0, round(step.c), 0, 1, round(step.f)), rtol=0, atol=1e-6)
-        with WarpedVRT(file, crs=grid.crs, transform=target, height=grid.shape[0], width=grid.shape[1],
-                       resampling=Resampling.nearest if on_grid else resampling,
-                       src_nodata=outside, nodata=outside) as warped:
-            return warped.read(1)
-
-
-def read_file(href: str, grid: Grid, resampling: Resampling, outside: int) -> np.ndarray:
-    """read_window, tried again after faults, waiting longer each time; the last fault is raised."""
-    for attempt in range(TRIES):
-        try:
-            return read_window(href, grid, resampling, outside)
-        except (OSError, rasterio.errors.RasterioError):
-            if attempt == TRIES - 1 or not href.startswith("http"):
-                raise
-            time.sleep(2 ** attempt)
-    raise AssertionError("unreachable")
-
-
-def read_item(item: Item, sensor: sensors.Sensor, bands: list[str], grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Return digital numbers (bands, H, W) uint16 and mask bits (H, W) uint8 of one item; bands it lacks are nodata."""
-    quality = [read_file(item.hrefs[key], grid, Resampling.nearest, outside) if key in item.hrefs else None
-               for key, outside in sensor.quality.items()]
-    mask = sensor.mask(*quality)
-    dn = np.full((len(bands), *grid.shape), sensor.nodata, np.uint16)
-    for index, band in enumerate(bands):
-        if sensor.bands[band] in item.hrefs:
-            dn[index] = read_file(item.hrefs[sensor.bands[band]], grid, Resampling.bilinear, sensor.nodata)
-    mask[(dn[[bands.index("green"), bands.index("swir16")]] == sensor.nodata).any(0)] |= sensors.FILL
-    return dn, mask
-
-
-def read_day(day: list[Item], sensor: sensors.Sensor, bands: list[str], grid: Grid) -> dict:
-    """Return one scene as the plain dict that is pickled. Of several items the first observed pixel counts."""
-    dn, mask = read_item(day[0], sensor, bands, grid)
-    for item in day[1:]:
-        other_dn, other_mask = read_item(item, sensor, bands, grid)
-        better = (mask != 0) & (other_mask == 0) | (mask & sensors.FILL > 0)
-        dn, mask = np.where(better, other_dn, dn), np.where(better, other_mask, mask)
-    first = day[0]
-    return {"id": first.id, "datetime": first.datetime.isoformat(), "platform": first.platform,
-            "cloud_percent": first.cloud_percent, "missing_fraction": float((mask != 0).mean()),
-            "sun_azimuth": first.sun_azimuth, "sun_elevation": first.sun_elevation, "dn": dn, "mask": mask}
-
-
-def waiting_file(folder: Path, name: str) -> Path:
-    """Return where a finished scene waits to be joined into its year."""
-    return folder / (re.sub(r"[^A-Za-z0-9._-]", "_", name) + ".pkl")
-
-
-def fetch(day: list[Item], sensor: sensors.Sensor, bands: list[str], grid: Grid, limit: float,
-          folder: Path) -> tuple[str, str]:
-    """Read one scene into its waiting file unless it is there; return (id, why it is dropped or nothing).
-
-    A scene with too many missing pixels leaves a .txt with the reason, so that it is not read again either.
-    """
-    path = waiting_file(folder, day[0].id)
-    note = path.with_suffix(".txt")
-    if path.is_file():
-        return day[0].id, ""
-    if note.is_file():
-        return day[0].id, note.read_text()
-    try:
-        scene = read_day(day, sensor, bands, grid)
-    except (OSError, rasterio.errors.RasterioError) as error:
-        return day[0].id, f"cannot be read: {error}"
-    if scene["missing_fraction"] > limit:
-        with store.writing(note) as file:
-            file.write(b"more missing than maxMissingFraction")
-        return day[0].id, "more missing than maxMissingFraction"
-    with store.writing(path) as file:
-        file.write(store.pickled(scene))
-    return day[0].id, ""
-
-
-def make_years(cfg: Config, folder: Path) -> store.Result:
-    """Search, read, mask and write the yearly pickles."""
-    sensor = sensors.find(cfg.sensor)
-    grid = make_grid(cfg.boundingBox, cfg.pixelSize, sensor.anchor)
-    days, dropped = find_days(cfg, sensor)
-    bands = [band for band, key in sensor.bands.items() if any(key in item.hrefs for day in days for item in day)]
-    log.info("  %d scenes of %s on %d x %d px of %g m, %s; bands %s",
-             len(days), cfg.sensor, *grid.shape, cfg.pixelSize, grid.crs, ", ".join(bands))
-    waiting = folder / f".scenes-{config.fingerprint([store.used_settings(cfg, USES), source_hash(cfg), bands])}"
-    with rasterio.Env(**GDAL), ThreadPoolExecutor(cfg.workers) as pool:
-        work = pool.map(lambda day: fetch(day, sensor, bands, grid, cfg.maxMissingFraction, waiting), days)
-        outcome = dict(store.progress(work, "scenes", len(days)))
-    kept = [day[0] for day in days if not outcome[day[0].id]]
-    dropped += [(name, reason) for name, reason in outcome.items() if reason]
-    if not kept:
-        raise GlacierError(f"none of {len(days)} scenes is usable: {count_reasons(dropped)}; "
-                           "raise maxCloudPercent or maxMissingFraction")
-    header = {"schema": store.SCHEMA, "crs": grid.crs, "transform": list(grid.transform), "shape": list(grid.shape),
-              "bands": bands, "scale": sensor.scale, "offset": sensor.offset, "nodata": sensor.nodata}
-    files = [join_year(folder, year, header, [item for item in kept if item.datetime.year == year], waiting)
-             for year in sorted({item.datetime.year for item in kept})]
-    counts = {"kept": len(kept), "dropped": len(dropped), "dropped_scenes": dict(dropped)}
-    reasons = [(f"dropped: {reason}", count) for reason, count in count_reasons(dropped).items()]
-    return store.Result(files, counts, [("scenes kept", len(kept)), *reasons])
-
-
-def find_days(cfg: Config, sensor: sensors.Sensor) -> tuple[list[list[Item]], list[tuple[str, str]]]:
+def find_days(cfg: Config, grid: Grid) -> tuple[list[list[Item]], list[tuple[str, str]]]:
     """Search and select; return the solar days to read and (id, reason) of the items left out."""
-    items = search(cfg, sensor)
-    kept, dropped = select(cfg, sensor, items)
+    kept, dropped = select(cfg, search(cfg))
     if not kept:
         why = f" (left out: {count_reasons(dropped)})" if dropped else ""
         raise GlacierError(f"no scene found for boundingBox {list(cfg.boundingBox)}, years {list(cfg.years)} "
                            f"in {cfg.source}{why}; check these settings, maxCloudPercent and platforms")
-    return solar_days(kept, (cfg.boundingBox[0] + cfg.boundingBox[2]) / 2), dropped
+    return solar_days(kept, (cfg.boundingBox[0] + cfg.boundingBox[2]) / 2, grid.crs), dropped
+
+
+def find_bands(cfg: Config, days: list[list[Item]]) -> list[str]:
+    """Return the common names of the bands that any item has, in the order of the sensors' rows."""
+    there = {(item.sensor, key) for day in days for item in day for key in item.hrefs}
+    return list(dict.fromkeys(band for name in cfg.sensor for band, key in sensors.find(name).bands.items()
+                              if (name, key) in there))
+
+
+def scenes_at_once(cfg: Config) -> int:
+    """Return how many scenes one process works on, so that its `workers` always have files to read."""
+    return 2 + cfg.workers // 8
+
+
+def glacier_grid(cfg: Config) -> Grid:
+    """Return the grid of the settings, on the pixel edges of the first sensor; GlacierError if memory is too small.
+
+    A scene is held as all its bands and its quality, twice while it is put together.
+    """
+    rows = [sensors.find(name) for name in cfg.sensor]
+    grid = make_grid(cfg.boundingBox, cfg.pixelSize, rows[0].anchor)
+    layers = max(len(row.bands) + len(row.quality) for row in rows)
+    need = 2 * scenes_at_once(cfg) * layers * 2 * grid.shape[0] * grid.shape[1]
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > have:
+        raise GlacierError(f"boundingBox is {grid.shape[1]} x {grid.shape[0]} px of {cfg.pixelSize:g} m: its scenes "
+                           f"need {need / 1e9:.1f} GB of memory, this machine has {have / 1e9:.1f} GB; "
+                           "draw a smaller box or raise pixelSize")
+    return grid
+
+
+# ── All scenes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+@contextmanager
+def workplace(cfg: Config) -> Iterator[tuple[Executor, int]]:
+    """Give what runs the scenes, threads here or the workers of a Dask scheduler, and how many scenes it takes at once.
+
+    Dask's workers are started in the project's folder and see the glacier's folder: they write the scenes there.
+    """
+    if cfg.executor == Config.executor:
+        with ThreadPoolExecutor(scenes_at_once(cfg)) as pool:
+            yield pool, scenes_at_once(cfg)
+        return
+    try:
+        from distributed import Client
+
+        client = Client(cfg.executor, timeout=SCHEDULER_TIMEOUT, set_as_default=False)
+    except ImportError as error:
+        raise GlacierError("executor other than threads needs Dask: pip install -r requirements-cluster.txt") from error
+    except (OSError, ValueError) as error:
+        raise GlacierError(f"no Dask scheduler at executor {cfg.executor} ({archive.reason_of(error)}); "
+                           "give its address, as tcp://10.0.0.5:8786, or threads") from error
+    with client:
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise GlacierError(f"the Dask scheduler {cfg.executor} has no workers; start: dask worker {cfg.executor}")
+        yield client.get_executor(), threads
+
+
+def fetch_all(cfg: Config, days: list[list[Item]], job: Job) -> Iterator[Outcome]:
+    """Yield what became of each scene, as they finish; few wait at a time, so memory stays flat."""
+    with workplace(cfg) as (pool, at_once):
+        rest, running = iter(days), set()
+        while True:
+            running |= {pool.submit(fetch, day, job) for day in islice(rest, at_once - len(running))}
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+
+
+def take_back(folder: Path, waiting: Path, made_with: str) -> int:
+    """Put the scenes of finished years back to wait, where they were made alike; return how many there were.
+
+    So more years, or scenes that were lost, do not mean to read the others again.
+    """
+    taken = 0
+    for path in sorted(folder.glob("[0-9][0-9][0-9][0-9].pkl")):
+        try:
+            stream = store.read_pickles(path)
+            header = next(stream, {})
+            if header.get("made_with") != made_with:
+                continue
+            for name, reason in header["dropped"].items():
+                with store.writing(waiting_file(waiting, name, "txt")) as file:
+                    file.write(reason.encode())
+            for scene in stream:
+                with store.writing(waiting_file(waiting, scene["id"])) as file:
+                    pickle.dump(scene, file, protocol=5)
+                taken += 1
+        except GlacierError as error:
+            log.warning("  %s; its scenes are read again", error)
+    return taken
+
+
+def make_years(cfg: Config, folder: Path) -> store.Result:
+    """Search, read, mask and write the yearly pickles."""
+    grid = glacier_grid(cfg)
+    days, dropped = find_days(cfg, grid)
+    bands = find_bands(cfg, days)
+    log.info("  %d scenes of %s on %d x %d px of %g m, %s; bands %s", len(days), ", ".join(cfg.sensor), *grid.shape,
+             cfg.pixelSize, grid.crs, ", ".join(bands))
+    settings = store.used_settings(cfg, [name for name in USES if name != "years"])
+    made_with = config.fingerprint([settings, source_hash(cfg), bands])
+    waiting = folder / f".scenes-{made_with}"
+    taken = 0 if cfg.force else take_back(folder, waiting, made_with)
+    if taken:
+        log.info("  %d scenes are there already", taken)
+    row = sensors.find(cfg.sensor[0])
+    job = Job(tuple(bands), grid, cfg.maxMissingFraction, row.scale, row.offset, waiting, cfg.workers)
+    archive.get_first_tokens(item.hrefs[row.bands["green"]] for day in days for item in day
+                             for row in [sensors.find(item.sensor)])
+    outcomes = {outcome.id: outcome for outcome in store.progress(
+        fetch_all(cfg, days, job), "scenes", len(days), megabytes=lambda outcome: outcome.megabytes)}
+    header = {"schema": store.SCHEMA, "crs": grid.crs, "transform": list(grid.transform), "shape": list(grid.shape),
+              "bands": bands, "scale": row.scale, "offset": row.offset, "nodata": 0, "made_with": made_with}
+    return conclude(folder, waiting, header, days, outcomes, dropped)
+
+
+def conclude(folder: Path, waiting: Path, header: dict, days: list[list[Item]], outcomes: dict[str, Outcome],
+             dropped: list[tuple[str, str]]) -> store.Result:
+    """Join the waiting scenes into years; return what was made, dropped and lost, exit code 3 if any was lost."""
+    found = [(day[0], outcomes[day[0].id]) for day in days]
+    kept = [item for item, outcome in found if not outcome.reason and not outcome.fault]
+    unfit = [(item, outcome.reason) for item, outcome in found if outcome.reason]
+    lost = {item.id: outcome.fault for item, outcome in found if outcome.fault}
+    dropped = [*dropped, *((item.id, reason) for item, reason in unfit)]
+    if not kept:
+        raise GlacierError(f"none of {len(days)} scenes is usable: {count_reasons([*dropped, *lost.items()])}; raise "
+                           "maxCloudPercent or maxMissingFraction" + (", or run again" if lost else ""))
+    files = []
+    for year in sorted({item.datetime.year for item in kept}):
+        own = {"dropped": {item.id: reason for item, reason in unfit if item.datetime.year == year}}
+        files.append(join_year(folder, year, header | own, [item for item in kept if item.datetime.year == year],
+                               waiting))
+    counts = {"kept": len(kept), "dropped": len(dropped), "lost": len(lost), "dropped_scenes": dict(dropped),
+              "lost_scenes": lost}
+    table = [("scenes kept", len(kept)), *((f"dropped: {why}", n) for why, n in count_reasons(dropped).items()),
+             *((f"lost: {name}: {fault}",) for name, fault in lost.items())]
+    if lost:
+        table.append((f"{len(lost)} scenes were lost to faults: the same command tries them again, and only them",))
+    return store.Result(files, counts, table, exit_code=3 if lost else 0)
 
 
 def join_year(folder: Path, year: int, header: dict, items: list[Item], waiting: Path) -> Path:
@@ -295,7 +248,8 @@ def join_year(folder: Path, year: int, header: dict, items: list[Item], waiting:
     with store.writing(path) as file:
         file.write(store.pickled(header | {"count": len(items)}))
         for item in items:
-            file.write(waiting_file(waiting, item.id).read_bytes())
+            with open(waiting_file(waiting, item.id), "rb") as scene:
+                shutil.copyfileobj(scene, file, 1 << 20)
     return path
 
 
@@ -363,19 +317,20 @@ def read_scenes(cfg: Config) -> Iterator[Scene]:
             raise GlacierError(f"{path} holds {done} of {header['count']} scenes (truncated); {again}")
 
 
+# ── The stage ────────────────────────────────────────────────────────────────────────────────────────────────────
+
 def say_plan(cfg: Config) -> int:
-    """Print how many scenes each year has and how many MB will be read (uncompressed), and read none."""
-    sensor = sensors.find(cfg.sensor)
-    grid = make_grid(cfg.boundingBox, cfg.pixelSize, sensor.anchor)
-    days, dropped = find_days(cfg, sensor)
-    keys = {*sensor.bands.values(), *sensor.quality}
+    """Print how many scenes each year has, how many MB (uncompressed) and requests they take, and read none."""
+    grid = glacier_grid(cfg)
+    days, dropped = find_days(cfg, grid)
     megabytes = 2e-6 * grid.shape[0] * grid.shape[1]
-    rows: list[tuple] = [("year", "scenes", "files", "MB")]
+    rows: list[tuple] = [("year", "scenes", "files", "MB", "requests")]
     for year in range(cfg.years[0], cfg.years[1] + 1):
         scenes = [day for day in days if day[0].datetime.year == year]
-        files = sum(len(keys & item.hrefs.keys()) for day in scenes for item in day)
-        rows.append((year, len(scenes), files, round(files * megabytes, 1)))
-    rows.append(("all", *(sum(row[i] for row in rows[1:]) for i in (1, 2)), round(sum(row[3] for row in rows[1:]), 1)))
+        files = sum(key in item.hrefs for day in scenes for item in day for row in [sensors.find(item.sensor)]
+                    for key in (*row.bands.values(), *row.quality))
+        rows.append((year, len(scenes), files, round(files * megabytes, 1), files * REQUESTS_PER_FILE))
+    rows.append(("all", *(round(sum(row[column] for row in rows[1:]), 1) for column in range(1, 5))))
     rows += [(f"left out: {reason}", count) for reason, count in count_reasons(dropped).items()]
     log.info("%d x %d px of %g m, %s\n%s", *grid.shape, cfg.pixelSize, grid.crs, "\n".join(store.lines_of(rows)))
     log.info("Nothing was read. Next: python dataAPI.py --name=%s", cfg.name)

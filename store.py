@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -217,7 +218,8 @@ def why_stale(folder: Path, settings: dict, inputs: dict) -> str | None:
         path = folder / name
         if not path.is_file() or path.stat().st_size != made["bytes"]:
             return f"{name} is missing or damaged"
-    return None
+    lost = manifest["counts"].get("lost")
+    return f"{lost} scenes were lost to faults" if lost else None
 
 
 def run_stage(cfg: Config, stage: str, uses: Iterable[str], needs: Iterable[str],
@@ -312,17 +314,29 @@ def lines_of(rows: list[tuple]) -> list[str]:
             for raw, row in zip(rows, texts, strict=True)]
 
 
-def progress(items: Iterable, what: str, total: int | None = None) -> Iterator:
-    """Yield the items behind a progress bar with the time left: a bar on a terminal, ten plain lines in a log."""
+def progress(items: Iterable, what: str, total: int | None = None,
+             megabytes: Callable[[Any], float] | None = None) -> Iterator:
+    """Yield the items behind a progress bar with the time left: a bar on a terminal, ten plain lines in a log.
+
+    megabytes : tells how many an item took; then their sum and MB/s are shown too.
+    """
     total = len(items) if total is None else total
+    bar = None
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(items, desc=what, total=total)
-        return
-    start = time.monotonic()
+        bar = tqdm(desc=what, total=total)
+    start, size = time.monotonic(), 0.0
     for done, item in enumerate(items, 1):
         yield item
-        if done == total or done * 10 // total > (done - 1) * 10 // total:
-            spent = time.monotonic() - start
-            log.info("  %s %d/%d, %.0f s, %.0f s left", what, done, total, spent, spent / done * (total - done))
+        size += megabytes(item) if megabytes else 0.0
+        spent = time.monotonic() - start
+        amount = f", {size:.0f} MB, {size / max(spent, 1e-3):.1f} MB/s" if megabytes else ""
+        if bar is not None:
+            bar.set_postfix_str(amount.lstrip(", "), refresh=False)
+            bar.update()
+        elif done == total or done * 10 // total > (done - 1) * 10 // total:
+            left = spent / done * (total - done)
+            log.info("  %s %d/%d%s, %.0f s, %.0f s left", what, done, total, amount, spent, left)
+    if bar is not None:
+        bar.close()
