@@ -30,7 +30,7 @@ from registration import Transforms, estimate_transforms, resample
 log = logging.getLogger(__name__)
 
 STAGE = "aligned"
-USES = ("extractNDSI", "alignmentMethod", "motionModel", "stoppingCriterion", "maxIterations", "iceOutline",
+USES = ("extractNDSI", "alignmentMethod", "motionModel", "stoppingCriterion", "maxIterations",
         "stepsPerYear")
 SNOW = 0.4  # NDSI above it is snow or ice; Dozier (1989), 10.1016/0034-4257(89)90101-6
 BRIGHTNESS = ("nir08", "red", "green")  # the first of these that is there shows the texture of rock and of snow

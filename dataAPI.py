@@ -35,7 +35,7 @@ from config import Config, GlacierError
 log = logging.getLogger(__name__)
 
 STAGE = "rawData"
-USES = ("boundingBox", "years", "source", "sensor", "collection", "platforms", "maxCloudPercent", "maxMissingFraction",
+USES = ("boundingBox", "years", "sensor", "collection", "platforms", "maxCloudPercent", "maxMissingFraction",
         "pixelSize")
 SCHEDULER_TIMEOUT = 20  # seconds
 REQUESTS_PER_FILE = 3  # size, header, pixels; more where the box cuts through wide files
@@ -200,8 +200,8 @@ def make_years(cfg: Config, folder: Path) -> store.Result:
     bands = find_bands(cfg, days)
     log.info("  %d scenes of %s on %d x %d px of %g m, %s; bands %s", len(days), ", ".join(cfg.sensor), *grid.shape,
              cfg.pixelSize, grid.crs, ", ".join(bands))
-    settings = store.used_settings(cfg, [name for name in USES if name not in ("years", "source")])
-    made_with = config.fingerprint([settings, source_hash(cfg) or cfg.source, bands])
+    settings = store.used_settings(cfg, [name for name in USES if name != "years"])
+    made_with = config.fingerprint([settings, source_hash(cfg), bands])
     waiting = folder / f".scenes-{made_with}"
     taken = 0 if cfg.force else take_back(folder, waiting, made_with)
     if taken:
@@ -338,9 +338,9 @@ def say_plan(cfg: Config) -> int:
 
 
 def source_hash(cfg: Config) -> list[tuple[str, str]]:
-    """Return the hash of a catalogue on disk, so that a changed archive is read again; nothing for an address."""
+    """Return what stands for the source: the hash of a catalogue on disk, wherever it was moved to, or the address."""
     if cfg.source == Config.source or "://" in cfg.source or not Path(cfg.source).is_file():
-        return []
+        return [("source", cfg.source)]
     pages = sorted(Path(cfg.source).parent.rglob("*.json"))
     return [("source", config.fingerprint([store.file_hash(path) for path in pages]))]
 

@@ -211,8 +211,8 @@ def why_stale(folder: Path, settings: dict, inputs: dict) -> str | None:
             return f"setting {name} is new"
         if manifest["settings"][name] != now:
             return f"{name} changed from {manifest['settings'][name]} to {now}"
-    for name, now in inputs.items():
-        if manifest["inputs"].get(name) != now:
+    for name in [*inputs, *manifest["inputs"]]:
+        if manifest["inputs"].get(name) != inputs.get(name):
             return f"input {name} changed"
     for name, made in manifest["outputs"].items():
         path = folder / name
@@ -241,8 +241,8 @@ def run_stage(cfg: Config, stage: str, uses: Iterable[str], needs: Iterable[str]
         return 0
     log.info("Making %s (%s).", folder, reason)
     start = time.monotonic()
-    (folder / "manifest.yaml").unlink(missing_ok=True)
-    result = work(cfg, folder)
+    with withdrawn_manifest(folder):
+        result = work(cfg, folder)
     keep = set(result.files)
     for path in sorted(folder.rglob("*"), reverse=True):  # what an earlier run left, files before their folders
         if path.is_dir():
@@ -255,6 +255,22 @@ def run_stage(cfg: Config, stage: str, uses: Iterable[str], needs: Iterable[str]
     log.info("%s", "\n".join(lines_of(closing)))
     say_next(cfg, stage)
     return result.exit_code
+
+
+@contextmanager
+def withdrawn_manifest(folder: Path) -> Iterator[None]:
+    """Remove the manifest while its stage works; put it back if the work is refused before it touched a file."""
+    path, since, manifest = folder / "manifest.yaml", time.time_ns(), read_manifest(folder)
+    content = path.read_bytes() if manifest else b""
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    except GlacierError:
+        files = [folder / name for name in manifest["outputs"]] if manifest else []
+        if files and all(file.is_file() and file.stat().st_mtime_ns < since for file in files):
+            with writing(path) as file:
+                file.write(content)
+        raise
 
 
 def say_next(cfg: Config, stage: str) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import math
 import pickle
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -243,17 +244,15 @@ class Fit:
     def save(self, name: str, more: dict) -> None:
         """Write a checkpoint that says by itself which network it holds, for which patches."""
         with store.writing(self.folder / name) as file:
-            torch.save(
-                {
-                    "network": type(self.model).__name__,
-                    "arguments": self.model.arguments,
-                    "patches": self.glacier.hash,
-                    "settings": used(self.cfg),
-                    "weights": self.model.state_dict(),
-                    **more,
-                },
-                file,
-            )
+            content = {
+                "network": type(self.model).__name__,
+                "arguments": self.model.arguments,
+                "patches": self.glacier.hash,
+                "settings": used(self.cfg),
+                "weights": self.model.state_dict(),
+                **more,
+            }
+            torch.save(canonical(content), file)
 
     def restore(self) -> None:
         """Take up weights, optimizer, random state and history of last.pt."""
@@ -264,6 +263,15 @@ class Fit:
         torch.set_rng_state(saved["random"])
         tracking.write_csv(self.folder / "metrics.csv", self.state["history"])
         log.info("  from epoch %d of %d", self.state["epoch"], self.cfg.epochs)
+
+
+def canonical(content):
+    """Return plain containers rebuilt with one object per text, so that equal content is saved as equal bytes."""
+    if isinstance(content, dict):
+        return {canonical(key): canonical(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return type(content)(canonical(value) for value in content)
+    return sys.intern(content) if isinstance(content, str) else content
 
 
 @torch.no_grad()

@@ -36,15 +36,6 @@ def demo_home(tmp_path_factory) -> Path:
     return home
 
 
-@pytest.fixture(scope="session")
-def stages_home(demo_home, tmp_path_factory) -> Path:
-    """The small glacier with scenes, composites and patches made. Do not change it: copy it."""
-    home = copy_home(demo_home, tmp_path_factory.mktemp("stages"))
-    for script in ("dataAPI.py", "alignment.py", "createPatches.py"):
-        command(home, script, "--name=small")
-    return home
-
-
 def copy_home(source: Path, target: Path) -> Path:
     """Copy a datasets folder; return the new home."""
     return shutil.copytree(source, target / "home")

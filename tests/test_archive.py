@@ -178,7 +178,8 @@ def test_no_more_files_at_once_than_workers(settings, server):
 def kill_once(cfg: Config, server: CogServer, after: int) -> bool:
     """Run the command, kill it at its `after`-th request; return whether it was killed before it ended."""
     flags = [f"--{key}={','.join(map(str, value)) if isinstance(value, list) else value}"
-             for key, value in store.used_settings(cfg, dataAPI.USES).items() if value not in ("", [])]
+             for key, value in store.used_settings(cfg, [*dataAPI.USES, "source"]).items()
+             if value not in ("", [])]
     process = subprocess.Popen([sys.executable, str(ROOT / "dataAPI.py"), f"--name={cfg.name}", *flags],
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     seen = server.total

@@ -149,6 +149,22 @@ def test_a_stage_asks_for_the_one_before(caplog):
         stage(other, made, "patches", (), ["aligned"])
 
 
+@pytest.mark.parametrize("touched", [False, True])
+def test_a_refused_stage_stays_finished_unless_it_was_touched(touched):
+    made, cfg = [], load(Config, [], name="ridge")
+    stage(cfg, made)
+
+    def work(cfg, folder):
+        if touched:
+            (folder / "file").write_text("half")
+        raise GlacierError("too few")
+
+    with pytest.raises(GlacierError, match="too few"):
+        store.run_stage(dataclasses.replace(cfg, years=(2014, 2015)), "rawData", ("years",), [], work)
+    stage(cfg, made)
+    assert len(made) == 1 + touched
+
+
 def test_the_manifest_says_what_made_the_stage():
     cfg = load(Config, [], name="ridge")
     stage(cfg, [])
