@@ -41,6 +41,11 @@ SCHEDULER_TIMEOUT = 20  # seconds
 REQUESTS_PER_FILE = 3  # size, header, pixels; more where the box cuts through wide files
 
 
+class AllLostError(GlacierError):
+    """Not one scene could be read."""
+    exit_code = 3
+
+
 # ── What to read ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 def sensor_of(cfg: Config, item: Item) -> str:
@@ -225,9 +230,12 @@ def conclude(folder: Path, waiting: Path, header: dict, days: list[list[Item]], 
     unfit = [(item, outcome.reason) for item, outcome in found if outcome.reason]
     lost = {item.id: outcome.fault for item, outcome in found if outcome.fault}
     dropped = [*dropped, *((item.id, reason) for item, reason in unfit)]
+    if not kept and lost:
+        raise AllLostError(f"{len(lost)} of {len(days)} scenes were lost to faults and none is left: "
+                           f"{count_reasons([*lost.items(), *dropped])}; check the network, then run again")
     if not kept:
-        raise GlacierError(f"none of {len(days)} scenes is usable: {count_reasons([*dropped, *lost.items()])}; raise "
-                           "maxCloudPercent or maxMissingFraction" + (", or run again" if lost else ""))
+        raise GlacierError(f"none of {len(days)} scenes is usable: {count_reasons(dropped)}; "
+                           "raise maxCloudPercent or maxMissingFraction")
     files = []
     for year in sorted({item.datetime.year for item in kept}):
         own = {"dropped": {item.id: reason for item, reason in unfit if item.datetime.year == year}}

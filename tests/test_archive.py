@@ -156,6 +156,13 @@ def test_a_file_missing_for_good_costs_its_scene_and_no_other(settings, server, 
     assert "up to date" in caplog.text
 
 
+def test_all_scenes_lost_is_a_fault_and_not_the_users_mistake(settings, server):
+    server.missing = {f"{path.parent.name}/qa_pixel.tif" for path in server.folder.glob("LC08*/green.tif")}
+    with pytest.raises(GlacierError, match=r"scenes were lost to faults and none is left: .*404") as caught:
+        dataAPI.run(settings(server.address))
+    assert caught.value.exit_code == 3
+
+
 def test_more_years_read_only_the_new_scenes(settings, server, reference):
     expected = reference()
     cfg = settings(server.address, years=[2014, 2014])
