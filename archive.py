@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
 BLOBS = ".blob.core.windows.net"  # files there need a token
+TOKEN_TIMEOUT = 120  # seconds
 SEARCH_TRIES = 6  # of each page
 TRIES = 9  # of each file: with the waits between them about a minute, longer than a server's restart
 FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0  # seconds between them, doubled each time
@@ -198,6 +199,22 @@ def reason_of(error: BaseException) -> str:
     return re.sub(r"\?[^\s'\")]*", "", " ".join(str(error).split()))[:200] or type(error).__name__
 
 
+def ask_for_signature(href: str) -> str:
+    """Return planetary_computer.sign_url(href); TimeoutError if no token comes: by itself it would wait for ever."""
+    import planetary_computer
+
+    answer: Future = Future()
+
+    def ask():
+        try:
+            answer.set_result(planetary_computer.sign_url(href))
+        except (OSError, ValueError) as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answer.result(TOKEN_TIMEOUT)
+
+
 def sign(href: str, refused: str = "") -> str:
     """Return an address with the Planetary Computer's token if it needs one; `refused` is one whose token expired."""
     if BLOBS not in href:
@@ -205,10 +222,10 @@ def sign(href: str, refused: str = "") -> str:
     import planetary_computer
 
     with SIGNING:
-        signed = planetary_computer.sign_url(href)
-        if signed == refused != href:  # no other thread has renewed it yet
+        signed = ask_for_signature(href)
+        if signed == refused:  # no other thread has renewed it yet
             planetary_computer.sas.TOKEN_CACHE.clear()
-            signed = planetary_computer.sign_url(href)
+            signed = ask_for_signature(href)
     return signed
 
 

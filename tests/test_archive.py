@@ -293,6 +293,13 @@ def test_lost_signed_files_are_told_without_their_token(settings, planetary, cap
     assert not secrets_in(planetary, caplog.text, *capfd.readouterr(), folder=cfg.folder)
 
 
+def test_token_that_never_comes(settings, planetary, monkeypatch):
+    monkeypatch.setattr(archive, "TOKEN_TIMEOUT", 0.5)
+    planetary.token_delay = 5.0
+    with pytest.raises(GlacierError, match="no token for http://demo.blob.core.windows.net/glacier .TimeoutError"):
+        dataAPI.run(settings(BLOBS))
+
+
 def test_token_refused(settings, planetary):
     planetary.refuse_tokens = True
     with pytest.raises(GlacierError, match=r"no token for http://demo.blob.core.windows.net/glacier .*403.*KEY"):
