@@ -29,7 +29,7 @@ import archive
 import config
 import sensors
 import store
-from archive import NEEDED, Grid, Item, Job, Outcome, fetch, make_grid, search, waiting_file
+from archive import NEEDED, TOO_MUCH_MISSING, Grid, Item, Job, Outcome, fetch, make_grid, search, waiting_file
 from config import Config, GlacierError
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,8 @@ def glacier_grid(cfg: Config) -> Grid:
 def workplace(cfg: Config) -> Iterator[tuple[Executor, int]]:
     """Give what runs the scenes, threads here or the workers of a Dask scheduler, and how many scenes it takes at once.
 
-    Dask's workers are started in the project's folder and see the glacier's folder: they write the scenes there.
+    Dask's workers have this project's packages, get its modules from here, and see the glacier's folder (a shared
+    disk): they write the scenes there.
     """
     if cfg.executor == Config.executor:
         with ThreadPoolExecutor(scenes_at_once(cfg)) as pool:
@@ -159,6 +160,8 @@ def workplace(cfg: Config) -> Iterator[tuple[Executor, int]]:
         threads = sum(client.nthreads().values())
         if not threads:
             raise GlacierError(f"the Dask scheduler {cfg.executor} has no workers; start: dask worker {cfg.executor}")
+        for module in (config, store, sensors, archive):
+            client.upload_file(module.__file__)
         yield client.get_executor(), threads
 
 
@@ -186,9 +189,9 @@ def take_back(folder: Path, waiting: Path, made_with: str) -> int:
             header = next(stream, {})
             if header.get("made_with") != made_with:
                 continue
-            for name, reason in header["dropped"].items():
+            for name in header["dropped"]:
                 with store.writing(waiting_file(waiting, name, "txt")) as file:
-                    file.write(reason.encode())
+                    file.write(TOO_MUCH_MISSING.encode())
             for scene in stream:
                 with store.writing(waiting_file(waiting, scene["id"])) as file:
                     pickle.dump(scene, file, protocol=5)
@@ -238,7 +241,7 @@ def conclude(folder: Path, waiting: Path, header: dict, days: list[list[Item]], 
                            "raise maxCloudPercent or maxMissingFraction")
     files = []
     for year in sorted({item.datetime.year for item in kept}):
-        own = {"dropped": {item.id: reason for item, reason in unfit if item.datetime.year == year}}
+        own = {"dropped": [item.id for item, _ in unfit if item.datetime.year == year]}
         files.append(join_year(folder, year, header | own, [item for item in kept if item.datetime.year == year],
                                waiting))
     counts = {"kept": len(kept), "dropped": len(dropped), "lost": len(lost), "dropped_scenes": dict(dropped),
