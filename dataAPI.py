@@ -15,6 +15,7 @@ import logging
 import os
 import pickle
 import shutil
+import site
 import sys
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
@@ -140,15 +141,15 @@ def glacier_grid(cfg: Config) -> Grid:
 def workplace(cfg: Config) -> Iterator[tuple[Executor, int]]:
     """Give what runs the scenes, threads here or the workers of a Dask scheduler, and how many scenes it takes at once.
 
-    Dask's workers have this project's packages, get its modules from here, and see the glacier's folder (a shared
-    disk): they write the scenes there.
+    Dask's workers and scheduler have the same packages and see this folder and the glacier's (a shared disk): they
+    import from the one and write the scenes into the other.
     """
     if cfg.executor == Config.executor:
         with ThreadPoolExecutor(scenes_at_once(cfg)) as pool:
             yield pool, scenes_at_once(cfg)
         return
     try:
-        from distributed import Client
+        from distributed import Client, WorkerPlugin
 
         client = Client(cfg.executor, timeout=SCHEDULER_TIMEOUT, set_as_default=False)
     except ImportError as error:
@@ -156,12 +157,18 @@ def workplace(cfg: Config) -> Iterator[tuple[Executor, int]]:
     except (OSError, ValueError) as error:
         raise GlacierError(f"no Dask scheduler at executor {cfg.executor} ({archive.reason_of(error)}); "
                            "give its address, as tcp://10.0.0.5:8786, or threads") from error
+    project = str(config.ROOT)
+
+    class FindProject(WorkerPlugin):  # in here, so that it travels by value; workers that start later get it too
+        def setup(self, worker):
+            site.addsitedir(project)
+
     with client:
         threads = sum(client.nthreads().values())
         if not threads:
             raise GlacierError(f"the Dask scheduler {cfg.executor} has no workers; start: dask worker {cfg.executor}")
-        for module in (config, store, sensors, archive):
-            client.upload_file(module.__file__)
+        client.run_on_scheduler(site.addsitedir, project)
+        client.register_plugin(FindProject())
         yield client.get_executor(), threads
 
 
