@@ -94,7 +94,7 @@ def plan_box(cfg: Config) -> tuple[dict[str, str], list[str]]:
         "composites": f"{years * cfg.stepsPerYear} in {cfg.years[0]}-{cfg.years[1]}",
         "patches": f"{patches:,} of {cfg.patchSize} x {cfg.patchSize} px a composite",
         "a scene": f"{megabytes:,.1f} MB",
-        "to read": f"up to {passes * megabytes:,.0f} MB a satellite ({passes} passes)",
+        "to read": f"up to {passes * megabytes:,.0f} MB a satellite",
     }
     return facts, warn(cfg, grid.shape)
 
