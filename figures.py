@@ -1,39 +1,52 @@
-"""Pictures of arrays: rows of maps, animations, curves. Knows no stage.
+"""Pictures of arrays: rows of maps, animations, curves; and the report page that shows them. Knows no stage.
 
 Colours are cividis and its kin: fit for colour-blind readers and for print. Missing pixels are light grey.
 """
 from __future__ import annotations
 
+import base64
+import datetime as dt
+import html
 import io
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import yaml
 
+import config
+import store
+from config import Config
 from store import writing
 
 MISSING = "0.85"
+SECTION = "section.html"  # of each folder that has something to show
+WIDTH = 5.9  # of a picture [inches]: the page of a report, and still to be read on a phone
 
 
 def map_row(path: Path, images: Sequence[np.ndarray], titles: Sequence[str], label: str,
-            limits: tuple[float, float] = (0.0, 1.0), colours: str = "cividis", columns: int = 6) -> Path:
+            limits: tuple[float, float] = (0.0, 1.0), colours: str = "cividis", columns: int = 2,
+            pixel_size: float | None = None) -> Path:
     """Write a PNG of maps side by side under one colour scale; return its path.
 
     images : each (H, W), NaN where missing, or (3, H, W) for red, green, blue in [0, 1]. label : quantity and unit.
+    pixel_size : [m], draws a scale bar on the first map.
     """
-    figure, _ = draw_maps(images, titles, label, limits, colours, columns)
-    return save(figure, path)
+    return save(draw_maps(images, titles, label, limits, colours, columns, pixel_size), path)
 
 
-def draw_maps(images, titles, label, limits, colours, columns):
-    """Return a matplotlib figure of maps under one colour scale, and its axes."""
+def draw_maps(images, titles, label, limits, colours, columns, pixel_size):
+    """Return a matplotlib figure of maps under one colour scale."""
     from matplotlib.figure import Figure
 
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     height, width = images[0].shape[-2:]
-    side = 3.0 if len(images) > 1 else 5.0
-    figure = Figure(figsize=(columns * side + 0.9, rows * (side * height / width + 0.35)), layout="constrained")
+    bar = 0.0 if images[0].ndim == 3 else 0.7
+    figure = Figure(figsize=(WIDTH, rows * (WIDTH / columns * height / width + 0.3) + bar), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     shown = None
     for axis, image, title in zip(axes, images, titles, strict=False):
@@ -42,41 +55,81 @@ def draw_maps(images, titles, label, limits, colours, columns):
             axis.imshow(np.nan_to_num(np.moveaxis(image, 0, -1)).clip(0, 1), interpolation="nearest")
         else:
             shown = axis.imshow(image, vmin=limits[0], vmax=limits[1], cmap=colours, interpolation="nearest")
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=11)
     for axis in axes:
         axis.set_xticks([])
         axis.set_yticks([])
     for axis in axes[len(images):]:
         axis.remove()
+    if pixel_size:
+        draw_scale(axes[0], width, pixel_size)
     if shown is not None:
-        figure.colorbar(shown, ax=list(axes[:len(images)]), label=label, shrink=0.8)
-    return figure, axes
+        figure.colorbar(shown, ax=list(axes[:len(images)]), label=label, location="bottom", fraction=0.05, aspect=40)
+    return figure
+
+
+def draw_scale(axis, width: int, pixel_size: float) -> None:
+    """Draw a scale bar, about a quarter of the map long, into its lower left corner. width [px], pixel_size [m]."""
+    from matplotlib.patheffects import withStroke
+
+    least = width * pixel_size / 5
+    decade = 10 ** math.floor(math.log10(least))
+    metres = next(step * decade for step in (1, 2, 5, 10) if step * decade >= least)
+    text = f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
+    left, length = 0.04, metres / pixel_size / width
+    halo = [withStroke(linewidth=4, foreground="white")]
+    axis.plot([left, left + length], [0.05, 0.05], "-", color="black", linewidth=2.5, transform=axis.transAxes,
+              path_effects=halo, solid_capstyle="butt")
+    axis.text(left + length / 2, 0.07, text, ha="center", va="bottom", fontsize=10, transform=axis.transAxes,
+              path_effects=halo)
+
+
+def calendar(path: Path, dates: Sequence[dt.date], values: Sequence[float], label: str,
+             limits: tuple[float, float] = (0.0, 1.0)) -> Path:
+    """Write a PNG with a mark a date, years down and seasons across, coloured by value; return its path."""
+    from matplotlib.figure import Figure
+
+    years = [day.year for day in dates]
+    figure = Figure(figsize=(WIDTH, 1.4 + 0.22 * (max(years) - min(years) + 1)), layout="constrained")
+    axis = figure.subplots()
+    shown = axis.scatter([day.timetuple().tm_yday for day in dates], years, c=values, s=90, marker="|", linewidths=4,
+                         cmap="cividis", vmin=limits[0], vmax=limits[1])
+    axis.set_xticks(*zip(*((dt.date(2001, month, 1).timetuple().tm_yday, f"{dt.date(2001, month, 1):%b}")
+                           for month in range(1, 13)), strict=True), fontsize=9)
+    axis.set_yticks(range(min(years), max(years) + 1))
+    axis.set_xlim(0, 367)
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    figure.colorbar(shown, label=label)
+    return save(figure, path)
 
 
 def curves(path: Path, x: Sequence, lines: dict[str, Sequence[float]], x_label: str, y_label: str) -> Path:
     """Write a PNG of named curves over a common axis; return its path."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axis = figure.subplots()
     for style, (name, values) in zip(("-", "--", "-.", ":") * len(lines), lines.items(), strict=False):
         axis.plot(x, values, style, marker=".", label=name)
     axis.set_xlabel(x_label)
     axis.set_ylabel(y_label)
     axis.grid(alpha=0.3)
-    axis.legend()
+    if len(lines) > 1:
+        axis.legend(fontsize=9)
     return save(figure, path)
 
 
 def animation(path: Path, images: Sequence[np.ndarray], titles: Sequence[str], label: str,
-              limits: tuple[float, float] = (0.0, 1.0), colours: str = "cividis", seconds: float = 0.7) -> Path:
+              limits: tuple[float, float] = (0.0, 1.0), colours: str = "cividis", seconds: float = 0.7,
+              pixel_size: float | None = None) -> Path:
     """Write a GIF that shows the maps one after another, each with its title; return its path. Shapes as in map_row."""
     from PIL import Image
 
     frames = []
     for image, title in zip(images, titles, strict=True):
         buffer = io.BytesIO()
-        draw_maps([image], [title], label, limits, colours, 1)[0].savefig(buffer, dpi=80)
+        draw_maps([image], [title], label, limits, colours, 1, pixel_size).savefig(buffer, dpi=90)
         frames.append(Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
     with writing(path) as file:
         frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=int(seconds * 1000), loop=0)
@@ -86,7 +139,7 @@ def animation(path: Path, images: Sequence[np.ndarray], titles: Sequence[str], l
 def save(figure, path: Path) -> Path:
     """Write a matplotlib figure as PNG; return its path."""
     with writing(path) as file:
-        figure.savefig(file, format="png", dpi=100)
+        figure.savefig(file, format="png", dpi=130)
     return path
 
 
@@ -95,7 +148,7 @@ def windows(path: Path, bars: Sequence[tuple[int, int, int, str]], dates: Sequen
     from matplotlib.figure import Figure
 
     colours = {"train": "#31688e", "validation": "#d8a800", "test": "#b2182b", "gap": "0.8"}
-    figure = Figure(figsize=(8, 1.2 + 0.12 * len(bars)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.2 + 0.12 * len(bars)), layout="constrained")
     axis = figure.subplots()
     for row, (start, inputs, targets, part) in enumerate(bars):
         axis.barh(row, inputs, left=start, height=0.7, color=colours[part], alpha=0.35)
@@ -109,3 +162,108 @@ def windows(path: Path, bars: Sequence[tuple[int, int, int, str]], dates: Sequen
     axis.set_title("Windows: inputs pale, targets full", fontsize=10)
     axis.legend(fontsize=8)
     return save(figure, path)
+
+
+# ── The report page ──────────────────────────────────────────────────────────────────────────────────────────────
+
+STYLE = """
+body { margin: 0 auto; max-width: 50rem; padding: 0 1rem 3rem; font: 1rem/1.5 system-ui, sans-serif; color: #222; }
+h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-top: 1px solid #ccc; padding-top: 1rem; }
+figure { margin: 1.2rem 0; } img { max-width: 100%; height: auto; } figcaption, details { font-size: .9rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top; } th { border-bottom: 1px solid #888; }
+.number { text-align: right; } .old { color: #b2182b; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+@media print { nav { display: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+  body { max-width: none; } details::details-content { content-visibility: visible; } }
+"""
+
+
+class Picture(NamedTuple):
+    """A picture of a section: its file, below the section's folder, and what it shows."""
+    path: Path
+    caption: str
+
+
+class Fold(NamedTuple):
+    """Rows of a table that are shown when asked for."""
+    title: str
+    rows: Sequence[tuple]
+
+
+def section(folder: Path, title: str, *parts: str | Picture | Fold | Sequence[tuple]) -> Path:
+    """Write the report's section of a stage as a piece of HTML that names its pictures; return its path.
+
+    parts : a text is a paragraph, rows are a table with the first row as its head.
+    """
+    pieces = [f"<h2>{html.escape(title)}</h2>"]
+    for part in parts:
+        if isinstance(part, str):
+            pieces.append(f"<p>{html.escape(part)}</p>")
+        elif isinstance(part, Picture):
+            name, text = (html.escape(str(word)) for word in (part.path.relative_to(folder), part.caption))
+            pieces.append(f'<figure><img src="{name}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+        elif isinstance(part, Fold):
+            pieces.append(f"<details><summary>{html.escape(part.title)}</summary>{table(part.rows)}</details>")
+        else:
+            pieces.append(table(part))
+    with writing(folder / SECTION) as file:
+        file.write("\n".join(pieces).encode())
+    return folder / SECTION
+
+
+def table(rows: Sequence[tuple]) -> str:
+    """Return rows as an HTML table; the first row is the head, numbers stand to the right."""
+    lines = []
+    for tag, row in zip(("th", *["td"] * len(rows)), rows, strict=False):
+        cells = [(f"{cell:.4g}" if isinstance(cell, float) else html.escape(str(cell))) for cell in row]
+        marks = [' class="number"' if re.fullmatch(r"[-+]?[\d.,]+(e[-+]\d+)?", cell) else "" for cell in cells]
+        lines.append("".join(f"<{tag}{mark}>{cell}</{tag}>" for cell, mark in zip(cells, marks, strict=True)))
+    return '<div class="wide"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
+
+
+def report(cfg: Config) -> Path:
+    """Write datasets/<name>/report.html, the sections of all finished stages and runs as one page; return its path.
+
+    The page needs no other file and no network. Each section tells what it was made with, and from what.
+    """
+    made = {folder: manifest for folder in with_sections(cfg) if (manifest := store.read_manifest(folder))}
+    now = {folder.name: store.manifest_hash(made[folder]) for folder in made if folder.parent == cfg.folder}
+    links, sections = [], []
+    for number, (folder, manifest) in enumerate(made.items()):
+        piece = embed(folder, (folder / SECTION).read_text())
+        links.append(f'<a href="#part{number}">{re.search("<h2>(.*)</h2>", piece)[1]}</a>')
+        old = [name for name, value in manifest["inputs"].items() if now.get(name, value) != value]
+        note = f'<p class="old">{", ".join(old)} changed since: run this again.</p>' if old else ""
+        sections.append(f'<section id="part{number}">{piece}{note}{provenance(manifest)}</section>')
+    title = html.escape(cfg.name)
+    page = (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+            f"<h1>{title}</h1><nav>{' · '.join(links)}</nav>{''.join(sections)}</body></html>")
+    with writing(cfg.folder / "report.html") as file:
+        file.write(page.encode())
+    return cfg.folder / "report.html"
+
+
+def with_sections(cfg: Config) -> list[Path]:
+    """Return the folders of a glacier that have a section: stages in run order, then each run and what it has below."""
+    folders = [cfg.folder / stage for stage in store.STAGES]
+    for saved in sorted((config.home() / "DeepLearning" / "runs").glob("*/config.yaml")):
+        if yaml.safe_load(saved.read_text())["name"] == cfg.name:
+            folders += [saved.parent, *sorted(path.parent for path in saved.parent.glob(f"*/{SECTION}"))]
+    return [folder for folder in folders if (folder / SECTION).is_file()]
+
+
+def embed(folder: Path, piece: str) -> str:
+    """Return a piece of HTML with the pictures it names inside it."""
+    def inside(found: re.Match) -> str:
+        path = folder / html.unescape(found[1])
+        content = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
+        return f'src="data:image/{path.suffix[1:]};base64,{content}"'
+    return re.sub(r'src="([^"]+)"', inside, piece)
+
+
+def provenance(manifest: dict) -> str:
+    """Return what a stage or run was made with, folded away."""
+    told = {key: manifest[key] for key in ("settings", "inputs", "packages", "seconds")}
+    text = html.escape(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=100))
+    return f"<details><summary>Made with these settings, inputs and versions</summary><pre>{text}</pre></details>"

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import figures
 import store
 from config import Config, GlacierError, setting
-from DeepLearning import metrics, tracking
+from DeepLearning import metrics, sections, tracking
 from DeepLearning.baselines import BASELINES
 from DeepLearning.data import Glacier
 from DeepLearning.training import choose_device, load_network
@@ -140,10 +141,12 @@ def run(cfg: Settings) -> int:
         networks = {tracking.read_run(folder.parent)["network"]: load_network(folder.parent, device)}
         rows = score(forecasts(glacier, networks, device), observed_pixels(glacier), regions(glacier))
         tracking.write_csv(folder / "scores.csv", rows)
-        return store.Result([folder / "scores.csv"], {"test_windows": len(glacier.windows("test"))}, table(rows))
+        files = [folder / "scores.csv", *sections.evaluation(folder)]
+        return store.Result(files, {"test_windows": len(glacier.windows("test"))}, table(rows))
 
     inputs = {"patches": glacier.hash, "run": store.manifest_hash(store.read_manifest(folder))}
     tracking.make_once(cfg, folder / "evaluation", {}, inputs, work)
+    figures.report(cfg)
     log.info("Skill is 1 - MSE / MSE of the baseline: 0 is no better, negative is worse.")
     log.info("Next: python DeepLearning/forecast.py --name=%s", cfg.name)
     return 0

@@ -20,7 +20,7 @@ import torch
 import figures
 import store
 from config import Config, setting
-from DeepLearning import tracking
+from DeepLearning import sections, tracking
 from DeepLearning.data import Glacier
 from DeepLearning.training import choose_device, load_network
 
@@ -71,20 +71,15 @@ def draw(folder: Path, glacier: Glacier, first: int, forecast: np.ndarray, name:
     """Draw a window's inputs and forecast, and the truth of those of its targets that have come; return the files."""
     values, target = glacier.series.values, first + glacier.sequence_length
     steps = [(values[step], f"{glacier.date(step)} input") for step in range(first, target)]
-    steps += [(image, f"{glacier.date(target + lead)} forecast") for lead, image in enumerate(forecast)]
-    truth = [
-        (values[step], f"{glacier.date(step)} truth")
-        for step in range(target, min(target + glacier.horizon, len(values)))
-    ]
-    images, titles = zip(*((picture(image), title) for image, title in steps + truth), strict=True)
-    label = "NDSI [1]" if glacier.channels == 1 else "reflectance [1]"
-    files = [
-        figures.map_row(
-            folder / f"{name}.png", images, titles, label, columns=max(glacier.sequence_length, glacier.horizon)
-        )
-    ]
-    if not truth:
-        files.append(figures.animation(folder / f"{name}.gif", images, titles, label))
+    for lead, image in enumerate(forecast):
+        steps.append((image, f"{glacier.date(target + lead)} forecast"))
+        if target + lead < len(values):
+            steps.append((values[target + lead], f"{glacier.date(target + lead)} truth"))
+    images, titles = zip(*((picture(image), title) for image, title in steps), strict=True)
+    label, pixel_size = "NDSI [1]" if glacier.channels == 1 else "reflectance [1]", glacier.series.transform[0]
+    files = [figures.map_row(folder / f"{name}.png", images, titles, label, pixel_size=pixel_size)]
+    if target >= len(values):
+        files.append(figures.animation(folder / f"{name}.gif", images, titles, label, pixel_size=pixel_size))
     return files
 
 
@@ -105,6 +100,7 @@ def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, devi
     if tests := glacier.windows("test"):
         known = glacier.patches.windows[tests[-1]].start
         files += draw(folder, glacier, known, glacier.forecast_scene(network, known, device)[0].numpy(), "lastTest")
+    files += sections.forecast(folder)
     rows = [
         ("step", "mean", "least", "most"),
         *(
@@ -127,6 +123,8 @@ def run(cfg: Settings) -> int:
 
     inputs = {"patches": glacier.hash, "run": store.manifest_hash(store.read_manifest(folder))}
     tracking.make_once(cfg, folder / "forecast", {}, inputs, work)
+    page = figures.report(cfg)
+    log.info("All of %s in one page: %s", cfg.name, page)
     return 0
 
 

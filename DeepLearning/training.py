@@ -19,9 +19,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+import figures
 import store
 from config import Config, GlacierError, setting
-from DeepLearning import metrics, tracking
+from DeepLearning import metrics, sections, tracking
 from DeepLearning.baselines import climatology, persistence
 from DeepLearning.data import Glacier, epoch_samples
 from DeepLearning.models import MODELS
@@ -81,10 +82,11 @@ def train(cfg: TrainingConfig, build: Build) -> int:
     mirror = tracking.Mirror(cfg.wandb, folder, {"name": cfg.name, "network": network, **settings})
     state = Fit(model, glacier, cfg, device, folder, mirror).run()
     mirror.finish()
-    files = [folder / name for name in ("config.yaml", "metrics.csv", "best.pt")]
+    files = [folder / name for name in ("config.yaml", "metrics.csv", "best.pt")] + sections.training(folder)
     counts = {"epochs": state["epoch"], "parameters": sum(part.numel() for part in model.parameters())}
     store.write_manifest(folder, settings, {"patches": glacier.hash}, files, counts, time.monotonic() - start)
     report(glacier, state, device, cfg, counts, time.monotonic() - start)
+    figures.report(cfg)
     log.info("Wrote %s", folder)
     say_next(cfg)
     return 0
