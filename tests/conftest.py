@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+ARTEFACTS = ROOT / "tests" / "artefacts"  # screenshots to look at, not tracked
 sys.path.insert(0, str(ROOT))
 
 
@@ -39,3 +40,20 @@ def demo_home(tmp_path_factory) -> Path:
 def copy_home(source: Path, target: Path) -> Path:
     """Copy a datasets folder; return the new home."""
     return shutil.copytree(source, target / "home")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A real browser; tests that use it are skipped where there is none."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium here; on Debian: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    ARTEFACTS.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=[
+            "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", "--no-first-run"])
+        yield browser
+        browser.close()

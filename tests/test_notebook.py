@@ -14,7 +14,7 @@ import nbformat
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, environment
+from conftest import ARTEFACTS, ROOT, environment
 
 import box
 import config
@@ -23,8 +23,6 @@ import dataAPI
 from config import Config, GlacierError
 
 NOTEBOOK = ROOT / "getCoordinatesFromMap.ipynb"
-CHROMIUM = shutil.which("chromium")
-ARTEFACTS = ROOT / "tests" / "artefacts"
 BOX = (77.4, 32.0, 77.6, 32.2)
 
 
@@ -223,22 +221,14 @@ def wait_for(address: str, log: Path, seconds: float = 90) -> None:
     pytest.fail(f"no answer from {address}:\n{log.read_text()[-2000:]}")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; on Debian: apt-get install chromium")
-def test_a_rectangle_drawn_with_the_mouse_becomes_a_glacier(lab, tmp_path):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
-            "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", "--no-first-run"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(90_000)
-        try:
-            save_with_the_mouse(page, lab)
-        finally:
-            ARTEFACTS.mkdir(exist_ok=True)
-            page.screenshot(path=ARTEFACTS / "notebook.png")
-            browser.close()
+def test_a_rectangle_drawn_with_the_mouse_becomes_a_glacier(lab, browser, tmp_path):
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(90_000)
+    try:
+        save_with_the_mouse(page, lab)
+    finally:
+        page.screenshot(path=ARTEFACTS / "notebook.png")
+        page.close()
     cfg = config.read_yaml(tmp_path / "datasets" / "beas" / "glacier.yaml")
     west, south, east, north = cfg["boundingBox"]
     across = 360 / (256 * 2 ** 9)  # degrees a pixel of the map at zoom 9

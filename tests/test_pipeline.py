@@ -8,7 +8,7 @@ import time
 
 import pytest
 import yaml
-from conftest import ROOT, command, copy_home, environment
+from conftest import ARTEFACTS, ROOT, command, copy_home, environment
 from rasterio import open as open_raster
 from rasterio.warp import transform_bounds
 
@@ -58,6 +58,31 @@ def test_the_readmes_commands_make_a_table_and_a_forecast_at_the_right_place(fin
         box = yaml.safe_load((finished_home / "datasets/small/glacier.yaml").read_text())["boundingBox"]
         assert (west, south, east, north) == pytest.approx(box, abs=0.002)
         assert file.tags()["DATES"] == "2018-01-01,2018-04-01,2018-07-01,2018-10-01"
+
+
+def test_the_report_shows_every_stage(finished_home):
+    page = (finished_home / "datasets" / "small" / "report.html").read_text()
+    run = run_folder(finished_home).name
+    assert re.findall("<h2>(.*?)</h2>", page) == [
+        "1 Scenes", "2 Co-registration and composites", "3 Patches and split", f"4 Training: {run}", f"5 Scores: {run}",
+        f"6 Forecast: {run}"]
+    for told in ("dropped: ", "shared pixel times", "skill vs climatology", "maxCloudPercent", "numpy: ", "LC08_"):
+        assert told in page, told
+
+
+@pytest.mark.parametrize(("device", "width"), [("desktop", 1200), ("phone", 390)])
+def test_the_report_is_whole_on_a_screen_and_on_a_phone(finished_home, browser, device, width):
+    page = browser.new_page(viewport={"width": width, "height": 850})
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((finished_home / "datasets" / "small" / "report.html").as_uri())
+    page.screenshot(path=ARTEFACTS / f"report-{device}.png", full_page=True)
+    pictures = page.evaluate("[...document.images].map(image => [image.naturalWidth, image.clientWidth, image.alt])")
+    assert len(pictures) >= 10
+    assert all(own > 0 and shown <= width and alt for own, shown, alt in pictures)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
+    page.close()
 
 
 def test_run_again_each_command_says_up_to_date_within_five_seconds(finished_home):
