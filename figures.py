@@ -104,14 +104,19 @@ def calendar(path: Path, dates: Sequence[dt.date], values: Sequence[float], labe
     return save(figure, path)
 
 
-def curves(path: Path, x: Sequence, lines: dict[str, Sequence[float]], x_label: str, y_label: str) -> Path:
-    """Write a PNG of named curves over a common axis; return its path."""
+def curves(path: Path, x: Sequence, lines: dict[str, Sequence[float]], x_label: str, y_label: str,
+           limits: tuple[float, float] | None = None) -> Path:
+    """Write a PNG of named curves over a common axis, numbers or dates; return its path. limits : of the y axis."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axis = figure.subplots()
     for style, (name, values) in zip(("-", "--", "-.", ":") * len(lines), lines.items(), strict=False):
         axis.plot(x, values, style, marker=".", label=name)
+    if all(isinstance(value, int) for value in x):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_ylim(limits)
     axis.set_xlabel(x_label)
     axis.set_ylabel(y_label)
     axis.grid(alpha=0.3)
@@ -170,9 +175,10 @@ STYLE = """
 body { margin: 0 auto; max-width: 50rem; padding: 0 1rem 3rem; font: 1rem/1.5 system-ui, sans-serif; color: #222; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-top: 1px solid #ccc; padding-top: 1rem; }
 figure { margin: 1.2rem 0; } img { max-width: 100%; height: auto; } figcaption, details { font-size: .9rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; margin: .8rem 0; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top; } th { border-bottom: 1px solid #888; }
 .number { text-align: right; } .old { color: #b2182b; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+@media (max-width: 40rem) { table { font-size: .8rem; } th, td { padding-right: .5rem; } }
 @media print { nav { display: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
   body { max-width: none; } details::details-content { content-visibility: visible; } }
 """

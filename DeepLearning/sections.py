@@ -5,7 +5,7 @@ import csv
 from pathlib import Path
 
 import figures
-from figures import Picture
+from figures import Fold, Picture
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -31,9 +31,7 @@ def training(folder: Path) -> list[Path]:
 def evaluation(folder: Path) -> list[Path]:
     """Draw skill over lead time from scores.csv, write the section with its table; return the files."""
     rows = read_rows(folder / "scores.csv")
-    parts: list = ["Skill is 1 - MSE / MSE of the baseline: 0 is no better than the baseline, below 0 is worse. "
-                   "Region \"block\" was never trained on."]
-    files = []
+    files, pictures = [], []
     for region in dict.fromkeys(row["region"] for row in rows):
         lines: dict[str, list[float]] = {}
         for row in rows:
@@ -41,11 +39,20 @@ def evaluation(folder: Path) -> list[Path]:
                 lines.setdefault(row["method"], []).append(float(row["skill_vs_climatology"]))
         leads = range(1, len(next(iter(lines.values()))) + 1)
         files.append(figures.curves(folder / "quicklooks" / f"skill_{region}.png", leads, lines, "lead time [steps]",
-                                    "skill against climatology [1]"))
-        parts.append(Picture(files[-1], f"Skill over lead time, region \"{region}\""))
-    heads = tuple(name.replace("_", " ") for name in rows[0])
-    table = [heads, *(tuple(shorten(cell) for cell in row.values()) for row in rows)]
-    return [*files, figures.section(folder, f"5 Scores: {folder.parent.name}", *parts, table)]
+                                    "skill against climatology [1]", limits=(-1, 1)))
+        pictures.append(Picture(files[-1], f"Skill in the region {region}; what is below -1 is not drawn"))
+    told = ("Skill is 1 - MSE / MSE of the baseline: 0 is no better than the baseline, below 0 is worse. The region "
+            "seen was trained on at other times, the region block never.")
+    overall, single = ([row for row in rows if (row["lead"] == "all") == mean] for mean in (True, False))
+    return [*files, figures.section(folder, f"5 Scores: {folder.parent.name}", told, table(overall, "lead"), *pictures,
+                                    Fold("Scores of each lead time", table(single)))]
+
+
+def table(rows: list[dict[str, str]], leave_out: str = "") -> list[tuple]:
+    """Return rows of scores as a table with a head, without one of the columns."""
+    names = [name for name in rows[0] if name != leave_out]
+    heads = tuple(name.replace("_", " ") for name in names)
+    return [heads, *(tuple(shorten(row[name]) for name in names) for row in rows)]
 
 
 def shorten(cell: str) -> str:
