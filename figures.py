@@ -8,7 +8,6 @@ import base64
 import datetime as dt
 import html
 import io
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,13 +32,33 @@ def map_row(path: Path, images: Sequence[np.ndarray], titles: Sequence[str], lab
     """Write a PNG of maps side by side under one colour scale; return its path.
 
     images : each (H, W), NaN where missing, or (3, H, W) for red, green, blue in [0, 1]. label : quantity and unit.
-    pixel_size : [m], draws a scale bar on the first map.
+    pixel_size : m; if given, the first map gets a scale bar and an arrow to the north, which is up.
     """
-    return save(draw_maps(images, titles, label, limits, colours, columns, pixel_size), path)
+    figure, axes = draw_maps(images, titles, label, limits, colours, columns)
+    if pixel_size:
+        add_scale(axes[0], images[0].shape[-1], pixel_size)
+    return save(figure, path)
 
 
-def draw_maps(images, titles, label, limits, colours, columns, pixel_size):
-    """Return a matplotlib figure of maps under one colour scale."""
+def add_scale(axis, width: int, pixel_size: float) -> None:
+    """Draw a scale bar of a round length and an arrow to the north on a map `width` px wide; pixel_size in m."""
+    from matplotlib.patheffects import withStroke
+
+    outline = [withStroke(linewidth=3, foreground="white")]
+    longest = 0.35 * width * pixel_size
+    length = max(step * 10.0**power for power in range(-1, 7) for step in (1, 2, 5) if step * 10.0**power <= longest)
+    text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    share = length / (width * pixel_size)
+    axis.plot([0.05, 0.05 + share], [0.04, 0.04], "k-", linewidth=3, transform=axis.transAxes, path_effects=outline)
+    axis.text(0.05 + share / 2, 0.06, text, ha="center", va="bottom", fontsize=8, transform=axis.transAxes,
+              path_effects=outline)
+    axis.annotate("N", xy=(0.95, 0.97), xytext=(0.95, 0.84), ha="center", va="center", fontsize=9,
+                  xycoords="axes fraction", textcoords="axes fraction", path_effects=outline,
+                  arrowprops={"arrowstyle": "-|>", "color": "black"})
+
+
+def draw_maps(images, titles, label, limits, colours, columns):
+    """Return a matplotlib figure of maps under one colour scale, and its axes."""
     from matplotlib.figure import Figure
 
     columns = min(columns, len(images))
@@ -61,27 +80,9 @@ def draw_maps(images, titles, label, limits, colours, columns, pixel_size):
         axis.set_yticks([])
     for axis in axes[len(images):]:
         axis.remove()
-    if pixel_size:
-        draw_scale(axes[0], width, pixel_size)
     if shown is not None:
         figure.colorbar(shown, ax=list(axes[:len(images)]), label=label, location="bottom", fraction=0.05, aspect=40)
-    return figure
-
-
-def draw_scale(axis, width: int, pixel_size: float) -> None:
-    """Draw a scale bar, about a quarter of the map long, into its lower left corner. width [px], pixel_size [m]."""
-    from matplotlib.patheffects import withStroke
-
-    least = width * pixel_size / 5
-    decade = 10 ** math.floor(math.log10(least))
-    metres = next(step * decade for step in (1, 2, 5, 10) if step * decade >= least)
-    text = f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
-    left, length = 0.04, metres / pixel_size / width
-    halo = [withStroke(linewidth=4, foreground="white")]
-    axis.plot([left, left + length], [0.05, 0.05], "-", color="black", linewidth=2.5, transform=axis.transAxes,
-              path_effects=halo, solid_capstyle="butt")
-    axis.text(left + length / 2, 0.07, text, ha="center", va="bottom", fontsize=10, transform=axis.transAxes,
-              path_effects=halo)
+    return figure, axes
 
 
 def calendar(path: Path, dates: Sequence[dt.date], values: Sequence[float], label: str,
@@ -134,8 +135,11 @@ def animation(path: Path, images: Sequence[np.ndarray], titles: Sequence[str], l
     frames = []
     for image, title in zip(images, titles, strict=True):
         buffer = io.BytesIO()
-        draw_maps([image], [title], label, limits, colours, 1, pixel_size).savefig(buffer, dpi=90)
-        frames.append(Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
+        figure, axes = draw_maps([image], [title], label, limits, colours, 1)
+        if pixel_size:
+            add_scale(axes[0], image.shape[-1], pixel_size)
+        figure.savefig(buffer, dpi=90)
+        frames.append(Image.open(buffer).convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
     with writing(path) as file:
         frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=int(seconds * 1000), loop=0)
     return path
