@@ -269,7 +269,7 @@ def make_aligned(cfg: Config, folder: Path) -> store.Result:
 
         days = [date.fromisoformat(record["date"]) for record in series.records]
         values, observed, steps = composite(aligned, days, cfg.stepsPerYear, out)
-        pictures = draw(folder / "quicklooks", series, aligned, transforms, values, steps)
+        pictures = draw(folder / "quicklooks", series, aligned, transforms, values, steps, grid.transform[0])
         seen = float(observed.mean())
     arrays = [folder / name for name in ("scenes.npy", "composites.npy", "observed.npy")]
     result = write_records(cfg, folder, grid, names, series.records, transforms, steps, seen)
@@ -320,10 +320,11 @@ def to_map(scene: np.ndarray) -> np.ndarray:
 
 
 def draw(folder: Path, series: Series, aligned: np.ndarray, transforms: Transforms, values: np.ndarray,
-         steps: Sequence[date]) -> list[Path]:
+         steps: Sequence[date], pixel_size: float) -> list[Path]:
     """Draw every composite, and the six clearest scenes before and after co-registration; return the files."""
+    pixel_size *= thinning(values.shape[-2:])
     label = "NDSI [1]" if values.shape[1] == 1 else "reflectance x 2 [1]"
-    files = [figures.map_row(folder / f"composite_{day}.png", [to_map(scene)], [str(day)], label)
+    files = [figures.map_row(folder / f"composite_{day}.png", [to_map(scene)], [str(day)], label, pixel_size=pixel_size)
              for scene, day in zip(values, steps, strict=True)]
     seen = np.array([np.isfinite(scene[0]).mean() for scene in series.channels])
     best = sorted(np.argsort(-(seen + transforms.accepted), kind="stable")[:6].tolist())
@@ -332,7 +333,8 @@ def draw(folder: Path, series: Series, aligned: np.ndarray, transforms: Transfor
         before, after = to_map(series.channels[i]), to_map(aligned[i])
         frames.append(np.concatenate([before, np.full_like(before[..., :4], np.nan), after], axis=-1))
         titles.append(f"{series.records[i]['date']}: as delivered | co-registered")
-    return [*files, figures.animation(folder / "coregistration.gif", frames, titles, label, seconds=0.4)]
+    return [*files, figures.animation(folder / "coregistration.gif", frames, titles, label, seconds=0.4,
+                                       pixel_size=pixel_size)]
 
 
 def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:

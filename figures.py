@@ -139,16 +139,20 @@ def animation(path: Path, images: Sequence[np.ndarray], titles: Sequence[str], l
         if pixel_size:
             add_scale(axes[0], image.shape[-1], pixel_size)
         figure.savefig(buffer, dpi=90)
-        frames.append(Image.open(buffer).convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
+        frames.append(Image.open(buffer).convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=32))
     with writing(path) as file:
         frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=int(seconds * 1000), loop=0)
     return path
 
 
 def save(figure, path: Path) -> Path:
-    """Write a matplotlib figure as PNG; return its path."""
+    """Write a matplotlib figure as PNG of 256 colours, which halves the file; return its path."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
     with writing(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+        Image.open(buffer).convert("RGB").quantize(256).save(file, "PNG")
     return path
 
 

@@ -1,7 +1,7 @@
 """Forecast the whole scene beyond the last composite:  python DeepLearning/forecast.py --name=parvati
 
 Writes DeepLearning/runs/RUN/forecast/: forecast.tif (one band a channel and step, with CRS and dates), forecast.png
-(inputs and forecast), forecast.gif, and lastTest.png (inputs, forecast and truth of the last test window).
+(inputs and forecast), forecast.gif, and lastTest.png (the last test window: forecast beside truth).
 """
 
 from __future__ import annotations
@@ -67,20 +67,32 @@ def picture(image: np.ndarray) -> np.ndarray:
     return image[0] if len(image) == 1 else image[:3]
 
 
-def draw(folder: Path, glacier: Glacier, first: int, forecast: np.ndarray, name: str) -> list[Path]:
-    """Draw a window's inputs and forecast, and the truth of those of its targets that have come; return the files."""
-    values, target = glacier.series.values, first + glacier.sequence_length
-    steps = [(values[step], f"{glacier.date(step)} input") for step in range(first, target)]
-    for lead, image in enumerate(forecast):
-        steps.append((image, f"{glacier.date(target + lead)} forecast"))
-        if target + lead < len(values):
-            steps.append((values[target + lead], f"{glacier.date(target + lead)} truth"))
-    images, titles = zip(*((picture(image), title) for image, title in steps), strict=True)
-    label, pixel_size = "NDSI [1]" if glacier.channels == 1 else "reflectance [1]", glacier.series.transform[0]
-    files = [figures.map_row(folder / f"{name}.png", images, titles, label, pixel_size=pixel_size)]
-    if target >= len(values):
-        files.append(figures.animation(folder / f"{name}.gif", images, titles, label, pixel_size=pixel_size))
-    return files
+def draw_ahead(folder: Path, glacier: Glacier, forecast: np.ndarray) -> list[Path]:
+    """Draw the last inputs and the forecast after them, as a picture and an animation; return the files."""
+    last = len(glacier.series.values)
+    known = range(last - glacier.sequence_length, last)
+    images = [picture(image) for image in (*glacier.series.values[known.start :], *forecast)]
+    titles = [f"{glacier.date(step)} input" for step in known]
+    titles += [f"{glacier.date(last + lead)} forecast" for lead in range(len(forecast))]
+    return [
+        make(folder / f"forecast.{kind}", images, titles, label(glacier), pixel_size=glacier.series.transform[0])
+        for kind, make in (("png", figures.map_row), ("gif", figures.animation))
+    ]
+
+
+def draw_known(folder: Path, glacier: Glacier, target: int, forecast: np.ndarray) -> list[Path]:
+    """Draw a forecast of steps that have come, from step `target` on, each beside the truth; return the files."""
+    images, titles = [], []
+    for step, image in enumerate(forecast, target):
+        images += [picture(image), picture(glacier.series.values[step])]
+        titles += [f"{glacier.date(step)} forecast", f"{glacier.date(step)} truth"]
+    size = glacier.series.transform[0]
+    return [figures.map_row(folder / "lastTest.png", images, titles, label(glacier), pixel_size=size)]
+
+
+def label(glacier: Glacier) -> str:
+    """Return quantity and unit of what is forecast."""
+    return "NDSI [1]" if glacier.channels == 1 else "reflectance [1]"
 
 
 def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, device: torch.device) -> store.Result:
@@ -95,11 +107,12 @@ def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, devi
     }
     files = [
         write_geotiff(folder / "forecast.tif", ahead, glacier, dates, tags),
-        *draw(folder, glacier, first, ahead, "forecast"),
+        *draw_ahead(folder, glacier, ahead),
     ]
     if tests := glacier.windows("test"):
         known = glacier.patches.windows[tests[-1]].start
-        files += draw(folder, glacier, known, glacier.forecast_scene(network, known, device)[0].numpy(), "lastTest")
+        forecast = glacier.forecast_scene(network, known, device)[0].numpy()
+        files += draw_known(folder, glacier, known + glacier.sequence_length, forecast)
     files += sections.forecast(folder)
     rows = [
         ("step", "mean", "least", "most"),

@@ -67,6 +67,6 @@ def forecast(folder: Path) -> list[Path]:
     """Write the section that shows a run's forecast; return the file."""
     shown = [Picture(folder / "forecast.gif", "The last steps and the forecast after them"),
              Picture(folder / "forecast.png", "The same, step by step"),
-             Picture(folder / "lastTest.png", "The last test window: inputs, then each forecast beside what came")]
+             Picture(folder / "lastTest.png", "The last test window: each forecast beside what came")]
     parts = [part for part in shown if part.path.is_file()]
     return [figures.section(folder, f"6 Forecast: {folder.parent.name}", *parts)]

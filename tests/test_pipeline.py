@@ -60,6 +60,23 @@ def test_the_readmes_commands_make_a_table_and_a_forecast_at_the_right_place(fin
         assert file.tags()["DATES"] == "2018-01-01,2018-04-01,2018-07-01,2018-10-01"
 
 
+def test_the_readme_names_only_commands_that_a_test_runs():
+    text = (ROOT / "README.md").read_text()
+    fenced = [line.split(" #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", text, re.S)
+              for line in block.splitlines() if not line.startswith("#")]
+    run = {"python " + " ".join(words).replace("small", "parvati") for words in readme_commands()}
+    assert set(fenced) - run == {"make demo", "make test", "jupyter lab getCoordinatesFromMap.ipynb"}
+    assert set(re.findall("`(python [^`]*)`", text)) == {"python dataAPI.py --name=parvati --dryRun=True"}
+    for link in re.findall(r"\]\(([^)]+)\)", text) + re.findall('src="([^"]+)"', text):
+        assert (ROOT / link).is_file(), link
+
+
+def test_make_demo_runs_the_readmes_commands():
+    steps = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    scripts = re.findall(r"python (\S+\.py) --name=demo", steps)
+    assert scripts == ["demo/makeGlacier.py", *(words[0] for words in readme_commands())]
+
+
 def test_the_report_shows_every_stage(finished_home):
     page = (finished_home / "datasets" / "small" / "report.html").read_text()
     run = run_folder(finished_home).name
