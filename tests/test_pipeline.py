@@ -12,7 +12,6 @@ from conftest import ARTEFACTS, ROOT, command, copy_home, environment
 from rasterio import open as open_raster
 from rasterio.warp import transform_bounds
 
-TRAINING = ("--epochs=2", "--samplesPerEpoch=64")
 STAGES = {"rawData": ("dataAPI.py",), "aligned": ("alignment.py",), "patches": ("createPatches.py",)}
 
 
@@ -23,22 +22,6 @@ def outputs(home, stage) -> dict:
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found == {"manifest.yaml", *made}
     return made
-
-
-def readme_commands() -> list[list[str]]:
-    """The commands of the README's real-glacier block, for the small glacier."""
-    block = re.search(r"```bash\n(# a real glacier.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
-    lines = [line.split("#")[0].split() for line in block.splitlines() if line.startswith("python ")]
-    return [[word.replace("parvati", "small") for word in line[1:]] for line in lines]
-
-
-@pytest.fixture(scope="module")
-def finished_home(demo_home, tmp_path_factory):
-    """The small glacier after every command of the README, run from another folder than the project's."""
-    home = copy_home(demo_home, tmp_path_factory.mktemp("finished"))
-    for words in readme_commands():
-        command(home, *words, *(TRAINING if "train" in words[0] else ()))
-    return home
 
 
 def run_folder(home):
