@@ -8,7 +8,7 @@ import time
 
 import pytest
 import yaml
-from conftest import ARTEFACTS, ROOT, command, copy_home, environment
+from conftest import ARTEFACTS, ROOT, TRAINING, command, copy_home, environment, readme_commands
 from rasterio import open as open_raster
 from rasterio.warp import transform_bounds
 
