@@ -16,7 +16,8 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,8 @@ from config import Config, GlacierError
 log = logging.getLogger(__name__)
 
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
+BLOBS = ".blob.core.windows.net"  # files there need a token
+TOKEN_TIMEOUT = 120  # seconds
 SEARCH_TRIES = 6  # of each page
 TRIES = 9  # of each file: with the waits between them about a minute, longer than a server's restart
 FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0  # seconds between them, doubled each time
@@ -196,15 +199,33 @@ def reason_of(error: BaseException) -> str:
     return re.sub(r"\?[^\s'\")]*", "", " ".join(str(error).split()))[:200] or type(error).__name__
 
 
+def ask_for_signature(href: str) -> str:
+    """Return planetary_computer.sign_url(href); TimeoutError if no token comes: by itself it would wait for ever."""
+    import planetary_computer
+
+    answer: Future = Future()
+
+    def ask():
+        try:
+            answer.set_result(planetary_computer.sign_url(href))
+        except (OSError, ValueError) as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answer.result(TOKEN_TIMEOUT)
+
+
 def sign(href: str, refused: str = "") -> str:
     """Return an address with the Planetary Computer's token if it needs one; `refused` is one whose token expired."""
+    if BLOBS not in href:
+        return href
     import planetary_computer
 
     with SIGNING:
-        signed = planetary_computer.sign_url(href)
-        if signed == refused != href:  # no other thread has renewed it yet
+        signed = ask_for_signature(href)
+        if signed == refused:  # no other thread has renewed it yet
             planetary_computer.sas.TOKEN_CACHE.clear()
-            signed = planetary_computer.sign_url(href)
+            signed = ask_for_signature(href)
     return signed
 
 
@@ -323,13 +344,20 @@ def waiting_file(folder: Path, name: str, kind: str = "pkl") -> Path:
 
 
 def read_kept(item: Item, key: str, resampling: Resampling, outside: int, job: Job) -> np.ndarray:
-    """Return a file of an item on the grid, (H, W), from the network once only: it waits until the scene is done."""
+    """Return a file of an item on the grid, (H, W), from the network once only: it waits until the scene is done.
+
+    It is not forced onto the disk, for it is gone again in a second: a kill spares it, and if a power cut does not it
+    is read again.
+    """
     path = waiting_file(job.folder, item.id, f"{key}.npy")
     if path.is_file():
-        return np.load(path, allow_pickle=False)
+        with suppress(ValueError, EOFError):
+            return np.load(path, allow_pickle=False)
     values = read_file(item.hrefs[key], job.grid, resampling, outside)
-    with store.writing(path) as file:
+    part = store.hidden_neighbour(path)
+    with open(part, "wb") as file:
         np.save(file, values)
+    os.replace(part, path)
     return values
 
 
@@ -403,6 +431,7 @@ def fetch(day: list[Item], job: Job) -> Outcome:
         return Outcome(name)
     if note.is_file():
         return Outcome(name, note.read_text())
+    job.folder.mkdir(parents=True, exist_ok=True)
     try:
         scene = read_day(day, job)
     except UnreadableError as error:

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent
 
 class GlacierError(Exception):
     """Something the user can mend: the text says the value, the rule and what to do. Scripts print it, exit code 2."""
+    exit_code = 2
 
 
 def setting(default, help, low=None, high=None, choices=None, path=False):

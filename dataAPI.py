@@ -30,7 +30,7 @@ import config
 import figures
 import sensors
 import store
-from archive import NEEDED, Grid, Item, Job, Outcome, fetch, make_grid, search, waiting_file
+from archive import NEEDED, TOO_MUCH_MISSING, Grid, Item, Job, Outcome, fetch, make_grid, search, waiting_file
 from config import Config, GlacierError
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,11 @@ USES = ("boundingBox", "years", "sensor", "collection", "platforms", "maxCloudPe
         "pixelSize")
 SCHEDULER_TIMEOUT = 20  # seconds
 REQUESTS_PER_FILE = 3  # size, header, pixels; more where the box cuts through wide files
+
+
+class AllLostError(GlacierError):
+    """Not one scene could be read."""
+    exit_code = 3
 
 
 # ── What to read ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -110,7 +115,7 @@ def find_bands(cfg: Config, days: list[list[Item]]) -> list[str]:
 
 def scenes_at_once(cfg: Config) -> int:
     """Return how many scenes one process works on, so that its `workers` always have files to read."""
-    return 2 + cfg.workers // 8
+    return 3 + cfg.workers // 8
 
 
 def glacier_grid(cfg: Config) -> Grid:
@@ -136,7 +141,8 @@ def glacier_grid(cfg: Config) -> Grid:
 def workplace(cfg: Config) -> Iterator[tuple[Executor, int]]:
     """Give what runs the scenes, threads here or the workers of a Dask scheduler, and how many scenes it takes at once.
 
-    Dask's workers are started in the project's folder and see the glacier's folder: they write the scenes there.
+    Dask's workers have this project's packages, get its modules from here, and see the glacier's folder (a shared
+    disk): they write the scenes there.
     """
     if cfg.executor == Config.executor:
         with ThreadPoolExecutor(scenes_at_once(cfg)) as pool:
@@ -155,6 +161,8 @@ def workplace(cfg: Config) -> Iterator[tuple[Executor, int]]:
         threads = sum(client.nthreads().values())
         if not threads:
             raise GlacierError(f"the Dask scheduler {cfg.executor} has no workers; start: dask worker {cfg.executor}")
+        for module in (config, store, sensors, archive):
+            client.upload_file(module.__file__)
         yield client.get_executor(), threads
 
 
@@ -182,9 +190,9 @@ def take_back(folder: Path, waiting: Path, made_with: str) -> int:
             header = next(stream, {})
             if header.get("made_with") != made_with:
                 continue
-            for name, reason in header["dropped"].items():
+            for name in header["dropped"]:
                 with store.writing(waiting_file(waiting, name, "txt")) as file:
-                    file.write(reason.encode())
+                    file.write(TOO_MUCH_MISSING.encode())
             for scene in stream:
                 with store.writing(waiting_file(waiting, scene["id"])) as file:
                     pickle.dump(scene, file, protocol=5)
@@ -228,12 +236,15 @@ def conclude(folder: Path, waiting: Path, header: dict, days: list[list[Item]], 
     unfit = [(item, outcome.reason) for item, outcome in found if outcome.reason]
     lost = {item.id: outcome.fault for item, outcome in found if outcome.fault}
     dropped = [*dropped, *((item.id, reason) for item, reason in unfit)]
+    if not kept and lost:
+        raise AllLostError(f"{len(lost)} of {len(days)} scenes were lost to faults and none is left: "
+                           f"{count_reasons([*lost.items(), *dropped])}; check the network, then run again")
     if not kept:
-        raise GlacierError(f"none of {len(days)} scenes is usable: {count_reasons([*dropped, *lost.items()])}; raise "
-                           "maxCloudPercent or maxMissingFraction" + (", or run again" if lost else ""))
+        raise GlacierError(f"none of {len(days)} scenes is usable: {count_reasons(dropped)}; "
+                           "raise maxCloudPercent or maxMissingFraction")
     files = []
     for year in sorted({item.datetime.year for item in kept}):
-        own = {"dropped": {item.id: reason for item, reason in unfit if item.datetime.year == year}}
+        own = {"dropped": [item.id for item, _ in unfit if item.datetime.year == year]}
         files.append(join_year(folder, year, header | own, [item for item in kept if item.datetime.year == year],
                                waiting))
     counts = {"kept": len(kept), "dropped": len(dropped), "lost": len(lost), "dropped_scenes": dict(dropped),

@@ -299,7 +299,7 @@ def main(run: Callable[[Config], int], cls: type[Config] = Config) -> int:
         return run(cfg)
     except GlacierError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130

@@ -26,7 +26,7 @@ class CogServer:
     latency : seconds before each answer. fault_rate : share of file requests that fail, in the ways of `kinds`.
     stall_seconds : how long a stalled answer hangs. missing : paths that are not there.
     down : connections are dropped, whatever they ask. token_life : seconds the server honours a token; None: no token
-    is asked for on blob addresses. refuse_tokens : the token endpoint says 403.
+    is asked for on blob addresses. refuse_tokens : the token endpoint says 403, after token_delay seconds.
     requests : Counter of (path, method). faults : Counter of kinds. body_bytes : total. secrets : tokens given, when.
     """
 
@@ -34,7 +34,7 @@ class CogServer:
         self.folder, self.latency, self.fault_rate = Path(folder), latency, fault_rate
         self.random = random.Random(seed)
         self.kinds, self.stall_seconds, self.missing = FAULTS, 60.0, set()
-        self.down, self.token_life, self.refuse_tokens = False, None, False
+        self.down, self.token_life, self.refuse_tokens, self.token_delay = False, None, False, 0.0
         self.requests, self.faults, self.body_bytes, self.secrets = Counter(), Counter(), 0, {}
         self.at_once = self.most_at_once = 0
         self.on_request = lambda path: None
@@ -156,6 +156,7 @@ class CogServer:
         return self.content.get(path)
 
     async def _token(self, writer) -> bool:
+        await asyncio.sleep(self.token_delay)
         if self.refuse_tokens:
             return await self._send(writer, "403 Forbidden")
         secret = f"SECRET{len(self.secrets)}x{self.random.getrandbits(64):x}"
