@@ -10,15 +10,14 @@ import math
 from contextlib import suppress
 from pathlib import Path
 
+import archive
 import config
-import dataAPI
 import sensors
 import store
 from config import Config, GlacierError
 
 EARTH_RADIUS = 6371.0  # km, of the sphere with the Earth's area; areas are right to half a per cent
 LARGE = 16e6  # px; about 120 x 120 km at 30 m: every scene then takes a minute and a gigabyte
-UTM_NORTH, UTM_SOUTH = 84, -80  # degrees; beyond them UTM is not defined
 REVISIT = 16  # days between two passes of one Landsat
 
 
@@ -50,7 +49,8 @@ def read_rectangle(features: list[dict], before: tuple[float, ...] | None = None
         raise GlacierError("the shape is no upright rectangle; boxes run along meridians and parallels: "
                            "remove it and draw one with the rectangle tool")
     if drawn[2] > 180:
-        raise GlacierError("the rectangle crosses the antimeridian (180 degrees); draw the part on one side of it")
+        raise GlacierError("the rectangle crosses the antimeridian (180 degrees); draw the part on one side "
+                           "of it, or write boundingBox by hand, with an east above 180")
     return drawn
 
 
@@ -76,10 +76,10 @@ def as_feature(box: tuple[float, ...], style: dict) -> dict:
 def plan_box(cfg: Config) -> tuple[dict[str, str], list[str]]:
     """Return what the box of some settings means, {fact: text}, and warnings, each a sentence."""
     west, south, east, north = cfg.boundingBox
-    sensor = sensors.find(cfg.sensor)
-    grid = dataAPI.make_grid(cfg.boundingBox, cfg.pixelSize, sensor.anchor)
+    sensor = sensors.find(cfg.sensor[0])
+    grid = archive.make_grid(cfg.boundingBox, cfg.pixelSize, sensor.anchor)
     height, width = grid.shape
-    number = int(grid.crs[-2:])
+    zone = {"326": f"{grid.crs[-2:]} N", "327": f"{grid.crs[-2:]} S"}.get(grid.crs[5:8], "none, polar stereographic")
     area = EARTH_RADIUS ** 2 * math.radians(east - west) * (math.sin(math.radians(north))
                                                             - math.sin(math.radians(south)))
     years = cfg.years[1] - cfg.years[0] + 1
@@ -89,7 +89,7 @@ def plan_box(cfg: Config) -> tuple[dict[str, str], list[str]]:
     facts = {
         "box": ", ".join(f"{degrees:.5f}" for degrees in cfg.boundingBox),
         "area": f"{area:,.1f} km2",
-        "UTM zone": f"{number} {'S' if south + north < 0 else 'N'}",
+        "UTM zone": zone,
         "pixels": f"{height} x {width} of {cfg.pixelSize:g} m",
         "composites": f"{years * cfg.stepsPerYear} in {cfg.years[0]}-{cfg.years[1]}",
         "patches": f"{patches:,} of {cfg.patchSize} x {cfg.patchSize} px a composite",
@@ -107,8 +107,6 @@ def warn(cfg: Config, shape: tuple[int, int]) -> list[str]:
     if math.prod(shape) > LARGE:
         warnings.append(f"Very large: {math.prod(shape) / 1e6:,.0f} million pixels; above {LARGE / 1e6:.0f} million "
                         "expect hours and hundreds of gigabytes.")
-    if cfg.boundingBox[3] > UTM_NORTH or cfg.boundingBox[1] < UTM_SOUTH:
-        warnings.append(f"Too near the pole: UTM ends at {UTM_NORTH} N and {-UTM_SOUTH} S.")
     return warnings
 
 

@@ -260,11 +260,12 @@ def report(cfg: Config) -> Path:
 
 def with_sections(cfg: Config) -> list[Path]:
     """Return the folders of a glacier that have a section: stages in run order, then each run and what it has below."""
-    folders = [cfg.folder / stage for stage in store.STAGES]
-    for saved in sorted((config.home() / "DeepLearning" / "runs").glob("*/config.yaml")):
-        if yaml.safe_load(saved.read_text())["name"] == cfg.name:
-            folders += [saved.parent, *sorted(path.parent for path in saved.parent.glob(f"*/{SECTION}"))]
-    return [folder for folder in folders if (folder / SECTION).is_file()]
+    stages, name = [cfg.folder / stage for stage in store.STAGES], re.escape(cfg.name)
+    runs = config.home() / "DeepLearning" / "runs"
+    own = re.compile(rf"{name}-\w+-[\d-]+(/(evaluation|forecast))?|.*/(evaluation|forecast)-{name}")
+    found = sorted(path.parent for depth in ("*", "*/*") for path in runs.glob(f"{depth}/{SECTION}")
+                   if own.fullmatch(path.parent.relative_to(runs).as_posix()))
+    return [folder for folder in (*stages, *found) if (folder / SECTION).is_file()]
 
 
 def embed(folder: Path, piece: str) -> str:

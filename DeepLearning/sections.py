@@ -30,7 +30,7 @@ def training(folder: Path) -> list[Path]:
 
 def evaluation(folder: Path) -> list[Path]:
     """Draw skill over lead time from scores.csv, write the section with its table; return the files."""
-    rows = read_rows(folder / "scores.csv")
+    rows = [row for row in read_rows(folder / "scores.csv") if row.get("season", "all") == "all"]
     files, pictures = [], []
     for region in dict.fromkeys(row["region"] for row in rows):
         lines: dict[str, list[float]] = {}
@@ -44,15 +44,19 @@ def evaluation(folder: Path) -> list[Path]:
     told = ("Skill is 1 - MSE / MSE of the baseline: 0 is no better than the baseline, below 0 is worse. The region "
             "seen was trained on at other times, the region block never.")
     overall, single = ([row for row in rows if (row["lead"] == "all") == mean] for mean in (True, False))
-    return [*files, figures.section(folder, f"5 Scores: {folder.parent.name}", told, table(overall, "lead"), *pictures,
+    return [*files, figures.section(folder, f"5 Scores: {folder.parent.name}", told, table(overall), *pictures,
                                     Fold("Scores of each lead time", table(single)))]
 
 
-def table(rows: list[dict[str, str]], leave_out: str = "") -> list[tuple]:
-    """Return rows of scores as a table with a head, without one of the columns."""
-    names = [name for name in rows[0] if name != leave_out]
-    heads = tuple(name.replace("_", " ") for name in names)
-    return [heads, *(tuple(shorten(row[name]) for name in names) for row in rows)]
+def table(rows: list[dict[str, str]]) -> list[tuple]:
+    """Return rows of scores as a table with a head; skill against climatology with its interval, if there is one."""
+    names = ("region", "lead", "method", "mse", "mae", "ssim", "skill_vs_climatology")
+    lines = [tuple(name.replace("_", " ") for name in names)]
+    for row in rows:
+        interval = [shorten(row[f"{names[-1]}_{end}"]) for end in ("low", "high") if f"{names[-1]}_{end}" in row]
+        cells = [shorten(row[name]) for name in names]
+        lines.append((*cells[:-1], f"{cells[-1]} [{', '.join(interval)}]" if interval else cells[-1]))
+    return lines
 
 
 def shorten(cell: str) -> str:

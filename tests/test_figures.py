@@ -1,5 +1,6 @@
 """Pictures carry their scale, and the report page carries everything else with it."""
 import datetime as dt
+import html
 import re
 
 import numpy as np
@@ -33,17 +34,16 @@ def test_equal_pictures_are_equal_bytes(tmp_path):
 
 @pytest.fixture
 def cfg(tmp_path, monkeypatch):
-    """A glacier with a name to escape, two finished stages and a run, each with a section."""
+    """A glacier with a name to escape, two finished stages, a run and runs of others, each with a section."""
     monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
     cfg = Config(name="a <b> & c", boundingBox=(77.4, 32.0, 77.6, 32.2))
     finish(cfg.folder / "rawData", {})
     finish(cfg.folder / "aligned", {"rawData": store.manifest_hash(store.read_manifest(cfg.folder / "rawData"))})
-    run = tmp_path / "DeepLearning" / "runs" / "a-Network-001"
-    for name in (cfg.name, "another"):
-        finish(run, {"patches": "1"})
-        store.write_yaml(run / "config.yaml", {"name": name})
-        finish(run / "evaluation", {"run": "1"})
-        run = run.with_name("another-Network-001")
+    runs = tmp_path / "DeepLearning" / "runs"
+    for name in (cfg.name, cfg.name + "-2", "another"):
+        finish(runs / f"{name}-Network-001", {"patches": "1"})
+        finish(runs / f"{name}-Network-001" / "evaluation", {"run": "1"})
+    finish(runs / "another-Network-001" / f"forecast-{cfg.name}", {"run": "1"})
     return cfg
 
 
@@ -57,10 +57,11 @@ def finish(folder, inputs):
 
 def test_the_report_shows_a_glaciers_sections_in_run_order_and_needs_no_other_file(cfg):
     page = figures.report(cfg).read_text()
-    assert re.findall("<h2>(.*?)</h2>", page) == ["Made by rawData", "Made by aligned", "Made by a-Network-001",
-                                                  "Made by evaluation"]
+    assert [html.unescape(head) for head in re.findall("<h2>(.*?)</h2>", page)] == [
+        "Made by rawData", "Made by aligned", "Made by a <b> & c-Network-001", "Made by evaluation",
+        "Made by forecast-a <b> & c"]
     assert "<h1>a &lt;b&gt; &amp; c</h1>" in page
-    assert len(re.findall(r'<img src="data:image/png;base64,[\w+/=]{1000,}" alt="A &quot;map&quot;">', page)) == 4
+    assert len(re.findall(r'<img src="data:image/png;base64,[\w+/=]{1000,}" alt="A &quot;map&quot;">', page)) == 5
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert "One &amp; two &lt; three" in page
     assert '<td class="number">1.5</td>' in page

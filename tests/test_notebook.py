@@ -16,10 +16,10 @@ import pytest
 import yaml
 from conftest import ARTEFACTS, ROOT, environment
 
+import archive
 import box
 import config
 import createPatches
-import dataAPI
 from config import Config, GlacierError
 
 NOTEBOOK = ROOT / "getCoordinatesFromMap.ipynb"
@@ -67,7 +67,7 @@ def test_a_pulled_corner_takes_its_neighbours_along():
 def test_what_a_box_means_is_what_the_stages_make_of_it():
     cfg = Config(boundingBox=BOX)
     facts, warnings = box.plan_box(cfg)
-    grid = dataAPI.make_grid(BOX, 30.0, 15.0)
+    grid = archive.make_grid(BOX, 30.0, 15.0)
     assert warnings == []
     assert facts["UTM zone"] == "43 N"
     assert facts["pixels"] == f"{grid.shape[0]} x {grid.shape[1]} of 30 m"
@@ -80,14 +80,17 @@ def test_what_a_box_means_is_what_the_stages_make_of_it():
 
 @pytest.mark.parametrize(("drawn", "says"), [
     ((77.4, 32.0, 77.41, 32.01), "Too small: a patch has 50 px"), ((70.0, 30.0, 75.0, 35.0), "Very large"),
-    ((10.0, 83.9, 10.5, 84.2), "Too near the pole"),
 ])
 def test_an_unreasonable_box_is_warned_of(drawn, says):
     assert any(says in warning for warning in box.plan_box(Config(boundingBox=drawn))[1])
 
 
-def test_southern_zones_are_named_so():
-    assert box.plan_box(Config(boundingBox=(-73.4, -50.6, -73.0, -50.3)))[0]["UTM zone"] == "18 S"
+@pytest.mark.parametrize(("drawn", "zone"), [
+    ((-73.4, -50.6, -73.0, -50.3), "18 S"), ((-35.0, 83.9, -34.0, 84.2), "none, polar stereographic"),
+    ((160.0, -80.5, 160.5, -80.3), "none, polar stereographic"),
+])
+def test_zones_are_named_from_pole_to_pole(drawn, zone):
+    assert box.plan_box(Config(boundingBox=drawn))[0]["UTM zone"] == zone
 
 
 def test_a_glacier_is_not_written_over_unasked_and_keeps_its_settings(tmp_path, monkeypatch):

@@ -12,6 +12,9 @@ from conftest import ARTEFACTS, ROOT, TRAINING, command, copy_home, environment,
 from rasterio import open as open_raster
 from rasterio.warp import transform_bounds
 
+from config import Config
+from sensors import SENSORS
+
 STAGES = {"rawData": ("dataAPI.py",), "aligned": ("alignment.py",), "patches": ("createPatches.py",)}
 
 
@@ -52,6 +55,12 @@ def test_the_readme_names_only_commands_that_a_test_runs():
     assert set(re.findall("`(python [^`]*)`", text)) == {"python dataAPI.py --name=parvati --dryRun=True"}
     for link in re.findall(r"\]\(([^)]+)\)", text) + re.findall('src="([^"]+)"', text):
         assert (ROOT / link).is_file(), link
+
+
+def test_the_readme_names_every_setting_and_satellite():
+    text = (ROOT / "README.md").read_text()
+    for name in (*Config.__dataclass_fields__, *SENSORS):
+        assert f"`{name}`" in text or f"`--{name}" in text, name
 
 
 def test_make_demo_runs_the_readmes_commands():
