@@ -21,6 +21,7 @@ RESIDUAL = 1.0  # of local contrast: a pixel that changed by this much counts ha
 MIN_SEEN = 0.5  # share of a window that both images must show
 MIN_PEAK = 0.3  # of the correlation in the search; below it nothing was found
 MIN_CORRELATION = 0.6  # after refinement; below it a match is refused
+AMBIGUOUS = 0.9  # second peak of the search over the highest; above it a match is refused
 TOLERANCE = 3.0  # times the usual departure from the neighbours' median; beyond it a match is refused
 NOISE = 0.3  # px, departure from the neighbours that is always allowed for
 
@@ -73,14 +74,14 @@ def search(first: np.ndarray, second: np.ndarray, rows: np.ndarray, columns: np.
     radius = int(np.ceil(reach)) + 1
     side = CHIP + 2 * radius
     window = np.lib.stride_tricks.sliding_window_view
-    chips = window(np.pad(first, CHIP // 2), (CHIP, CHIP))[rows][:, columns]
-    areas = window(np.pad(second, CHIP // 2 + radius), (side, side))[rows][:, columns]
+    chips = window(np.pad(first, CHIP // 2), (CHIP, CHIP))
+    areas = window(np.pad(second, CHIP // 2 + radius), (side, side))
     dy, dx = np.mgrid[-radius:radius + 1, -radius:radius + 1].reshape(2, -1)
     within = np.hypot(dx, dy) <= reach + 1
     best = np.full((2, len(rows), len(columns)), np.nan, np.float32)
     ratio = np.full(best.shape[1:], np.nan, np.float32)
-    for row, (chip, area) in enumerate(zip(chips, areas, strict=True)):
-        score = correlate(chip, area).reshape(len(columns), -1)
+    for row, middle in enumerate(rows):
+        score = correlate(chips[middle, columns], areas[middle, columns]).reshape(len(columns), -1)
         score[:, ~within] = 0
         peak = score.argmax(axis=1)
         height = score.max(axis=1)
@@ -218,10 +219,11 @@ def track(first: np.ndarray, second: np.ndarray, spacing: int, reach: float) -> 
                              for length, coarse in zip(first.shape, (rows, columns), strict=True))
     grid = np.ix_(*(nodes(length, spacing) for length in first.shape))
     field, correlation = np.array([part[grid] for part in field], np.float32), correlation[grid]
-    field[:, ~(correlation > MIN_CORRELATION) | (np.hypot(*field) > reach + 1)] = np.nan
+    ratio = ratio[np.ix_(near_row, near_column)]
+    field[:, ~(correlation > MIN_CORRELATION) | (ratio > AMBIGUOUS) | (np.hypot(*field) > reach + 1)] = np.nan
     apart = departure(field)
     field[:, ~(apart < TOLERANCE)] = np.nan
-    return Tracks(field, correlation, ratio[np.ix_(near_row, near_column)], apart)
+    return Tracks(field, correlation, ratio, apart)
 
 
 # ── Dense optical flow and advection ─────────────────────────────────────────────────────────────────────────────

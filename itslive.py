@@ -52,8 +52,7 @@ def turn(other: np.ndarray, source: str, nodes: Nodes) -> np.ndarray:
     """Return vectors (2, h, w) along the axes of a file's projection as vectors along those of the nodes' grid."""
     with rasterio.open(source) as file:
         crs = file.crs
-    rows, columns = np.indices(nodes.shape)
-    x, y = nodes.transform * (columns.ravel() + 0.5, rows.ravel() + 0.5)
+    x, y = nodes.places.reshape(2, -1)
     here, east = (np.array(transform(nodes.grid.crs, crs, x + shift, y)) for shift in (0, 100))
     angle = np.arctan2(*(east - here)[::-1]).reshape(nodes.shape)
     return np.stack([np.cos(angle) * other[0] + np.sin(angle) * other[1],

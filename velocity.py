@@ -45,9 +45,17 @@ class Nodes:
     @property
     def transform(self) -> Affine:
         """The transform of the nodes' own grid: each is the middle of its pixel."""
-        full = Affine(*self.grid.transform)
-        corner = self.columns[0] + 0.5 - self.spacing / 2, self.rows[0] + 0.5 - self.spacing / 2
-        return full * Affine.translation(*corner) * Affine.scale(self.spacing)
+        a, b, c, d, e, f = self.grid.transform
+        column, row = (first[0] + 0.5 - self.spacing / 2 for first in (self.columns, self.rows))
+        return Affine(self.spacing * a, self.spacing * b, c + a * column + b * row,
+                      self.spacing * d, self.spacing * e, f + d * column + e * row)
+
+    @property
+    def places(self) -> np.ndarray:
+        """The map coordinates x, y of the nodes, (2, h, w) [m]."""
+        a, b, c, d, e, f = self.grid.transform
+        column, row = np.meshgrid(self.columns + 0.5, self.rows + 0.5)
+        return np.stack([c + a * column + b * row, f + d * column + e * row])
 
     def of(self, image: np.ndarray) -> np.ndarray:
         """Return what an image (..., H, W) shows at the nodes, (..., h, w)."""
