@@ -57,6 +57,37 @@ def add_scale(axis, width: int, pixel_size: float) -> None:
                   arrowprops={"arrowstyle": "-|>", "color": "black"})
 
 
+def arrows(path: Path, images: Sequence[np.ndarray], fields: Sequence[np.ndarray], rows: np.ndarray,
+           columns: np.ndarray, titles: Sequence[str], label: str, pixel_size: float) -> Path:
+    """Write a PNG of grey images with arrows over them, coloured by their length under one scale; return its path.
+
+    images : each (H, W), NaN where missing. fields : each (2, h, w), to the right and up, at the pixels `rows` (h,) and
+    `columns` (w,), NaN where there is no arrow. label : quantity and unit. pixel_size : m.
+    """
+    from matplotlib.figure import Figure
+
+    height, width = images[0].shape
+    side = 5.0 if len(images) == 1 else 3.6
+    figure = Figure(figsize=(side * len(images) + 0.9, side * height / width + 0.35), layout="constrained")
+    axes = figure.subplots(1, len(images), squeeze=False)[0]
+    lengths = np.concatenate([np.hypot(*field).ravel() for field in fields])
+    longest = max(float(np.nanpercentile(lengths, 99)) if np.isfinite(lengths).any() else 0.0, 1e-6)
+    every = max(1, -(-max(len(rows), len(columns)) // 32))
+    reach = 2.2 * every * (columns[1] - columns[0])  # px, of the longest arrow
+    for axis, image, field, title in zip(axes, images, fields, titles, strict=True):
+        low, high = np.nanpercentile(image, (2, 98)) if np.isfinite(image).any() else (0, 1)
+        axis.set_facecolor(MISSING)
+        axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest", alpha=0.8)
+        right, up = (part[::every, ::every] for part in field)
+        drawn = axis.quiver(columns[::every], rows[::every], right, up, np.hypot(right, up), cmap="plasma",
+                            clim=(0, longest), angles="uv", scale_units="xy", scale=longest / reach, width=0.004)
+        add_scale(axis, width, pixel_size)
+        axis.set_title(title, fontsize=9)
+        axis.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.8)
+    return save(figure, path)
+
+
 def draw_maps(images, titles, label, limits, colours, columns):
     """Return a matplotlib figure of maps under one colour scale, and its axes."""
     from matplotlib.figure import Figure
