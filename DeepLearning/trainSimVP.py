@@ -15,7 +15,7 @@ from DeepLearning.models import SimVP
 from DeepLearning.training import TrainingConfig, knobs, run_training
 
 PRESETS = {
-    "small": {"hidden": 16, "width": 64, "blocks": 4},
+    "small": {"hidden": 8, "width": 32, "blocks": 3},
 }
 
 
