@@ -1,5 +1,6 @@
 """Data, training, scores and forecasts on a small series whose statistics are known."""
 import csv
+import json
 import os
 import resource
 import shutil
@@ -17,6 +18,7 @@ import rasterio
 import torch
 import yaml
 from conftest import ROOT
+from wandb.proto import wandb_internal_pb2
 
 import alignment
 import config
@@ -355,9 +357,9 @@ def test_up_to_date_and_new_run_after_a_change(trained, caplog):
     assert len(tracking.list_runs()) == 2
 
 
-def start(home: Path, *flags: str) -> subprocess.Popen:
+def start(home: Path, *flags: str, **variables: str) -> subprocess.Popen:
     words = [str(ROOT / "DeepLearning" / "trainAttentionLSTM.py"), *(f"--{name}={QUICK[name]}" for name in QUICK)]
-    environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"} | variables
     return subprocess.Popen([sys.executable, *words, *flags], env=environment,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
 
@@ -404,6 +406,64 @@ def test_checkpoint_describes_itself(trained):
     (trained / "best.pt").write_bytes((trained / "best.pt").read_bytes()[:1000])
     with pytest.raises(GlacierError, match="damaged"):
         training.load_network(trained, torch.device("cpu"))
+
+
+# ── Weights & Biases ─────────────────────────────────────────────────────────────────────────────────────────────
+
+def wandb_records(path: Path):
+    """Yield the records of a .wandb file: blocks of 32 kB hold pieces, each after its check sum, length and kind."""
+    content, whole = path.read_bytes(), b""
+    position = 7  # of the file's own head
+    while position + 7 <= len(content):
+        if (rest := 32768 - position % 32768) < 7:
+            position += rest
+            continue
+        length, kind = int.from_bytes(content[position + 4 : position + 6], "little"), content[position + 6]
+        piece = content[position + 7 : position + 7 + length]
+        whole = piece if kind in (1, 2) else whole + piece
+        position += 7 + length
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(whole)
+            yield record
+
+
+def test_offline_run_holds_the_numbers_and_no_secret(toy):
+    """What metrics.csv says is in the file for `wandb sync`, read with wandb's own messages; the key is nowhere."""
+    key = "0123456789abcdef" * 2 + "01234567"
+    output, _ = finish(start(toy, "--wandb=offline", "--pictureEvery=2", WANDB_API_KEY=key), toy / RUN)
+    assert "wandb sync" in output
+    (path,) = (toy / RUN).glob("wandb/offline-run-*/*.wandb")
+    records = [record.history.item for record in wandb_records(path) if record.HasField("history")]
+    rows = [{(*item.nested_key, item.key)[0]: json.loads(item.value_json) for item in items} for items in records]
+    for row, local in zip(rows, read_csv(toy / RUN / "metrics.csv"), strict=True):
+        assert row["validation_mse"] == pytest.approx(float(local["validation_mse"]), rel=1e-8)
+        assert row["_step"] == int(local["epoch"])
+    assert {"learning_rate", "gradient_norm", "training_mse", "samples_per_second"} <= set(rows[1])
+    assert any("forecast" in row for row in rows)
+    for file in (toy / RUN).rglob("*"):
+        assert not file.is_file() or key.encode() not in file.read_bytes(), file
+
+
+def test_no_network_does_not_stop_a_run(toy):
+    """Online, with a key and a server that does not answer: the run says so, goes on offline and ends."""
+    began = time.monotonic()
+    nowhere = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    output, _ = finish(start(toy, "--wandb=online", **nowhere), toy / RUN)
+    assert "the run goes on" in output
+    assert "Wrote" in output
+    assert time.monotonic() - began < 90
+
+
+@pytest.mark.parametrize(("variables", "known"), [({}, False), ({"WANDB_API_KEY": "0" * 40}, True)])
+def test_key_is_known_from_variable_or_login(variables, known, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert tracking.key_known() == known
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "0" * 40)
+    assert tracking.key_known()
 
 
 # ── Scores and forecasts ─────────────────────────────────────────────────────────────────────────────────────────
