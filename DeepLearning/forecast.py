@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Settings(Config):
     run: str | None = setting(None, "the run to forecast with; None: the newest of the glacier")
-    device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
+    device: str = setting("auto", "where to compute", choices=tracking.DEVICES)
 
 
 def write_geotiff(path: Path, images: np.ndarray, glacier: Glacier, dates: list[str], tags: dict[str, str]) -> Path:
@@ -100,44 +100,32 @@ def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, devi
     first = len(glacier.series.dates) - glacier.sequence_length
     ahead = glacier.forecast_scene(network, first, device)[0].numpy()
     dates = [str(glacier.date(len(glacier.series.dates) + lead)) for lead in range(glacier.horizon)]
-    tags = {
-        "GLACIER": folder.parent.name.rsplit("-", 2)[0],
-        "RUN": folder.parent.name,
-        "LAST_INPUT": str(glacier.series.dates[-1]),
-    }
-    files = [
-        write_geotiff(folder / "forecast.tif", ahead, glacier, dates, tags),
-        *draw_ahead(folder, glacier, ahead),
-    ]
+    tags = {"GLACIER": glacier.name, "RUN": folder.parent.name, "LAST_INPUT": glacier.series.dates[-1]}
+    files = [write_geotiff(folder / "forecast.tif", ahead, glacier, dates, tags)]
+    files += draw_ahead(folder, glacier, ahead)
     if tests := glacier.windows("test"):
         known = glacier.patches.windows[tests[-1]].start
         forecast = glacier.forecast_scene(network, known, device)[0].numpy()
         files += draw_known(folder, glacier, known + glacier.sequence_length, forecast)
     files += sections.forecast(folder)
-    rows = [
-        ("step", "mean", "least", "most"),
-        *(
-            (date, f"{image.mean():.3f}", f"{image.min():.3f}", f"{image.max():.3f}")
-            for date, image in zip(dates, ahead, strict=True)
-        ),
-    ]
-    return store.Result(files, {"steps": dates}, rows)
+    numbers = [(image.mean(), image.min(), image.max()) for image in ahead]
+    rows = [(date, *(f"{number:.3f}" for number in row)) for date, row in zip(dates, numbers, strict=True)]
+    return store.Result(files, {"steps": dates}, [("step", "mean", "least", "most"), *rows])
 
 
 def run(cfg: Settings) -> int:
     """Forecast with the run unless that is done; return the exit code."""
     glacier = Glacier(cfg)
-    folder = tracking.finished_run(cfg, cfg.run)
-    tracking.need_same_patches(folder, glacier.hash)
+    (folder,) = tracking.runs_for(cfg, [cfg.run] if cfg.run else [], glacier.hash)
 
     def work(target: Path) -> store.Result:
         device = choose_device(cfg.device)
         return make_forecast(target, glacier, load_network(folder, device), device)
 
     inputs = {"patches": glacier.hash, "run": store.manifest_hash(store.read_manifest(folder))}
-    tracking.make_once(cfg, folder / "forecast", {}, inputs, work)
-    page = figures.report(cfg)
-    log.info("All of %s in one page: %s", cfg.name, page)
+    own = "forecast" if tracking.read_run(folder)["names"][0] == cfg.name else f"forecast-{cfg.name}"
+    tracking.make_once(cfg, folder / own, {}, inputs, work)
+    log.info("All of %s in one page: %s", cfg.name, figures.report(cfg))
     return 0
 
 
