@@ -1,12 +1,13 @@
 # make demo   every stage on a glacier made here, offline
-# make test   the tests        make lint   the style
+# make test   the tests        make lint   the style        make pictures   those of the README, after make demo
 # Each sets up .venv the first time.
 
 PYTHON ?= python3
 BIN = .venv/bin
 NAME = demo
+FORECAST = $(lastword $(sort $(wildcard DeepLearning/runs/$(NAME)-*/forecast/)))
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint pictures clean
 
 demo: .venv/ready
 	@echo "── Making the demo glacier, then running every stage on it: scenes, co-registration, patches, training, scores, forecast ──"
@@ -23,6 +24,10 @@ test: .venv/ready
 
 lint: .venv/ready
 	$(BIN)/ruff check .
+
+pictures:
+	mkdir -p docs
+	cp $(FORECAST)forecast.gif $(FORECAST)lastTest.png docs/
 
 .venv/ready: requirements.txt
 	@echo "── Setting up .venv with the packages of requirements.txt (once, one to three minutes) ──"

@@ -269,10 +269,11 @@ def make_aligned(cfg: Config, folder: Path) -> store.Result:
 
         days = [date.fromisoformat(record["date"]) for record in series.records]
         values, observed, steps = composite(aligned, days, cfg.stepsPerYear, out)
-        pictures = draw(folder / "quicklooks", series, aligned, transforms, values, steps)
+        pictures = draw(folder / "quicklooks", series, aligned, transforms, values, steps, grid.transform[0])
         seen = float(observed.mean())
     arrays = [folder / name for name in ("scenes.npy", "composites.npy", "observed.npy")]
     result = write_records(cfg, folder, grid, names, series.records, transforms, steps, seen)
+    pictures += describe(cfg, folder, result.table)
     return store.Result([*result.files, *arrays, *pictures], result.counts, result.table)
 
 
@@ -307,17 +308,23 @@ def write_json(path: Path, content: dict) -> Path:
 
 # ── Pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-def to_map(scene: np.ndarray, side: int = 900) -> np.ndarray:
-    """Return a scene (C, H, W) to draw, of at most `side` px a side: the index as it is, or brightened bands."""
-    step = -(-max(scene.shape[1:]) // side)
+def thinning(shape: tuple[int, int], side: int = 900) -> int:
+    """Return which rows and columns to draw, every first, second, ..., so that at most `side` px are left."""
+    return -(-max(shape) // side)
+
+
+def to_map(scene: np.ndarray) -> np.ndarray:
+    """Return a scene (C, H, W) to draw: the index as it is, or brightened bands."""
+    step = thinning(scene.shape[1:])
     return scene[0, ::step, ::step] if len(scene) == 1 else np.clip(2 * scene[:, ::step, ::step], 0, 1)
 
 
 def draw(folder: Path, series: Series, aligned: np.ndarray, transforms: Transforms, values: np.ndarray,
-         steps: Sequence[date]) -> list[Path]:
+         steps: Sequence[date], pixel_size: float) -> list[Path]:
     """Draw every composite, and the six clearest scenes before and after co-registration; return the files."""
-    label = "NDSI" if values.shape[1] == 1 else "reflectance x 2"
-    files = [figures.map_row(folder / f"composite_{day}.png", [to_map(scene)], [str(day)], label)
+    pixel_size *= thinning(values.shape[-2:])
+    label = "NDSI [1]" if values.shape[1] == 1 else "reflectance x 2 [1]"
+    files = [figures.map_row(folder / f"composite_{day}.png", [to_map(scene)], [str(day)], label, pixel_size=pixel_size)
              for scene, day in zip(values, steps, strict=True)]
     seen = np.array([np.isfinite(scene[0]).mean() for scene in series.channels])
     best = sorted(np.argsort(-(seen + transforms.accepted), kind="stable")[:6].tolist())
@@ -326,7 +333,33 @@ def draw(folder: Path, series: Series, aligned: np.ndarray, transforms: Transfor
         before, after = to_map(series.channels[i]), to_map(aligned[i])
         frames.append(np.concatenate([before, np.full_like(before[..., :4], np.nan), after], axis=-1))
         titles.append(f"{series.records[i]['date']}: as delivered | co-registered")
-    return [*files, figures.animation(folder / "coregistration.gif", frames, titles, label, seconds=0.4)]
+    return [*files, figures.animation(folder / "coregistration.gif", frames, titles, label, seconds=0.4,
+                                       pixel_size=pixel_size)]
+
+
+def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
+    """Draw the shifts that were undone and the last composites for the report; return the files."""
+    scenes, found = read_aligned_scenes(cfg), read_composites(cfg)
+    pixel_size, quicklooks = found.transform[0], folder / "quicklooks"
+    centre = np.array([found.values.shape[-1] / 2, found.values.shape[-2] / 2, 1])
+    shifts = np.where(scenes.accepted[:, None], (scenes.matrices @ centre - centre)[:, :2], np.nan) * pixel_size
+    dates = [date.fromisoformat(day) for day in scenes.dates]
+    moved = figures.curves(quicklooks / "shifts.png", dates, {"east": shifts[:, 0], "north": -shifts[:, 1]},
+                           "date", "shift as delivered [m]")
+    steps = [date.fromisoformat(day) for day in found.dates]
+    seen = figures.curves(quicklooks / "observed.png", steps, {"observed": found.observed.mean(axis=(1, 2))},
+                          "date", "observed part of the scene [1]")
+    images = [to_map(scene) for scene in found.values[-8:]]
+    last = figures.map_row(quicklooks / "composites.png", images, found.dates[-8:], "NDSI [1]",
+                           pixel_size=pixel_size * thinning(found.values.shape[-2:]))
+    section = figures.section(
+        folder, "2 Co-registration and composites", [("what", "number"), *table],
+        figures.Picture(moved, "How far each scene lay from the common frame before co-registration, which undid it"),
+        figures.Picture(seen, "How much of each composite was seen; the rest is filled from earlier steps"),
+        figures.Picture(last, f"The last composites, each from its first day on: {', '.join(found.channels)}"),
+        figures.Picture(quicklooks / "coregistration.gif", "Clear scenes as delivered (left) and co-registered: on the "
+                                                           "right only the ice and the snow line may still move"))
+    return [moved, seen, last, section]
 
 
 # ── Readers for the stages that follow ───────────────────────────────────────────────────────────────────────────

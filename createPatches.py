@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 STAGE = "patches"
 USES = ("patchSize", "stride", "sequenceLength", "horizon", "snowThreshold", "testFraction", "validationFraction")
+PARTS = ("train", "validation", "test", "gap")
 BLOCK_SIDE = 0.4  # of the kept-out block, as a part of each side of the scene
 
 
@@ -242,12 +243,12 @@ def make_patches(cfg: Config, folder: Path) -> store.Result:
     for start in store.progress(range(len(parts)), "windows"):
         files += write_window(cfg, folder, series, start)
     files += write_split(folder, series, split, proof)
-    files += draw(cfg, folder, series, split)
     patches = patch_parts(shape, cfg.patchSize, cfg.stride, split.block)
     counts = {"steps": len(series.dates), "windows": len(parts), "patches_a_window": patches.size} | proof
-    table = [("windows", *(f"{parts.count(part)} {part}" for part in ("train", "validation", "test", "gap"))),
+    table = [("windows", *(f"{parts.count(part)} {part}" for part in PARTS)),
              ("patches a window", *(f"{(patches == part).sum()} {part}" for part in ("train", "block", "gap"))),
              *((name.replace("_", " "), number) for name, number in proof.items())]
+    files += draw(cfg, folder, series, split, proof)
     return store.Result(files, counts, table)
 
 
@@ -272,16 +273,24 @@ def write_split(folder: Path, series: Series, split: Split, proof: dict[str, int
     return [folder / "splits.yaml"]
 
 
-def draw(cfg: Config, folder: Path, series: Series, split: Split) -> list[Path]:
-    """Draw the first window, and which steps each window reads; return the files."""
-    length = cfg.sequenceLength + cfg.horizon
-    images = [step[0] if len(step) == 1 else step for step in series.values[:length]]
+def draw(cfg: Config, folder: Path, series: Series, split: Split, proof: dict[str, int]) -> list[Path]:
+    """Draw the last training window, the kept-out block and who reads which step, for the report; return the files."""
+    start, length = split.parts.count("train") - 1, cfg.sequenceLength + cfg.horizon
+    images = [step[0] if len(step) == 1 else step for step in series.values[start:start + length]]
     roles = ["input"] * cfg.sequenceLength + ["target"] * cfg.horizon
-    titles = [f"{date} {role}" for date, role in zip(series.dates, roles, strict=False)]
+    titles = [f"{date} {role}" for date, role in zip(series.dates[start:], roles, strict=False)]
     bars = [(start, cfg.sequenceLength, cfg.horizon, part) for start, part in enumerate(split.parts)]
-    quicklooks = folder / "quicklooks"
-    return [figures.map_row(quicklooks / "window.png", images, titles, "NDSI [1]", columns=cfg.sequenceLength),
-            figures.windows(quicklooks / "split.png", bars, series.dates)]
+    label = "NDSI [1]" if len(series.channels) == 1 else "reflectance [1]"
+    window = figures.map_row(folder / "quicklooks" / "window.png", images, titles, label,
+                             pixel_size=series.transform[0])
+    steps = figures.windows(folder / "quicklooks" / "split.png", bars, series.dates)
+    section = figures.section(
+        folder, "3 Patches and split", [("part", "windows"), *((part, split.parts.count(part)) for part in PARTS)],
+        [("pixels x steps", "number"), *((name.replace("_", " "), number) for name, number in proof.items())],
+        figures.Picture(steps, "Which steps each window reads: no training window reads a step that is a target of "
+                               "validation or test"),
+        figures.Picture(window, "The last training window: what a network is given, and what it must forecast"))
+    return [window, steps, section]
 
 
 # ── The reader ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -337,7 +346,9 @@ def load_tensor(path: Path) -> torch.Tensor:
 
 def run(cfg: Config) -> int:
     """Make patches/ of the glacier."""
-    return store.run_stage(cfg, STAGE, USES, ["aligned"], make_patches)
+    code = store.run_stage(cfg, STAGE, USES, ["aligned"], make_patches)
+    figures.report(cfg)
+    return code
 
 
 if __name__ == "__main__":

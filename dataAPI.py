@@ -28,6 +28,7 @@ import numpy as np
 
 import archive
 import config
+import figures
 import sensors
 import store
 from archive import NEEDED, TOO_MUCH_MISSING, Grid, Item, Job, Outcome, fetch, make_grid, search, waiting_file
@@ -229,7 +230,9 @@ def make_years(cfg: Config, folder: Path) -> store.Result:
         fetch_all(cfg, days, job), "scenes", len(days), megabytes=lambda outcome: outcome.megabytes)}
     header = {"schema": store.SCHEMA, "crs": grid.crs, "transform": list(grid.transform), "shape": list(grid.shape),
               "bands": bands, "scale": row.scale, "offset": row.offset, "nodata": 0, "made_with": made_with}
-    return conclude(folder, waiting, header, days, outcomes, dropped)
+    result = conclude(folder, waiting, header, days, outcomes, dropped)
+    result.files += describe(cfg, folder, result.counts)
+    return result
 
 
 def conclude(folder: Path, waiting: Path, header: dict, days: list[list[Item]], outcomes: dict[str, Outcome],
@@ -335,6 +338,35 @@ def read_scenes(cfg: Config) -> Iterator[Scene]:
             raise GlacierError(f"{path} holds {done} of {header['count']} scenes (truncated); {again}")
 
 
+# ── Pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+def describe(cfg: Config, folder: Path, counts: dict) -> list[Path]:
+    """Draw when the scenes were taken, and the clearest, for the report; return the files."""
+    dates, seen, rows, clearest = [], [], [("scene", "date", "satellite", "cloud [%]", "seen in the box [%]")], None
+    for scene in read_scenes(cfg):
+        dates.append(scene.date.date())
+        seen.append(1 - scene.missing_fraction)
+        rows.append((scene.id, str(dates[-1]), scene.platform, round(scene.cloud_percent, 1), round(100 * seen[-1])))
+        if seen[-1] == max(seen):
+            clearest = scene
+    reasons = count_reasons(list(counts["dropped_scenes"].items()))
+    table = [("scenes", "number"), ("kept", len(dates)), *((f"dropped: {why}", n) for why, n in reasons.items()),
+             ("lost to faults", counts["lost"])]
+    colours = [band for band in ("red", "green", "blue") if band in clearest.bands]
+    images = [clearest.reflectance(band) for band in colours]
+    image = np.stack(images) if len(images) == 3 else images[0]
+    quicklooks = folder / "quicklooks"
+    days = figures.calendar(quicklooks / "scenes.png", dates, seen, "seen in the box [1]")
+    best = figures.map_row(quicklooks / "clearest.png", [image], [f"{clearest.date:%Y-%m-%d}, {clearest.platform}"],
+                           "reflectance [1]", pixel_size=cfg.pixelSize)
+    section = figures.section(
+        folder, "1 Scenes", table,
+        figures.Picture(days, "When the kept scenes were taken, and how much of the box they saw between clouds"),
+        figures.Picture(best, f"The clearest scene: {', '.join(colours)} reflectance, 0 to 1"),
+        figures.Fold("All kept scenes", rows))
+    return [days, best, section]
+
+
 # ── The stage ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 def say_plan(cfg: Config) -> int:
@@ -369,7 +401,11 @@ def run(cfg: Config) -> int:
         known = sorted(path.parent.name for path in cfg.folder.parent.glob("*/glacier.yaml"))
         raise GlacierError(f"glacier {cfg.name!r} has no boundingBox of its own{config.nearest(cfg.name, known)}; "
                            f"draw it in the notebook, or give its --boundingBox")
-    return say_plan(cfg) if cfg.dryRun else store.run_stage(cfg, STAGE, USES, [], make_years, source_hash(cfg))
+    if cfg.dryRun:
+        return say_plan(cfg)
+    code = store.run_stage(cfg, STAGE, USES, [], make_years, source_hash(cfg))
+    figures.report(cfg)
+    return code
 
 
 if __name__ == "__main__":

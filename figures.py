@@ -1,27 +1,90 @@
-"""Pictures of arrays: rows of maps, animations, curves. Knows no stage.
+"""Pictures of arrays: rows of maps, animations, curves; and the report page that shows them. Knows no stage.
 
 Colours are cividis and its kin: fit for colour-blind readers and for print. Missing pixels are light grey.
 """
 from __future__ import annotations
 
+import base64
+import datetime as dt
+import html
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import yaml
 
+import config
+import store
+from config import Config
 from store import writing
 
 MISSING = "0.85"
+SECTION = "section.html"  # of each folder that has something to show
+WIDTH = 5.9  # of a picture [inches]: the page of a report, and still to be read on a phone
 
 
 def map_row(path: Path, images: Sequence[np.ndarray], titles: Sequence[str], label: str,
-            limits: tuple[float, float] = (0.0, 1.0), colours: str = "cividis", columns: int = 6) -> Path:
+            limits: tuple[float, float] = (0.0, 1.0), colours: str = "cividis", columns: int = 2,
+            pixel_size: float | None = None) -> Path:
     """Write a PNG of maps side by side under one colour scale; return its path.
 
     images : each (H, W), NaN where missing, or (3, H, W) for red, green, blue in [0, 1]. label : quantity and unit.
+    pixel_size : m; if given, the first map gets a scale bar and an arrow to the north, which is up.
     """
-    figure, _ = draw_maps(images, titles, label, limits, colours, columns)
+    figure, axes = draw_maps(images, titles, label, limits, colours, columns)
+    if pixel_size:
+        add_scale(axes[0], images[0].shape[-1], pixel_size)
+    return save(figure, path)
+
+
+def add_scale(axis, width: int, pixel_size: float) -> None:
+    """Draw a scale bar of a round length and an arrow to the north on a map `width` px wide; pixel_size in m."""
+    from matplotlib.patheffects import withStroke
+
+    outline = [withStroke(linewidth=3, foreground="white")]
+    longest = 0.35 * width * pixel_size
+    length = max(step * 10.0**power for power in range(-1, 7) for step in (1, 2, 5) if step * 10.0**power <= longest)
+    text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    share = length / (width * pixel_size)
+    axis.plot([0.05, 0.05 + share], [0.04, 0.04], "k-", linewidth=3, transform=axis.transAxes, path_effects=outline)
+    axis.text(0.05 + share / 2, 0.06, text, ha="center", va="bottom", fontsize=8, transform=axis.transAxes,
+              path_effects=outline)
+    axis.annotate("N", xy=(0.95, 0.97), xytext=(0.95, 0.84), ha="center", va="center", fontsize=9,
+                  xycoords="axes fraction", textcoords="axes fraction", path_effects=outline,
+                  arrowprops={"arrowstyle": "-|>", "color": "black"})
+
+
+def arrows(path: Path, images: Sequence[np.ndarray], fields: Sequence[np.ndarray], rows: np.ndarray,
+           columns: np.ndarray, titles: Sequence[str], label: str, pixel_size: float) -> Path:
+    """Write a PNG of grey images with arrows over them, coloured by their length under one scale; return its path.
+
+    images : each (H, W), NaN where missing. fields : each (2, h, w), to the right and up, at the pixels `rows` (h,) and
+    `columns` (w,), NaN where there is no arrow. label : quantity and unit. pixel_size : m.
+    """
+    from matplotlib.figure import Figure
+
+    height, width = images[0].shape
+    side = 5.0 if len(images) == 1 else 3.6
+    figure = Figure(figsize=(side * len(images) + 0.9, side * height / width + 0.35), layout="constrained")
+    axes = figure.subplots(1, len(images), squeeze=False)[0]
+    lengths = np.concatenate([np.hypot(*field).ravel() for field in fields])
+    longest = max(float(np.nanpercentile(lengths, 99)) if np.isfinite(lengths).any() else 0.0, 1e-6)
+    every = max(1, -(-max(len(rows), len(columns)) // 32))
+    reach = 2.2 * every * (columns[1] - columns[0])  # px, of the longest arrow
+    for axis, image, field, title in zip(axes, images, fields, titles, strict=True):
+        low, high = np.nanpercentile(image, (2, 98)) if np.isfinite(image).any() else (0, 1)
+        axis.set_facecolor(MISSING)
+        axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest", alpha=0.8)
+        right, up = (part[::every, ::every] for part in field)
+        drawn = axis.quiver(columns[::every], rows[::every], right, up, np.hypot(right, up), cmap="plasma",
+                            clim=(0, longest), angles="uv", scale_units="xy", scale=longest / reach, width=0.004)
+        add_scale(axis, width, pixel_size)
+        axis.set_title(title, fontsize=9)
+        axis.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.8)
     return save(figure, path)
 
 
@@ -32,8 +95,8 @@ def draw_maps(images, titles, label, limits, colours, columns):
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     height, width = images[0].shape[-2:]
-    side = 3.0 if len(images) > 1 else 5.0
-    figure = Figure(figsize=(columns * side + 0.9, rows * (side * height / width + 0.35)), layout="constrained")
+    bar = 0.0 if images[0].ndim == 3 else 0.7
+    figure = Figure(figsize=(WIDTH, rows * (WIDTH / columns * height / width + 0.3) + bar), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     shown = None
     for axis, image, title in zip(axes, images, titles, strict=False):
@@ -42,51 +105,85 @@ def draw_maps(images, titles, label, limits, colours, columns):
             axis.imshow(np.nan_to_num(np.moveaxis(image, 0, -1)).clip(0, 1), interpolation="nearest")
         else:
             shown = axis.imshow(image, vmin=limits[0], vmax=limits[1], cmap=colours, interpolation="nearest")
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=11)
     for axis in axes:
         axis.set_xticks([])
         axis.set_yticks([])
     for axis in axes[len(images):]:
         axis.remove()
     if shown is not None:
-        figure.colorbar(shown, ax=list(axes[:len(images)]), label=label, shrink=0.8)
+        figure.colorbar(shown, ax=list(axes[:len(images)]), label=label, location="bottom", fraction=0.05, aspect=40)
     return figure, axes
 
 
-def curves(path: Path, x: Sequence, lines: dict[str, Sequence[float]], x_label: str, y_label: str) -> Path:
-    """Write a PNG of named curves over a common axis; return its path."""
+def calendar(path: Path, dates: Sequence[dt.date], values: Sequence[float], label: str,
+             limits: tuple[float, float] = (0.0, 1.0)) -> Path:
+    """Write a PNG with a mark a date, years down and seasons across, coloured by value; return its path."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    years = [day.year for day in dates]
+    figure = Figure(figsize=(WIDTH, 1.4 + 0.22 * (max(years) - min(years) + 1)), layout="constrained")
+    axis = figure.subplots()
+    shown = axis.scatter([day.timetuple().tm_yday for day in dates], years, c=values, s=90, marker="|", linewidths=4,
+                         cmap="cividis", vmin=limits[0], vmax=limits[1])
+    axis.set_xticks(*zip(*((dt.date(2001, month, 1).timetuple().tm_yday, f"{dt.date(2001, month, 1):%b}")
+                           for month in range(1, 13)), strict=True), fontsize=9)
+    axis.set_yticks(range(min(years), max(years) + 1))
+    axis.set_xlim(0, 367)
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    figure.colorbar(shown, label=label)
+    return save(figure, path)
+
+
+def curves(path: Path, x: Sequence, lines: dict[str, Sequence[float]], x_label: str, y_label: str,
+           limits: tuple[float, float] | None = None) -> Path:
+    """Write a PNG of named curves over a common axis, numbers or dates; return its path. limits : of the y axis."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axis = figure.subplots()
     for style, (name, values) in zip(("-", "--", "-.", ":") * len(lines), lines.items(), strict=False):
         axis.plot(x, values, style, marker=".", label=name)
+    if all(isinstance(value, int) for value in x):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_ylim(limits)
     axis.set_xlabel(x_label)
     axis.set_ylabel(y_label)
     axis.grid(alpha=0.3)
-    axis.legend()
+    if len(lines) > 1:
+        axis.legend(fontsize=9)
     return save(figure, path)
 
 
 def animation(path: Path, images: Sequence[np.ndarray], titles: Sequence[str], label: str,
-              limits: tuple[float, float] = (0.0, 1.0), colours: str = "cividis", seconds: float = 0.7) -> Path:
+              limits: tuple[float, float] = (0.0, 1.0), colours: str = "cividis", seconds: float = 0.7,
+              pixel_size: float | None = None) -> Path:
     """Write a GIF that shows the maps one after another, each with its title; return its path. Shapes as in map_row."""
     from PIL import Image
 
     frames = []
     for image, title in zip(images, titles, strict=True):
         buffer = io.BytesIO()
-        draw_maps([image], [title], label, limits, colours, 1)[0].savefig(buffer, dpi=80)
-        frames.append(Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
+        figure, axes = draw_maps([image], [title], label, limits, colours, 1)
+        if pixel_size:
+            add_scale(axes[0], image.shape[-1], pixel_size)
+        figure.savefig(buffer, dpi=90)
+        frames.append(Image.open(buffer).convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=32))
     with writing(path) as file:
         frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=int(seconds * 1000), loop=0)
     return path
 
 
 def save(figure, path: Path) -> Path:
-    """Write a matplotlib figure as PNG; return its path."""
+    """Write a matplotlib figure as PNG of 256 colours, which halves the file; return its path."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
     with writing(path) as file:
-        figure.savefig(file, format="png", dpi=100)
+        Image.open(buffer).convert("RGB").quantize(256).save(file, "PNG")
     return path
 
 
@@ -95,7 +192,7 @@ def windows(path: Path, bars: Sequence[tuple[int, int, int, str]], dates: Sequen
     from matplotlib.figure import Figure
 
     colours = {"train": "#31688e", "validation": "#d8a800", "test": "#b2182b", "gap": "0.8"}
-    figure = Figure(figsize=(8, 1.2 + 0.12 * len(bars)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.2 + 0.12 * len(bars)), layout="constrained")
     axis = figure.subplots()
     for row, (start, inputs, targets, part) in enumerate(bars):
         axis.barh(row, inputs, left=start, height=0.7, color=colours[part], alpha=0.35)
@@ -109,3 +206,110 @@ def windows(path: Path, bars: Sequence[tuple[int, int, int, str]], dates: Sequen
     axis.set_title("Windows: inputs pale, targets full", fontsize=10)
     axis.legend(fontsize=8)
     return save(figure, path)
+
+
+# ── The report page ──────────────────────────────────────────────────────────────────────────────────────────────
+
+STYLE = """
+body { margin: 0 auto; max-width: 50rem; padding: 0 1rem 3rem; font: 1rem/1.5 system-ui, sans-serif; color: #222; }
+h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-top: 1px solid #ccc; padding-top: 1rem; }
+figure { margin: 1.2rem 0; } img { max-width: 100%; height: auto; } figcaption, details { font-size: .9rem; }
+.wide { overflow-x: auto; margin: .8rem 0; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top; } th { border-bottom: 1px solid #888; }
+.number { text-align: right; } .old { color: #b2182b; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+@media (max-width: 40rem) { table { font-size: .8rem; } th, td { padding-right: .5rem; } }
+@media print { nav { display: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+  body { max-width: none; } details::details-content { content-visibility: visible; } }
+"""
+
+
+class Picture(NamedTuple):
+    """A picture of a section: its file, below the section's folder, and what it shows."""
+    path: Path
+    caption: str
+
+
+class Fold(NamedTuple):
+    """Rows of a table that are shown when asked for."""
+    title: str
+    rows: Sequence[tuple]
+
+
+def section(folder: Path, title: str, *parts: str | Picture | Fold | Sequence[tuple]) -> Path:
+    """Write the report's section of a stage as a piece of HTML that names its pictures; return its path.
+
+    parts : a text is a paragraph, rows are a table with the first row as its head.
+    """
+    pieces = [f"<h2>{html.escape(title)}</h2>"]
+    for part in parts:
+        if isinstance(part, str):
+            pieces.append(f"<p>{html.escape(part)}</p>")
+        elif isinstance(part, Picture):
+            name, text = (html.escape(str(word)) for word in (part.path.relative_to(folder), part.caption))
+            pieces.append(f'<figure><img src="{name}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+        elif isinstance(part, Fold):
+            pieces.append(f"<details><summary>{html.escape(part.title)}</summary>{table(part.rows)}</details>")
+        else:
+            pieces.append(table(part))
+    with writing(folder / SECTION) as file:
+        file.write("\n".join(pieces).encode())
+    return folder / SECTION
+
+
+def table(rows: Sequence[tuple]) -> str:
+    """Return rows as an HTML table; the first row is the head, numbers stand to the right."""
+    lines = []
+    for tag, row in zip(("th", *["td"] * len(rows)), rows, strict=False):
+        cells = [(f"{cell:.4g}" if isinstance(cell, float) else html.escape(str(cell))) for cell in row]
+        marks = [' class="number"' if re.fullmatch(r"[-+]?[\d.,]+(e[-+]\d+)?", cell) else "" for cell in cells]
+        lines.append("".join(f"<{tag}{mark}>{cell}</{tag}>" for cell, mark in zip(cells, marks, strict=True)))
+    return '<div class="wide"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
+
+
+def report(cfg: Config) -> Path:
+    """Write datasets/<name>/report.html, the sections of all finished stages and runs as one page; return its path.
+
+    The page needs no other file and no network. Each section tells what it was made with, and from what.
+    """
+    made = {folder: manifest for folder in with_sections(cfg) if (manifest := store.read_manifest(folder))}
+    now = {folder.name: store.manifest_hash(made[folder]) for folder in made if folder.parent == cfg.folder}
+    links, sections = [], []
+    for number, (folder, manifest) in enumerate(made.items()):
+        piece = embed(folder, (folder / SECTION).read_text())
+        links.append(f'<a href="#part{number}">{re.search("<h2>(.*)</h2>", piece)[1]}</a>')
+        old = [name for name, value in manifest["inputs"].items() if now.get(name, value) != value]
+        note = f'<p class="old">{", ".join(old)} changed since: run this again.</p>' if old else ""
+        sections.append(f'<section id="part{number}">{piece}{note}{provenance(manifest)}</section>')
+    title = html.escape(cfg.name)
+    page = (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+            f"<h1>{title}</h1><nav>{' · '.join(links)}</nav>{''.join(sections)}</body></html>")
+    with writing(cfg.folder / "report.html") as file:
+        file.write(page.encode())
+    return cfg.folder / "report.html"
+
+
+def with_sections(cfg: Config) -> list[Path]:
+    """Return the folders of a glacier that have a section: stages in run order, then each run and what it has below."""
+    stages, name = [cfg.folder / stage for stage in store.STAGES], re.escape(cfg.name)
+    runs = config.home() / "DeepLearning" / "runs"
+    own = re.compile(rf"{name}-\w+-[\d-]+(/(evaluation|forecast))?|.*/(evaluation|forecast)-{name}")
+    found = sorted(path.parent for depth in ("*", "*/*") for path in runs.glob(f"{depth}/{SECTION}")
+                   if own.fullmatch(path.parent.relative_to(runs).as_posix()))
+    return [folder for folder in (*stages, *found) if (folder / SECTION).is_file()]
+
+
+def embed(folder: Path, piece: str) -> str:
+    """Return a piece of HTML with the pictures it names inside it."""
+    def inside(found: re.Match) -> str:
+        path = folder / html.unescape(found[1])
+        content = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
+        return f'src="data:image/{path.suffix[1:]};base64,{content}"'
+    return re.sub(r'src="([^"]+)"', inside, piece)
+
+
+def provenance(manifest: dict) -> str:
+    """Return what a stage or run was made with, folded away."""
+    told = {key: manifest[key] for key in ("settings", "inputs", "packages", "seconds")}
+    text = html.escape(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=100))
+    return f"<details><summary>Made with these settings, inputs and versions</summary><pre>{text}</pre></details>"

@@ -27,7 +27,9 @@ from config import Config, GlacierError
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
-STAGES = {"rawData": "dataAPI.py", "aligned": "alignment.py", "patches": "createPatches.py"}  # folder: script, in order
+STAGES = {"rawData": "dataAPI.py", "aligned": "alignment.py", "patches": "createPatches.py",
+          "movement": "movement.py"}  # folder: script
+NEXT = {"rawData": STAGES["aligned"], "aligned": STAGES["patches"], "patches": "DeepLearning/trainAttentionLSTM.py"}
 PACKAGES = ("numpy", "opencv-python-headless", "rasterio", "torch")
 
 
@@ -274,9 +276,11 @@ def withdrawn_manifest(folder: Path) -> Iterator[None]:
 
 
 def say_next(cfg: Config, stage: str) -> None:
-    """Say which command comes after a stage."""
-    scripts = [*STAGES.values(), "DeepLearning/trainAttentionLSTM.py"]
-    log.info("Next: python %s --name=%s", scripts[list(STAGES).index(stage) + 1], cfg.name)
+    """Say which command comes after a stage, or where its pictures are if none does."""
+    if stage in NEXT:
+        log.info("Next: python %s --name=%s", NEXT[stage], cfg.name)
+    else:
+        log.info("Next: look at the pictures in %s", cfg.folder / stage / "quicklooks")
 
 
 def script_of(path: Path) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -18,7 +18,7 @@ from torch import Tensor
 import alignment
 import createPatches
 import store
-from config import Config
+from config import Config, GlacierError
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,6 @@ class Context:
         return self.map(lambda part: part.to(device))
 
 
-def join(contexts: list[Context]) -> Context:
-    """Return the contexts of several samples as one."""
-    return Context(
-        *(torch.cat([getattr(part, field.name) for part in contexts]) for field in dataclasses.fields(Context))
-    )
-
-
 def season(time: Tensor) -> Tensor:
     """Return sine and cosine of the place in the year, (..., 2) float32, of dates as years."""
     angle = 2 * math.pi * (time % 1)
@@ -97,16 +90,16 @@ class Glacier:
     """A glacier's series and patches, with the context of every window.
 
     hash : of the patches' manifest. series, patches : as read by createPatches.
-    A sample is (window, row, column) of the patches.
     """
 
     def __init__(self, cfg: Config):
+        self.name = cfg.name
         self.hash = store.need(cfg, "patches")
         self.series = createPatches.read_series(cfg)
         self.patches = createPatches.read_patches(cfg)
         self.sequence_length, self.horizon = cfg.sequenceLength, cfg.horizon
         self.patch_size, self.stride = cfg.patchSize, cfg.stride
-        self._contexts: dict[int, Context] = {}
+        self._known: dict[int, tuple[Tensor, Tensor]] = {}
         self._input_means: dict[int, Tensor] = {}
 
     @property
@@ -121,116 +114,154 @@ class Glacier:
         last = alignment.year_step(self.date(len(self.series.dates) - 1), every)
         return alignment.step_date(last + step - len(self.series.dates) + 1, every)
 
-    def scene_inputs(self, first: int) -> Tensor:
-        """Return the whole scene's inputs (1, T, C, H, W) of the window whose first input is step `first`."""
-        return torch.from_numpy(np.array(self.series.values[first : first + self.sequence_length], dtype=np.float32))[
-            None
-        ]
-
-    def scene_context(self, first: int) -> Context:
-        """Return the whole scene's context, B = 1, of the window whose first input is step `first`."""
-        if first not in self._contexts:
-            self._contexts[first] = self._make_context(first)
-        return self._contexts[first]
-
-    def _make_context(self, first: int) -> Context:
-        series, horizon = self.series, self.horizon
-        inputs = range(first, first + self.sequence_length)
-        first_target = first + self.sequence_length
-        targets = range(first_target, first_target + horizon)
-        mean, spread = (
-            torch.from_numpy(np.asarray(part, dtype=np.float32))
-            for part in createPatches.climatology(series, first_target, horizon)
-        )
-        parts = (
-            torch.tensor([as_year(self.date(step)) for step in inputs], dtype=torch.float64),
-            torch.tensor([as_year(self.date(step)) for step in targets], dtype=torch.float64),
-            torch.stack([self._input_mean(step) for step in inputs]),
-            mean,
-            spread,
-            self._year_ago(targets, first_target),
-        )
-        return Context(*(part[None] for part in parts))
-
-    def _input_mean(self, step: int) -> Tensor:
-        if step not in self._input_means:
-            if step == 0:
-                mean = np.full(self.series.values.shape[1:], np.nan, np.float32)
-            else:
-                mean = np.asarray(createPatches.climatology(self.series, step, 1)[0][0], dtype=np.float32)
-            self._input_means[step] = torch.from_numpy(mean)
-        return self._input_means[step]
-
-    def _year_ago(self, targets: range, first_target: int) -> Tensor:
-        """Return for each target the latest earlier step of its season that lies before the first target."""
-        frames = []
-        for step in targets:
-            back = step - self.series.steps_per_year
-            while back >= first_target:
-                back -= self.series.steps_per_year
-            frames.append(self.series.values[back] if back >= 0 else np.full(self.series.values.shape[1:], np.nan))
-        return torch.from_numpy(np.stack(frames).astype(np.float32))
-
-    def limits(self) -> Tensor:
-        """Return the lowest and the highest value of the training steps."""
-        last = self.patches.windows[self.windows("train")[-1]].start + self.sequence_length + self.horizon
-        values = self.series.values[:last]
-        return torch.tensor([np.nanmin(values), np.nanmax(values)])
-
     def windows(self, part: str) -> list[int]:
         """Return the windows of a part of the split: train, validation or test."""
         return [number for number, window in enumerate(self.patches.windows) if window.part == part]
 
-    def samples(self, part: str, covering: bool = False) -> np.ndarray:
-        """Return the samples (N, 3) of a part of the split, none that touches the kept-out block.
+    def training_steps(self) -> int:
+        """Return how many steps of the series, from the first on, training reads."""
+        return self.patches.windows[self.windows("train")[-1]].start + self.sequence_length + self.horizon
+
+    # ── Whole scenes; `first` is the step of a window's first input ──────────────────────────────────────────────
+
+    def scene_inputs(self, first: int) -> Tensor:
+        """Return the inputs (1, T, C, H, W) of a window."""
+        return torch.from_numpy(self.series.values[first : first + self.sequence_length])[None]
+
+    def scene_context(self, first: int) -> Context:
+        """Return the context of a window, B = 1."""
+        times, layers = self.known(first)
+        return self.as_context(times[None], layers[None])
+
+    def known(self, first: int) -> tuple[Tensor, Tensor]:
+        """Return all that a window's context holds, kept for the next call: dates (T + horizon,), and layers.
+
+        layers : (T + 3 horizon, C, H, W), the climatology of the inputs, mean and spread of the targets, the year ago.
+        """
+        if first not in self._known:
+            target, end = first + self.sequence_length, first + self.sequence_length + self.horizon
+            times = torch.tensor([as_year(self.date(step)) for step in range(first, end)], dtype=torch.float64)
+            mean, spread = createPatches.climatology(self.series, target, self.horizon)
+            before = [self._input_mean(step) for step in range(first, target)]
+            layers = [torch.stack(before), *map(torch.from_numpy, (mean, spread, self._year_ago(target)))]
+            self._known[first] = times, torch.cat(layers)
+        return self._known[first]
+
+    def as_context(self, times: Tensor, layers: Tensor) -> Context:
+        """Return dates (B, T + horizon) and layers (B, T + 3 horizon, C, h, w), as in `known`, as a context."""
+        length, horizon = self.sequence_length, self.horizon
+        return Context(times[:, :length], times[:, length:], *layers.split([length, horizon, horizon, horizon], dim=1))
+
+    def _input_mean(self, step: int) -> Tensor:
+        """Return the climatology (C, H, W) of a step, from the steps before it; NaN for the first step."""
+        if step not in self._input_means:
+            nothing = np.full(self.series.values.shape[1:], np.nan, np.float32)
+            mean = createPatches.climatology(self.series, step, 1)[0][0] if step else nothing
+            self._input_means[step] = torch.from_numpy(mean)
+        return self._input_means[step]
+
+    def _year_ago(self, first_target: int) -> np.ndarray:
+        """Return for each target the latest earlier step of its season that lies before the first target."""
+        frames, every = [], self.series.steps_per_year
+        for step in range(first_target, first_target + self.horizon):
+            back = step - every * ((step - first_target) // every + 1)
+            frames.append(self.series.values[back] if back >= 0 else np.full(self.series.values.shape[1:], np.nan))
+        return np.stack(frames).astype(np.float32)
+
+    @torch.no_grad()
+    def forecast_scene(self, network: torch.nn.Module, first: int, device: torch.device, size: int = 64) -> Tensor:
+        """Return a network's forecast (1, horizon, C, H, W), from half-overlapping patches.
+
+        Overlaps are blended with a cosine window, so patch borders do not show.
+        """
+        inputs, side = self.scene_inputs(first), self.patch_size
+        times, layers = self.known(first)
+        ramp = torch.sin(torch.pi * (torch.arange(side) + 0.5) / side)
+        window, weight = ramp[:, None] * ramp, torch.zeros(inputs.shape[-2:])
+        total = torch.zeros(1, self.horizon, *inputs.shape[2:])
+        places = [(top, left) for top in covering(inputs.shape[-2], side) for left in covering(inputs.shape[-1], side)]
+        for start in range(0, len(places), size):
+            crops = [crop(*place, side) for place in places[start : start + size]]
+            context = self.as_context(times.expand(len(crops), -1), torch.stack([layers[here] for here in crops]))
+            answers = network(torch.cat([inputs[here] for here in crops]).to(device), context.to(device))
+            for here, answer in zip(crops, answers.float().cpu(), strict=True):
+                total[here] += answer * window
+                weight[here] += window
+        return total / weight
+
+
+class Glaciers:
+    """The glaciers of one training. A sample is (glacier, window, row, column), a row of an integer array (N, 4)."""
+
+    def __init__(self, glaciers: list[Glacier]):
+        self.glaciers = glaciers
+        first = glaciers[0]
+        for other in glaciers[1:]:
+            if other.channels != first.channels:
+                raise GlacierError(
+                    f"{other.name} has {other.channels} channels, {first.name} {first.channels}; "
+                    "set extractNDSI alike in both glacier.yaml"
+                )
+
+    @property
+    def channels(self) -> int:
+        return self.glaciers[0].channels
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Manifest hash of each glacier's patches, by name."""
+        return {glacier.name: glacier.hash for glacier in self.glaciers}
+
+    def limits(self) -> Tensor:
+        """Return the lowest and the highest value of all training steps."""
+        values = [glacier.series.values[: glacier.training_steps()] for glacier in self.glaciers]
+        return torch.tensor([min(map(np.nanmin, values)), max(map(np.nanmax, values))])
+
+    def training_years(self) -> float:
+        """Return over how many years the longest training series runs."""
+        return max(glacier.training_steps() / glacier.series.steps_per_year for glacier in self.glaciers)
+
+    def samples(self, part: str | None, covering: bool = False) -> np.ndarray:
+        """Return the samples of a part of the split (None: of all windows), none that touches a kept-out block.
 
         covering : thinned to patches side by side, so that each pixel counts about once instead of
         (patchSize / stride)^2 times.
         """
-        places = np.argwhere(self.patches.patch_parts == "train")
-        if covering:
-            every = max(1, self.patch_size // self.stride)
-            places = places[(places % every == 0).all(axis=1)]
-        windows = self.windows(part)
-        return np.array([(window, row, column) for window in windows for row, column in places]).reshape(-1, 3)
+        found = []
+        for number, glacier in enumerate(self.glaciers):
+            places = np.argwhere(glacier.patches.patch_parts == "train")
+            if covering:
+                every = max(1, glacier.patch_size // glacier.stride)
+                places = places[(places % every == 0).all(axis=1)]
+            windows = range(len(glacier.patches.windows)) if part is None else glacier.windows(part)
+            found += [(number, window, row, column) for window in windows for row, column in places]
+        return np.array(found, dtype=int).reshape(-1, 4)
 
-    def batch(self, samples: np.ndarray) -> Batch:
-        """Return the samples (B, 3) as one batch."""
-        inputs, targets, observed, contexts = [], [], [], []
-        for window, row, column in samples.tolist():
-            patches = self.patches.windows[window]
-            inputs.append(patches.inputs[row, column])
-            targets.append(patches.targets[row, column])
-            observed.append(patches.observed[row, column])
-            contexts.append(self._patch_context(patches.start, row * self.stride, column * self.stride))
-        return Batch(torch.stack(inputs), join(contexts), torch.stack(targets), torch.stack(observed)[:, :, None])
+    def draw(self, samples: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
+        """Return at most `count` samples, as many of each glacier, without replacement; alike for seed and epoch."""
+        random, drawn = np.random.default_rng([seed, epoch]), []
+        for number in range(len(self.glaciers)):
+            own = samples[samples[:, 0] == number]
+            drawn.append(own[random.permutation(len(own))[: -(-count // len(self.glaciers))]])
+        fewest = min(map(len, drawn))
+        together = np.concatenate([part[:fewest] for part in drawn])
+        return together[random.permutation(len(together))][:count]
 
-    def _patch_context(self, first: int, top: int, left: int) -> Context:
-        side = self.patch_size
-        return self.scene_context(first).map(
-            lambda part: part[..., top : top + side, left : left + side] if part.dim() == 5 else part
-        )
-
-    @torch.no_grad()
-    def forecast_scene(self, network: torch.nn.Module, first: int, device: torch.device, size: int = 64) -> Tensor:
-        """Return a network's forecast (1, horizon, C, H, W) of the whole scene, from half-overlapping patches.
-
-        first : step of the first input. Overlaps are blended with a cosine window, so patch borders do not show.
-        """
-        inputs, context, side = self.scene_inputs(first), self.scene_context(first), self.patch_size
-        ramp = torch.sin(torch.pi * (torch.arange(side) + 0.5) / side)
-        window, total, weight = ramp[:, None] * ramp, torch.zeros_like(context.mean), torch.zeros(inputs.shape[-2:])
-        places = [(top, left) for top in covering(inputs.shape[-2], side) for left in covering(inputs.shape[-1], side)]
-        for start in range(0, len(places), size):
-            crops = [np.s_[..., top : top + side, left : left + side] for top, left in places[start : start + size]]
-            here = join(
-                [context.map(lambda part, crop=crop: part[crop] if part.dim() == 5 else part) for crop in crops]
-            ).to(device)
-            answers = network(torch.cat([inputs[crop] for crop in crops]).to(device), here).float().cpu()
-            for crop, answer in zip(crops, answers, strict=True):
-                total[crop] += answer * window
-                weight[crop] += window
-        return total / weight
+    def batch(self, samples: np.ndarray, turns: Sequence[int] | None = None) -> Batch:
+        """Return samples as one batch. turns : a number 0..7 a sample, by which it is flipped and turned."""
+        columns = [[] for _ in range(5)]
+        for index, (number, window, row, column) in enumerate(samples.tolist()):
+            glacier = self.glaciers[number]
+            patches, side, stride = glacier.patches.windows[window], glacier.patch_size, glacier.stride
+            times, layers = glacier.known(patches.start)
+            images = (patches.inputs[row, column], layers[crop(row * stride, column * stride, side)],
+                      patches.targets[row, column], patches.observed[row, column])  # fmt: skip
+            if turns is not None:
+                images = (turned(image, turns[index]) for image in images)
+            for values, value in zip(columns, (*images, times), strict=True):
+                values.append(value)
+        inputs, layers, targets, observed, times = map(torch.stack, columns)
+        return Batch(inputs, self.glaciers[0].as_context(times, layers), targets, observed[:, :, None])
 
     def batches(self, samples: np.ndarray, size: int) -> Iterator[Batch]:
         """Yield the samples as batches, in order."""
@@ -238,12 +269,17 @@ class Glacier:
             yield self.batch(samples[start : start + size])
 
 
+def crop(top: int, left: int, side: int) -> tuple:
+    """Return the index of a square patch in (..., H, W)."""
+    return (..., slice(top, top + side), slice(left, left + side))
+
+
+def turned(image: Tensor, turn: int) -> Tensor:
+    """Return (..., h, w), h = w, in one of its eight attitudes: `turn` % 4 quarter turns, mirrored from 4 on."""
+    image = torch.rot90(image, turn % 4, (-2, -1))
+    return image.flip(-1) if turn >= 4 else image
+
+
 def covering(length: int, side: int) -> list[int]:
     """Return where patches start that cover 0..length, overlapping by half, the last one flush with the end."""
     return [*range(0, length - side, max(1, side // 2)), length - side]
-
-
-def epoch_samples(samples: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
-    """Return at most `count` samples drawn without replacement; the same for the same seed and epoch."""
-    order = np.random.default_rng([seed, epoch]).permutation(len(samples))
-    return samples[order[:count]]

@@ -1,7 +1,7 @@
 """Forecast the whole scene beyond the last composite:  python DeepLearning/forecast.py --name=parvati
 
 Writes DeepLearning/runs/RUN/forecast/: forecast.tif (one band a channel and step, with CRS and dates), forecast.png
-(inputs and forecast), forecast.gif, and lastTest.png (inputs, forecast and truth of the last test window).
+(inputs and forecast), forecast.gif, and lastTest.png (the last test window: forecast beside truth).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 import figures
 import store
 from config import Config, setting
-from DeepLearning import tracking
+from DeepLearning import sections, tracking
 from DeepLearning.data import Glacier
 from DeepLearning.training import choose_device, load_network
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Settings(Config):
     run: str | None = setting(None, "the run to forecast with; None: the newest of the glacier")
-    device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
+    device: str = setting("auto", "where to compute", choices=tracking.DEVICES)
 
 
 def write_geotiff(path: Path, images: np.ndarray, glacier: Glacier, dates: list[str], tags: dict[str, str]) -> Path:
@@ -67,25 +67,32 @@ def picture(image: np.ndarray) -> np.ndarray:
     return image[0] if len(image) == 1 else image[:3]
 
 
-def draw(folder: Path, glacier: Glacier, first: int, forecast: np.ndarray, name: str) -> list[Path]:
-    """Draw a window's inputs and forecast, and the truth of those of its targets that have come; return the files."""
-    values, target = glacier.series.values, first + glacier.sequence_length
-    steps = [(values[step], f"{glacier.date(step)} input") for step in range(first, target)]
-    steps += [(image, f"{glacier.date(target + lead)} forecast") for lead, image in enumerate(forecast)]
-    truth = [
-        (values[step], f"{glacier.date(step)} truth")
-        for step in range(target, min(target + glacier.horizon, len(values)))
+def draw_ahead(folder: Path, glacier: Glacier, forecast: np.ndarray) -> list[Path]:
+    """Draw the last inputs and the forecast after them, as a picture and an animation; return the files."""
+    last = len(glacier.series.values)
+    known = range(last - glacier.sequence_length, last)
+    images = [picture(image) for image in (*glacier.series.values[known.start :], *forecast)]
+    titles = [f"{glacier.date(step)} input" for step in known]
+    titles += [f"{glacier.date(last + lead)} forecast" for lead in range(len(forecast))]
+    return [
+        make(folder / f"forecast.{kind}", images, titles, label(glacier), pixel_size=glacier.series.transform[0])
+        for kind, make in (("png", figures.map_row), ("gif", figures.animation))
     ]
-    images, titles = zip(*((picture(image), title) for image, title in steps + truth), strict=True)
-    label = "NDSI [1]" if glacier.channels == 1 else "reflectance [1]"
-    files = [
-        figures.map_row(
-            folder / f"{name}.png", images, titles, label, columns=max(glacier.sequence_length, glacier.horizon)
-        )
-    ]
-    if not truth:
-        files.append(figures.animation(folder / f"{name}.gif", images, titles, label))
-    return files
+
+
+def draw_known(folder: Path, glacier: Glacier, target: int, forecast: np.ndarray) -> list[Path]:
+    """Draw a forecast of steps that have come, from step `target` on, each beside the truth; return the files."""
+    images, titles = [], []
+    for step, image in enumerate(forecast, target):
+        images += [picture(image), picture(glacier.series.values[step])]
+        titles += [f"{glacier.date(step)} forecast", f"{glacier.date(step)} truth"]
+    size = glacier.series.transform[0]
+    return [figures.map_row(folder / "lastTest.png", images, titles, label(glacier), pixel_size=size)]
+
+
+def label(glacier: Glacier) -> str:
+    """Return quantity and unit of what is forecast."""
+    return "NDSI [1]" if glacier.channels == 1 else "reflectance [1]"
 
 
 def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, device: torch.device) -> store.Result:
@@ -93,40 +100,32 @@ def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, devi
     first = len(glacier.series.dates) - glacier.sequence_length
     ahead = glacier.forecast_scene(network, first, device)[0].numpy()
     dates = [str(glacier.date(len(glacier.series.dates) + lead)) for lead in range(glacier.horizon)]
-    tags = {
-        "GLACIER": folder.parent.name.rsplit("-", 2)[0],
-        "RUN": folder.parent.name,
-        "LAST_INPUT": str(glacier.series.dates[-1]),
-    }
-    files = [
-        write_geotiff(folder / "forecast.tif", ahead, glacier, dates, tags),
-        *draw(folder, glacier, first, ahead, "forecast"),
-    ]
+    tags = {"GLACIER": glacier.name, "RUN": folder.parent.name, "LAST_INPUT": glacier.series.dates[-1]}
+    files = [write_geotiff(folder / "forecast.tif", ahead, glacier, dates, tags)]
+    files += draw_ahead(folder, glacier, ahead)
     if tests := glacier.windows("test"):
         known = glacier.patches.windows[tests[-1]].start
-        files += draw(folder, glacier, known, glacier.forecast_scene(network, known, device)[0].numpy(), "lastTest")
-    rows = [
-        ("step", "mean", "least", "most"),
-        *(
-            (date, f"{image.mean():.3f}", f"{image.min():.3f}", f"{image.max():.3f}")
-            for date, image in zip(dates, ahead, strict=True)
-        ),
-    ]
-    return store.Result(files, {"steps": dates}, rows)
+        forecast = glacier.forecast_scene(network, known, device)[0].numpy()
+        files += draw_known(folder, glacier, known + glacier.sequence_length, forecast)
+    files += sections.forecast(folder)
+    numbers = [(image.mean(), image.min(), image.max()) for image in ahead]
+    rows = [(date, *(f"{number:.3f}" for number in row)) for date, row in zip(dates, numbers, strict=True)]
+    return store.Result(files, {"steps": dates}, [("step", "mean", "least", "most"), *rows])
 
 
 def run(cfg: Settings) -> int:
     """Forecast with the run unless that is done; return the exit code."""
     glacier = Glacier(cfg)
-    folder = tracking.finished_run(cfg, cfg.run)
-    tracking.need_same_patches(folder, glacier.hash)
+    (folder,) = tracking.runs_for(cfg, [cfg.run] if cfg.run else [], glacier.hash)
 
     def work(target: Path) -> store.Result:
         device = choose_device(cfg.device)
         return make_forecast(target, glacier, load_network(folder, device), device)
 
     inputs = {"patches": glacier.hash, "run": store.manifest_hash(store.read_manifest(folder))}
-    tracking.make_once(cfg, folder / "forecast", {}, inputs, work)
+    own = "forecast" if tracking.read_run(folder)["names"][0] == cfg.name else f"forecast-{cfg.name}"
+    tracking.make_once(cfg, folder / own, {}, inputs, work)
+    log.info("All of %s in one page: %s", cfg.name, figures.report(cfg))
     return 0
 
 

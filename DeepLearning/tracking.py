@@ -11,11 +11,14 @@ import io
 import logging
 import netrc
 import os
+import pickle
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
+import torch
 import yaml
 
 import config
@@ -24,15 +27,27 @@ from config import Config, GlacierError
 
 log = logging.getLogger(__name__)
 
-WANDB_MODES = ("auto", "online", "offline", "disabled")
+MODES = ("auto", "online", "offline", "disabled")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PROJECT = "glacier-movement-prediction"
+PATIENCE_S = 15  # how long a run waits for Weights & Biases, at its start and at its end
 
 
 # ── Folders ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-
 def runs_folder() -> Path:
     """Return the folder of all runs."""
     return config.home() / "DeepLearning" / "runs"
+
+
+def list_runs(network: str | None = None, name: str | None = None) -> list[Path]:
+    """Return the runs, oldest first: of one network, and trained on one glacier (among others), if given."""
+    runs = []
+    for path in runs_folder().glob("*/config.yaml"):
+        saved = read_run(path.parent)
+        if network in (None, saved["network"]) and (name is None or name in saved["names"]):
+            runs.append(path.parent)
+    return sorted(runs, key=run_number)
 
 
 def run_number(folder: Path) -> int:
@@ -40,62 +55,63 @@ def run_number(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
 
 
-def list_runs(name: str, network: str | None = None) -> list[Path]:
-    """Return a glacier's runs, oldest first; of one network if given."""
-    runs = [
-        path.parent
-        for path in runs_folder().glob("*/config.yaml")
-        if (saved := read_run(path.parent))["name"] == name and network in (None, saved["network"])
-    ]
-    return sorted(runs, key=run_number)
-
-
 def new_run(name: str, network: str) -> Path:
-    """Return the folder of the glacier's next run, made now."""
-    number = max(map(run_number, list_runs(name)), default=0) + 1
+    """Return the folder of the next run, made now."""
+    number = max(map(run_number, list_runs()), default=0) + 1
     folder = runs_folder() / f"{name}-{network}-{number:03d}"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def read_run(folder: Path) -> dict:
-    """Return a run's config.yaml: name, network, patches (hash), settings."""
+    """Return a run's config.yaml: network, names, holdout, patches (hash of each glacier's), settings."""
     return yaml.safe_load((folder / "config.yaml").read_text())
 
 
-def finished_run(cfg: Config, wanted: str | None) -> Path:
-    """Return the folder of a finished run, the wanted or the glacier's newest; GlacierError if there is none."""
-    train = f"python DeepLearning/trainAttentionLSTM.py --name={cfg.name}"
-    if wanted is None:
-        finished = [run for run in list_runs(cfg.name) if store.read_manifest(run)]
-        if not finished:
-            raise GlacierError(f"no finished run of {cfg.name} in {runs_folder()}; run first: {train}")
-        return finished[-1]
-    names = sorted(path.parent.name for path in runs_folder().glob("*/config.yaml"))
+def find_run(wanted: str) -> Path:
+    """Return the folder of a finished run; GlacierError, with the nearest name, if there is none."""
+    names = [run.name for run in list_runs()]
     wanted = Path(wanted).name
     if wanted not in names:
         raise GlacierError(f"no run {wanted!r} in {runs_folder()}{config.nearest(wanted, names)}")
-    saved = read_run(runs_folder() / wanted)
-    if saved["name"] != cfg.name:
-        raise GlacierError(
-            f"run {wanted} was trained on {saved['name']}, not on {cfg.name}; add --name={saved['name']}"
-        )
-    if store.read_manifest(runs_folder() / wanted) is None:
-        raise GlacierError(
-            f"run {wanted} is not finished; go on with: "
-            f"python DeepLearning/train{saved['network']}.py --name={cfg.name} --resume"
-        )
-    return runs_folder() / wanted
+    folder = runs_folder() / wanted
+    if store.read_manifest(folder) is None:
+        saved = read_run(folder)
+        command = f"python DeepLearning/train{saved['network']}.py --name={saved['names'][0]} --resume"
+        raise GlacierError(f"run {wanted} is not finished; go on with: {command}")
+    return folder
 
 
-def need_same_patches(folder: Path, patches: str) -> None:
-    """Raise GlacierError unless a run was trained on the patches that are there now."""
-    saved = read_run(folder)
-    if saved["patches"] != patches:
-        raise GlacierError(
-            f"run {folder.name} was trained on other patches of {saved['name']} than are there now; train again: "
-            f"python DeepLearning/train{saved['network']}.py --name={saved['name']}"
-        )
+def runs_for(cfg: Config, wanted: Sequence[str], patches: str) -> list[Path]:
+    """Return finished runs fit for a glacier: those wanted, or the newest trained on it.
+
+    patches : hash of the glacier's patches. GlacierError if a run is not there, knows the glacier neither from training
+    nor as the one held out, or was trained on other patches of it.
+    """
+    finished = [run for run in list_runs(name=cfg.name) if store.read_manifest(run)]
+    if not wanted and not finished:
+        command = f"python DeepLearning/trainAttentionLSTM.py --name={cfg.name}"
+        raise GlacierError(f"no finished run of {cfg.name} in {runs_folder()}; run first: {command}")
+    folders = [find_run(name) for name in wanted] or finished[-1:]
+    for folder in folders:
+        saved = read_run(folder)
+        if cfg.name not in (*saved["names"], saved["holdout"]):
+            known = " and ".join(saved["names"])
+            raise GlacierError(f"run {folder.name} was trained on {known}, not on {cfg.name}; add --name={known}")
+        if saved["patches"].get(cfg.name, patches) != patches:
+            command = f"python DeepLearning/train{saved['network']}.py --name={cfg.name}"
+            raise GlacierError(f"run {folder.name} was trained on other patches of {cfg.name} than are there now; "
+                               f"train again: {command}")  # fmt: skip
+    return folders
+
+
+def read_checkpoint(path: Path) -> dict:
+    """Return a checkpoint; GlacierError if it is missing or damaged."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise GlacierError(f"{path} is missing or damaged ({' '.join(str(error).split())[:120]}); "
+                           "train again with --force") from error  # fmt: skip
 
 
 def make_once(cfg: Config, folder: Path, settings: dict, inputs: dict, work: Callable[[Path], store.Result]) -> None:
@@ -141,52 +157,84 @@ def key_known() -> bool:
 
 
 class Mirror:
-    """A run's mirror on Weights & Biases; every failure is a warning and ends the mirror, not the run."""
+    """A run's mirror on Weights & Biases; every failure is a warning and ends the mirror, not the run.
 
-    def __init__(self, mode: str, folder: Path, settings: dict):
-        self.run = None
+    mode : as the setting `wandb`. settings : what the run is described by there; nothing else of this machine is sent.
+    kind : "training" or "evaluation".
+    """
+
+    def __init__(self, mode: str, folder: Path, settings: dict, kind: str = "training"):
+        self.run, self.folder = None, folder
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE", "online" if key_known() else "offline")
         if mode != "disabled":
-            self.attempt(lambda: self.start(mode, folder, settings))
+            self.attempt(lambda: self.start(mode, settings, kind))
+        if mode == "online" and self.run is None:
+            self.attempt(lambda: self.start("offline", settings, kind))
 
-    def start(self, mode: str, folder: Path, settings: dict) -> None:
-        """Open the mirror and say where it is."""
+    def start(self, mode: str, settings: dict, kind: str) -> None:
+        """Open the mirror and say where it is; an online one goes on where the run's last one stopped."""
         import wandb
 
-        self.run = wandb.init(
-            project="glacier-movement-prediction",
-            name=folder.name,
-            dir=folder,
-            mode=mode,
-            config=settings,
-            settings=wandb.Settings(silent=True, console="off", init_timeout=30, x_disable_stats=True),
-        )
+        known = self.folder / f"wandb-{kind}.id"
+        quiet = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE_S, x_disable_stats=True,
+                               x_disable_meta=True, disable_git=True, disable_code=True)  # fmt: skip
+        again = {"id": known.read_text(), "resume": "allow"} if mode == "online" and known.is_file() else {}
+        self.run = wandb.init(project=PROJECT, name=self.folder.name, group=self.folder.name, job_type=kind,
+                              dir=self.folder, mode=mode, config=settings, settings=quiet, **again)  # fmt: skip
+        known.write_text(self.run.id)
         if mode == "online":
             log.info("Live at %s", self.run.url)
         else:
-            log.info(
-                "Weights & Biases offline; to see this run there: wandb login, then wandb sync %s",
-                Path(self.run.dir).parent,
-            )
+            log.info("Weights & Biases is offline. To see this run there: wandb login, then wandb sync %s",
+                     Path(self.run.dir).parent)  # fmt: skip
 
-    def log(self, row: dict, step: int) -> None:
+    def log(self, row: dict, step: int | None = None) -> None:
         """Mirror one row of metrics."""
         if self.run is not None:
             self.attempt(lambda: self.run.log(row, step=step))
 
-    def finish(self) -> None:
-        """Close the mirror."""
+    def picture(self, draw: Callable[[Path], None], step: int) -> None:
+        """Draw a picture into the run's folder and mirror it."""
+        path = self.folder / "pictures" / f"epoch{step:03d}.png"
+        draw(path)
         if self.run is not None:
-            self.attempt(self.run.finish)
+            self.attempt(lambda: self.run.log({"forecast": image_of(path)}, step=step))
+
+    def table(self, name: str, rows: list[dict]) -> None:
+        """Mirror a table."""
+        if self.run is not None:
+            self.attempt(lambda: self.run.log({name: table_of(rows)}))
+
+    def finish(self) -> None:
+        """Close the mirror; what could not be sent in time stays in the folder for `wandb sync`."""
+        if self.run is not None:
+            closing = threading.Thread(target=self.attempt, args=(self.run.finish,), daemon=True)
+            closing.start()
+            closing.join(PATIENCE_S)
+            if closing.is_alive():
+                log.warning("Weights & Biases is slow; send the rest later: wandb sync %s", Path(self.run.dir).parent)
 
     def attempt(self, action) -> None:
         """Do something with Weights & Biases that may fail."""
         try:
             action()
         except Exception as error:  # whatever a tracker throws, the run goes on
-            log.warning(
-                "Weights & Biases stopped (%s); the run goes on, metrics.csv has everything",
-                " ".join(str(error).split())[:200],
-            )
+            text = " ".join(str(error).split())[:200]
+            log.warning("Weights & Biases stopped (%s); the run goes on, its folder has everything", text)
             self.run = None
+
+
+def image_of(path: Path):
+    """Return a picture as Weights & Biases takes it."""
+    import wandb
+
+    return wandb.Image(str(path))
+
+
+def table_of(rows: list[dict]):
+    """Return rows with equal keys as Weights & Biases takes them."""
+    import wandb
+
+    return wandb.Table(columns=list(rows[0]), data=[[str(row["lead"]) if key == "lead" else value
+                                                     for key, value in row.items()] for row in rows])  # fmt: skip

@@ -1,5 +1,8 @@
-"""Train the attention LSTM:  python DeepLearning/trainAttentionLSTM.py --name=parvati --hidden=256"""
+"""Train the attention LSTM:  python DeepLearning/trainAttentionLSTM.py --name=parvati --hidden=256
 
+--preset=small trains on a laptop, --preset=published is the size of the published results. Every other setting is a
+flag too: --help.
+"""
 from __future__ import annotations
 
 import sys
@@ -8,28 +11,33 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import config
+from config import GlacierError, setting
 from DeepLearning.models import AttentionLSTM
-from DeepLearning.training import TrainingConfig, run_training
+from DeepLearning.training import TrainingConfig, knobs, run_training
+
+PRESETS = {
+    "small": {"hidden": 128, "layers": 2, "heads": 4},
+    "published": {"hidden": 2500, "layers": 3, "heads": 5},  # 194 million parameters at 50 px
+}
 
 
 @dataclass(frozen=True)
 class Settings(TrainingConfig):
-    # ── The network ──────────────────────────────────────────────────────────────────────────────────────────────
-    hidden: int = config.setting(128, "width of states and attention; a multiple of heads", low=1)
-    layers: int = config.setting(2, "LSTM layers of the encoder", low=1)
-    heads: int = config.setting(4, "of the attention", low=1)
+    # ── The network; None: as in the preset ──────────────────────────────────────────────────────────────────────
+    preset: str = setting("small", "size of the network", choices=tuple(PRESETS))
+    hidden: int | None = setting(None, "width of states and attention; a multiple of heads", low=1)
+    layers: int | None = setting(None, "LSTM layers of the encoder", low=1)
+    heads: int | None = setting(None, "of the attention", low=1)
 
     def __post_init__(self):
         super().__post_init__()
-        if self.hidden % self.heads:
-            raise config.GlacierError(
-                f"hidden must be a multiple of heads; got hidden {self.hidden}, heads {self.heads}"
-            )
+        chosen = knobs(self, PRESETS[self.preset])
+        if chosen["hidden"] % chosen["heads"]:
+            raise GlacierError(f"hidden must be a multiple of heads; got {chosen['hidden']} and {chosen['heads']}")
 
 
 def build(cfg: Settings, channels: int) -> AttentionLSTM:
-    return AttentionLSTM(cfg.patchSize, channels, cfg.horizon, hidden=cfg.hidden, layers=cfg.layers, heads=cfg.heads)
+    return AttentionLSTM(cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset]))
 
 
 if __name__ == "__main__":

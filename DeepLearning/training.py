@@ -1,29 +1,30 @@
-"""Stage 4, for every network: the loop, its checkpoints, and how a run goes on after it was stopped.
+"""Stage 4, for every network: settings, the run's folder, and how a run goes on after it was stopped.
 
 Reads datasets/NAME/patches. Writes DeepLearning/runs/RUN/: config.yaml (settings), metrics.csv (one row an epoch),
-best.pt (lowest validation error), last.pt (to go on from), manifest.yaml (finished).
+best.pt (lowest validation error), last.pt (to go on from), manifest.yaml (finished). On several GPUs or processes:
+torchrun --nproc_per_node=2 DeepLearning/trainConvLSTM.py --name=parvati
 """
-
 from __future__ import annotations
 
 import dataclasses
 import logging
-import math
-import pickle
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+import config
+import figures
 import store
 from config import Config, GlacierError, setting
-from DeepLearning import metrics, tracking
+from DeepLearning import processes, sections, tracking
 from DeepLearning.baselines import climatology, persistence
-from DeepLearning.data import Glacier, epoch_samples
+from DeepLearning.data import Glacier, Glaciers
+from DeepLearning.fitting import Fit, fitted_carry, load_weights, pooled_mse
+from DeepLearning.metrics import skill
 from DeepLearning.models import MODELS
 
 log = logging.getLogger(__name__)
@@ -33,26 +34,32 @@ log = logging.getLogger(__name__)
 class TrainingConfig(Config):
     # ── 4 Training ───────────────────────────────────────────────────────────────────────────────────────────────
     epochs: int = setting(30, "passes at most", low=1)
-    samplesPerEpoch: int = setting(
-        1000, "patches drawn for one pass, anew each time (they overlap); all if there are fewer", low=1
-    )
-    batchSize: int = setting(32, "patches a step", low=1)
-    learningRate: float = setting(1e-3, "of AdamW", low=0)
+    samplesPerEpoch: int = setting(1000, "patches drawn for one pass, anew each time; all if there are fewer", low=1)
+    batchSize: int = setting(32, "patches a process takes at once", low=1)
+    accumulate: int = setting(1, "batches whose gradients are summed before a step", low=1)
+    learningRate: float = setting(1e-3, "of AdamW, at its highest", low=0)
+    warmupEpochs: float = setting(1.0, "passes over which the learning rate rises; then it falls as a cosine", low=0)
     weightDecay: float = setting(1e-2, "of AdamW", low=0)
     clipNorm: float = setting(1.0, "largest norm of the gradient", low=0)
+    averaging: float = setting(0.98, "part that the averaged weights keep at a step; they forecast", low=0, high=1)
+    teacherForcing: float = setting(0.0, "part of the lead times that read the truth at first, for networks that feed "
+                                         "back; falls to 0 by half time", low=0, high=1)  # fmt: skip
+    augment: bool = setting(False, "flip and turn patches; off: melt starts on slopes that face the sun")
     patience: int = setting(8, "passes without a better validation error before stopping early", low=1)
     seed: int = setting(0, "of weights and sampling", low=0)
-    device: str = setting(
-        "auto", "where to compute; auto: a GPU if there is one", choices=("auto", "cpu", "cuda", "mps")
-    )
+    deterministic: bool = setting(False, "refuse GPU operations that may differ from run to run; CPUs never differ")
+    device: str = setting("auto", "where to compute; auto: a GPU if there is one", choices=tracking.DEVICES)
     precision: str = setting("float32", "of the network's arithmetic", choices=("float32", "bfloat16"))
-    wandb: str = setting(
-        "auto", "Weights & Biases; auto: online if you are logged in, else offline", choices=tracking.WANDB_MODES
-    )
+    compile: bool = setting(False, "torch.compile; pays for large convolutional networks")
+    names: tuple[str, ...] = setting((), "glaciers to train on, drawn equally; empty: name alone")
+    holdout: str | None = setting(None, "a glacier never trained on, scored at the end")
+    start: str | None = setting(None, "run whose weights to start from (fine-tuning)")
+    pictureEvery: int = setting(10, "epochs between pictures of a forecast", low=1)
+    wandb: str = setting("auto", "Weights & Biases; auto: online if logged in, else offline", choices=tracking.MODES)
     resume: bool = setting(False, "go on with the newest unfinished run, with its own settings")
 
 
-FREE = ("wandb", "resume")  # settings that do not change what a run computes
+FREE = ("wandb", "resume", "pictureEvery")  # settings that do not change what a run computes
 
 Build = Callable[[TrainingConfig, int], nn.Module]
 
@@ -62,75 +69,143 @@ def run_training(build: Build, cls: type[TrainingConfig]) -> int:
     return store.main(lambda cfg: train(cfg, build), cls)
 
 
+def knobs(cfg: TrainingConfig, preset: dict) -> dict:
+    """Return a network's arguments: those given as settings, else the preset's."""
+    return {name: value if (given := getattr(cfg, name)) is None else given for name, value in preset.items()}
+
+
+# ── A training ───────────────────────────────────────────────────────────────────────────────────────────────────
+
 def train(cfg: TrainingConfig, build: Build) -> int:
     """Train unless a finished run has these settings and patches; return the exit code."""
-    glacier = Glacier(cfg)
+    if not processes.is_writer():
+        logging.getLogger().setLevel(logging.WARNING)
+    device = processes.local_device(choose_device(cfg.device))
+    glaciers = read_glaciers(cfg)
     with torch.device("meta"):
-        network = type(build(cfg, glacier.channels)).__name__
-    folder, cfg = choose_run(cfg, network, glacier.hash)
-    if store.read_manifest(folder) is not None:
-        log.info("%s is up to date.", folder)
-        say_next(cfg)
-        return 0
-    start = time.monotonic()
-    device = choose_device(cfg.device)
-    torch.manual_seed(cfg.seed)
-    model = build(cfg, glacier.channels).to(device)
-    model.limits.copy_(glacier.limits())
-    settings = used(cfg)
-    mirror = tracking.Mirror(cfg.wandb, folder, {"name": cfg.name, "network": network, **settings})
-    state = Fit(model, glacier, cfg, device, folder, mirror).run()
-    mirror.finish()
-    files = [folder / name for name in ("config.yaml", "metrics.csv", "best.pt")]
-    counts = {"epochs": state["epoch"], "parameters": sum(part.numel() for part in model.parameters())}
-    store.write_manifest(folder, settings, {"patches": glacier.hash}, files, counts, time.monotonic() - start)
-    report(glacier, state, device, cfg, counts, time.monotonic() - start)
-    log.info("Wrote %s", folder)
-    say_next(cfg)
+        network = type(build(cfg, glaciers.channels)).__name__
+    processes.start(device)
+    try:
+        folder, cfg, finished = processes.from_writer(lambda: choose_run(cfg, network, glaciers.hashes))
+        if finished:
+            log.info("%s is up to date.", folder)
+        else:
+            fit(cfg, build, glaciers, device, folder)
+    finally:
+        processes.stop()
+    log.info("Next: python DeepLearning/evaluate.py --name=%s", cfg.names[0] if cfg.names else cfg.name)
     return 0
+
+
+def fit(cfg: TrainingConfig, build: Build, glaciers: Glaciers, device: torch.device, folder: Path) -> None:
+    """Train in a run's folder, finish it with its manifest, and print the closing table."""
+    start, writer = time.monotonic(), processes.is_writer()
+    torch.use_deterministic_algorithms(cfg.deterministic)
+    torch.manual_seed(cfg.seed)
+    model = build(cfg, glaciers.channels)
+    if cfg.start:
+        load_weights(model, tracking.find_run(cfg.start), "best.pt")
+    else:
+        model.set_carry(fitted_carry(glaciers, cfg.seed))
+    model.limits.copy_(glaciers.limits())
+    model.seasonal.fill_(glaciers.training_years() >= 2)
+    model.to(device)
+    record = {"run": folder.name, "network": type(model).__name__, **used(cfg)}
+    mirror = tracking.Mirror(cfg.wandb if writer else "disabled", folder, record)
+    try:
+        fitted = Fit(model, glaciers, cfg, device, folder, mirror, used(cfg))
+        state = fitted.run()
+    finally:
+        mirror.finish()
+    errors = closing_errors(fitted, cfg, device)
+    if not writer:
+        return
+    counts = {"epochs": state["epoch"], "parameters": sum(part.numel() for part in model.parameters())}
+    files = [folder / name for name in ("config.yaml", "metrics.csv", "best.pt")] + sections.training(folder)
+    seconds = time.monotonic() - start
+    store.write_manifest(folder, used(cfg), glaciers.hashes, files, counts | {"mse": errors}, seconds)
+    rows = [(part, f"{own:.5f}", *(f"{skill(own, other):+.3f} against {name}" for name, other in others.items()))
+            for part, (own, others) in errors.items()]  # fmt: skip
+    rows += [*counts.items(), ("seconds", f"{seconds:.1f}")]
+    log.info("%s", "\n".join(store.lines_of([("MSE", "", "skill"), *rows])))
+    figures.report(cfg)
+    log.info("Wrote %s", folder)
+
+
+def closing_errors(fitted: Fit, cfg: TrainingConfig, device: torch.device) -> dict:
+    """Return the best network's and the baselines' errors in validation, and on the glacier that was held out."""
+    parts = {"validation": (fitted.glaciers, fitted.validation)}
+    if cfg.holdout:
+        held_out = Glaciers([Glacier(for_glacier(cfg, cfg.holdout))])
+        parts[f"holdout {cfg.holdout}"] = held_out, held_out.samples(None, covering=True)
+    best = load_network(fitted.folder, device)
+    errors = {}
+    for part, (glaciers, samples) in parts.items():
+        own, *others = (pooled_mse(predict, glaciers, samples, cfg.batchSize, device)
+                        for predict in (best, climatology, persistence))  # fmt: skip
+        errors[part] = [own, dict(zip(("climatology", "persistence"), others, strict=True))]
+    return errors
+
+
+# ── What to train on, with what, where ───────────────────────────────────────────────────────────────────────────
+
+def read_glaciers(cfg: TrainingConfig) -> Glaciers:
+    """Return the glaciers of a training; GlacierError if the one held out is among them."""
+    names = cfg.names or (cfg.name,)
+    if cfg.holdout in names:
+        raise GlacierError(f"holdout {cfg.holdout} is a glacier to train on as well; take it out of names")
+    if cfg.holdout:
+        store.need(for_glacier(cfg, cfg.holdout), "patches")
+    return Glaciers([Glacier(cfg if name == cfg.name else for_glacier(cfg, name)) for name in names])
+
+
+def for_glacier(cfg: Config, name: str) -> Config:
+    """Return the settings of another glacier, its patches cut as here."""
+    alike = {key: getattr(cfg, key) for key in ("patchSize", "sequenceLength", "horizon")}
+    return config.load(Config, name=name, **alike)
 
 
 def used(cfg: TrainingConfig) -> dict:
     """Return the settings of a run that change what it computes, beyond those of its patches."""
     names = [field.name for field in dataclasses.fields(cfg) if field.name not in Config.__dataclass_fields__]
-    return store.used_settings(cfg, [name for name in names if name not in FREE])
+    batch = {"processes": processes.COUNT} if processes.COUNT > 1 else {}
+    return store.used_settings(cfg, [name for name in names if name not in FREE]) | batch
 
 
-def choose_run(cfg: TrainingConfig, network: str, patches: str) -> tuple[Path, TrainingConfig]:
-    """Return the folder to train in, and the settings: those given, or with --resume those of the unfinished run."""
-    runs = [
-        run for run in reversed(tracking.list_runs(cfg.name, network)) if tracking.read_run(run)["patches"] == patches
-    ]
+def choose_run(cfg: TrainingConfig, network: str, patches: dict) -> tuple[Path, TrainingConfig, bool]:
+    """Return the folder to train in, the settings (with --resume those of the run), and whether it is finished."""
+    name = "+".join(cfg.names) or cfg.name
+    runs = [run for run in reversed(tracking.list_runs(network)) if tracking.read_run(run)["patches"] == patches]
+    unfinished = [run for run in runs if store.read_manifest(run) is None]
     if cfg.resume:
-        unfinished = [run for run in runs if store.read_manifest(run) is None]
         if not unfinished:
-            raise GlacierError(
-                f"no unfinished {network} run of {cfg.name} on these patches in {tracking.runs_folder()}; "
-                "train without --resume"
-            )
+            raise GlacierError(f"no unfinished {network} run of {name} on these patches; train without --resume")
         log.info("Going on with %s and its settings.", unfinished[0].name)
-        saved = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in tracking.read_run(unfinished[0])["settings"].items()
-        }
-        return unfinished[0], dataclasses.replace(cfg, **saved)
-    settings, inputs = used(cfg), {"patches": patches}
+        return unfinished[0], with_settings(cfg, tracking.read_run(unfinished[0])["settings"]), False
+    settings = used(cfg)
     for run in [] if cfg.force else runs:
         if tracking.read_run(run)["settings"] == settings:
-            if store.read_manifest(run) is None:
+            if run in unfinished:
                 log.info("Going on with %s, which was stopped.", run.name)
-                return run, cfg
-            if store.why_stale(run, settings, inputs) is None:
-                return run, cfg
-    reason = (
-        "--force" if cfg.force else store.why_stale(runs[0], settings, inputs) if runs else "first run on these patches"
-    )
-    folder = tracking.new_run(cfg.name, network)
-    store.write_yaml(
-        folder / "config.yaml", {"name": cfg.name, "network": network, "patches": patches, "settings": settings}
-    )
-    log.info("Training %s (%s).", folder.name, reason)
-    return folder, cfg
+                return run, cfg, False
+            if store.why_stale(run, settings, patches) is None:
+                return run, cfg, True
+    finished = [run for run in runs if run not in unfinished]
+    reason = store.why_stale(finished[0], settings, patches) if finished else "first run on these patches"
+    folder = tracking.new_run(name, network)
+    log.info("Training %s (%s).", folder.name, "--force" if cfg.force else reason)
+    record = {"network": network, "names": list(cfg.names or (cfg.name,)), "holdout": cfg.holdout, "patches": patches}
+    store.write_yaml(folder / "config.yaml", record | {"settings": settings})
+    return folder, cfg, False
+
+
+def with_settings(cfg: TrainingConfig, saved: dict) -> TrainingConfig:
+    """Return the settings with those that a run has saved."""
+    if saved.get("processes", 1) != processes.COUNT:
+        raise GlacierError(f"the run was made by {saved.get('processes', 1)} processes, these are {processes.COUNT}")
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+    plain.pop("processes", None)
+    return dataclasses.replace(cfg, **plain)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -143,183 +218,9 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def masked_mse(forecast: Tensor, targets: Tensor, observed: Tensor) -> Tensor:
-    """Return the mean squared error over observed pixels, 0 if there is none."""
-    observed = observed.expand(targets.shape)
-    return torch.where(observed, forecast.float() - targets, 0).pow(2).sum() / observed.sum().clamp_min(1)
-
-
-class Fit:
-    """One training: model and optimizer, and the state that a checkpoint carries so that the run can go on."""
-
-    def __init__(
-        self, model, glacier: Glacier, cfg: TrainingConfig, device: torch.device, folder: Path, mirror: tracking.Mirror
-    ):
-        self.model, self.glacier, self.cfg, self.device, self.folder, self.mirror = (
-            model,
-            glacier,
-            cfg,
-            device,
-            folder,
-            mirror,
-        )
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.learningRate, weight_decay=cfg.weightDecay)
-        self.training = glacier.samples("train")
-        self.validation = glacier.samples("validation", covering=True)
-        self.state = {"epoch": 0, "step": 0, "best": math.inf, "stale": 0, "history": []}
-
-    def run(self) -> dict:
-        """Train to the end from wherever the folder's last checkpoint stands; return the final state."""
-        log.info(
-            "  %d training samples, %d a pass; %d validation samples",
-            len(self.training),
-            min(len(self.training), self.cfg.samplesPerEpoch),
-            len(self.validation),
-        )
-        if (self.folder / "last.pt").is_file():
-            self.restore()
-        else:
-            self.finish_epoch({"training_mse": math.nan, "gradient_norm": math.nan})
-        start, first = time.monotonic(), self.state["epoch"]
-        while self.state["epoch"] < self.cfg.epochs and self.state["stale"] < self.cfg.patience:
-            self.state["epoch"] += 1
-            row = self.finish_epoch(self.train_epoch())
-            spent, done = time.monotonic() - start, self.state["epoch"] - first
-            log.info(
-                "  epoch %d/%d  training %.5f  validation %.5f  best %.5f  %.0f s, at most %.0f s left",
-                row["epoch"],
-                self.cfg.epochs,
-                row["training_mse"],
-                row["validation_mse"],
-                self.state["best"],
-                spent,
-                spent / done * (self.cfg.epochs - row["epoch"]),
-            )
-        return self.state
-
-    def train_epoch(self) -> dict:
-        """Make one pass over freshly drawn samples; return its mean loss and gradient norm."""
-        self.model.train()
-        drawn = epoch_samples(self.training, self.cfg.samplesPerEpoch, self.cfg.seed, self.state["epoch"])
-        losses, norms = [], []
-        for batch in self.glacier.batches(drawn, self.cfg.batchSize):
-            loss, norm = self.train_step(batch.to(self.device))
-            losses.append(loss)
-            norms.append(norm)
-        return {"training_mse": torch.stack(losses).mean().item(), "gradient_norm": torch.stack(norms).mean().item()}
-
-    def train_step(self, batch) -> tuple[Tensor, Tensor]:
-        """Take one step; return its loss and gradient norm."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.cfg.precision == "bfloat16"):
-            forecast = self.model(batch.inputs, batch.context)
-        loss = masked_mse(forecast, batch.targets, batch.observed)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.clipNorm)
-        self.optimizer.step()
-        self.state["step"] += 1
-        return loss.detach(), norm
-
-    def finish_epoch(self, means: dict) -> dict:
-        """Score the whole validation set, save checkpoints and metrics.csv; return the epoch's row."""
-        error = pooled_mse(self.model, self.glacier, self.validation, self.cfg.batchSize, self.device)
-        if math.isnan(error):
-            raise GlacierError(
-                "no pixel of the validation targets was observed, or the network answers NaN; "
-                "choose other years, a larger validationFraction or a smaller learningRate"
-            )
-        row = {"epoch": self.state["epoch"], "step": self.state["step"], **means, "validation_mse": error}
-        self.state["history"].append(row)
-        self.state["stale"] += 1
-        if error < self.state["best"]:
-            self.state |= {"best": error, "stale": 0}
-            self.save("best.pt", {"epoch": self.state["epoch"]})
-        self.save(
-            "last.pt", {"state": self.state, "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()}
-        )
-        tracking.write_csv(self.folder / "metrics.csv", self.state["history"])
-        self.mirror.log(row, self.state["epoch"])
-        return row
-
-    def save(self, name: str, more: dict) -> None:
-        """Write a checkpoint that says by itself which network it holds, for which patches."""
-        with store.writing(self.folder / name) as file:
-            content = {
-                "network": type(self.model).__name__,
-                "arguments": self.model.arguments,
-                "patches": self.glacier.hash,
-                "settings": used(self.cfg),
-                "weights": self.model.state_dict(),
-                **more,
-            }
-            torch.save(canonical(content), file)
-
-    def restore(self) -> None:
-        """Take up weights, optimizer, random state and history of last.pt."""
-        saved = read_checkpoint(self.folder / "last.pt")
-        self.model.load_state_dict(saved["weights"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.state = saved["state"]
-        torch.set_rng_state(saved["random"])
-        tracking.write_csv(self.folder / "metrics.csv", self.state["history"])
-        log.info("  from epoch %d of %d", self.state["epoch"], self.cfg.epochs)
-
-
-def canonical(content):
-    """Return plain containers rebuilt with one object per text, so that equal content is saved as equal bytes."""
-    if isinstance(content, dict):
-        return {canonical(key): canonical(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return type(content)(canonical(value) for value in content)
-    return sys.intern(content) if isinstance(content, str) else content
-
-
-@torch.no_grad()
-def pooled_mse(predict, glacier: Glacier, samples, size: int, device: torch.device) -> float:
-    """Return the mean squared error over all observed target pixels of the samples together; NaN if there is none."""
-    if isinstance(predict, nn.Module):
-        predict.eval()
-    total = count = 0.0
-    for batch in glacier.batches(samples, size):
-        batch = batch.to(device)
-        observed = batch.observed.expand(batch.targets.shape)
-        error = torch.where(observed, predict(batch.inputs, batch.context).float() - batch.targets, 0)
-        total += error.pow(2).sum(dtype=torch.float64).item()
-        count += observed.sum().item()
-    return total / count if count else math.nan
-
-
-def read_checkpoint(path: Path) -> dict:
-    """Return a checkpoint; GlacierError if it is missing or damaged."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise GlacierError(
-            f"{path} is missing or damaged ({' '.join(str(error).split())[:120]}); train again with --force"
-        ) from error
-
-
 def load_network(folder: Path, device: torch.device) -> nn.Module:
     """Return a run's best network, ready to forecast."""
-    saved = read_checkpoint(folder / "best.pt")
+    saved = tracking.read_checkpoint(folder / "best.pt")
     model = MODELS[saved["network"]](**saved["arguments"])
     model.load_state_dict(saved["weights"])
     return model.to(device).eval()
-
-
-def report(
-    glacier: Glacier, state: dict, device: torch.device, cfg: TrainingConfig, counts: dict, seconds: float
-) -> None:
-    """Print the closing table: the validation error beside the baselines'."""
-    samples = glacier.samples("validation", covering=True)
-    rows = [("validation MSE", state["best"])]
-    for name, baseline in (("climatology", climatology), ("persistence", persistence)):
-        error = pooled_mse(baseline, glacier, samples, cfg.batchSize, device)
-        rows.append((f"  of {name}", error, f"skill {metrics.skill(state['best'], error):+.3f}"))
-    rows += [("epochs", counts["epochs"]), ("parameters", counts["parameters"]), ("seconds", f"{seconds:.1f}")]
-    log.info("%s", "\n".join(store.lines_of(rows)))
-
-
-def say_next(cfg: TrainingConfig) -> None:
-    """Say which command comes after training."""
-    log.info("Next: python DeepLearning/evaluate.py --name=%s", cfg.name)

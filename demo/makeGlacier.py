@@ -45,7 +45,7 @@ class Settings(Config):
     size: int = setting(256, "side of the bounding box [px of 30 m]", low=64, high=2048)
     scenesPerYear: int = setting(22, "scenes a year; 22: every 16 days, as Landsat 8", low=1, high=365)
     seed: int = setting(0, "another seed, another glacier and another weather", low=0)
-    maxVelocity: float = setting(120.0, "of the ice [m/yr]", low=0, high=1000)
+    iceVelocity: float = setting(120.0, "of the fastest ice [m/yr]", low=0, high=1000)
     iceWidth: float = setting(0.4, "share of the valley's width under ice", low=0.05, high=0.8)
     misregistration: float = setting(0.4, "spread of the scenes' shifts, at most 2.5 times that [px]", low=0, high=2)
     cloudiness: float = setting(1.0, "factor on the usual cloud fraction; 0: clear skies", low=0, high=3)
@@ -262,7 +262,7 @@ def run(cfg: Settings) -> int:
     part = store.hidden_neighbour(archive)
     shutil.rmtree(part, ignore_errors=True)
     truth = make_glacier(part, size=cfg.size, years=cfg.years, scenes_per_year=cfg.scenesPerYear, seed=cfg.seed,
-                         max_velocity=cfg.maxVelocity, ice_width=cfg.iceWidth, misregistration=cfg.misregistration,
+                         max_velocity=cfg.iceVelocity, ice_width=cfg.iceWidth, misregistration=cfg.misregistration,
                          cloudiness=cfg.cloudiness)
     files = [path for path in part.rglob("*") if path.is_file()]
     counts = {"scenes": len(truth.ids), "less than 20 % cloud": int((truth.cloud_fraction < 0.2).sum())}

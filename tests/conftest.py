@@ -1,5 +1,6 @@
 """A small demo glacier and the means to run the project's commands on it, as a user types them."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+ARTEFACTS = ROOT / "tests" / "artefacts"  # screenshots to look at, not tracked
 sys.path.insert(0, str(ROOT))
+
+
+TRAINING = ("--epochs=2", "--samplesPerEpoch=64")  # enough to have a run
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -39,3 +44,36 @@ def demo_home(tmp_path_factory) -> Path:
 def copy_home(source: Path, target: Path) -> Path:
     """Copy a datasets folder; return the new home."""
     return shutil.copytree(source, target / "home")
+
+
+def readme_commands() -> list[list[str]]:
+    """The commands of the README's real-glacier block, for the small glacier."""
+    block = re.search(r"```bash\n(# a real glacier.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+    lines = [line.split("#")[0].split() for line in block.splitlines() if line.startswith("python ")]
+    return [[word.replace("parvati", "small") for word in line[1:]] for line in lines]
+
+
+@pytest.fixture(scope="session")
+def finished_home(demo_home, tmp_path_factory) -> Path:
+    """The small glacier after every command of the README, run from another folder. Copy it."""
+    home = copy_home(demo_home, tmp_path_factory.mktemp("finished"))
+    for words in readme_commands():
+        command(home, *words, *(TRAINING if "train" in words[0] else ()))
+    return home
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A real browser; tests that use it are skipped where there is none."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium here; on Debian: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    ARTEFACTS.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=[
+            "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", "--no-first-run"])
+        yield browser
+        browser.close()

@@ -251,13 +251,13 @@ def test_outline_in_any_crs_lands_on_its_pixels(tmp_path, crs):
 
 
 @pytest.fixture(scope="module")
-def series(stages_home):
+def series(finished_home):
     """Composites, aligned scenes and known misregistration of the small demo glacier."""
     import config
     from demo.makeGlacier import read_truth
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLACIER_HOME", str(stages_home))
+        patch.setenv("GLACIER_HOME", str(finished_home))
         cfg = config.load(config.Config, name="small")
         yield alignment.read_composites(cfg), alignment.read_aligned_scenes(cfg), read_truth(cfg.folder / "archive")
 

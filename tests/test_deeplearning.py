@@ -1,5 +1,8 @@
 """Data, training, scores and forecasts on a small series whose statistics are known."""
+import csv
+import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,14 +18,16 @@ import rasterio
 import torch
 import yaml
 from conftest import ROOT
+from wandb.proto import wandb_internal_pb2
 
 import alignment
 import config
 import createPatches
 import store
 from config import Config, GlacierError
-from DeepLearning import data, evaluate, forecast, tracking, training
-from DeepLearning.baselines import climatology, persistence
+from DeepLearning import evaluate, fitting, forecast, tracking, training
+from DeepLearning.baselines import DampedPersistence, Ridge, training_windows
+from DeepLearning.data import Glacier, Glaciers
 from DeepLearning.trainAttentionLSTM import Settings, build
 
 YEARS, SIDE, CARRY = 7, 48, 0.8
@@ -105,22 +110,38 @@ def trained(trained_home, toy) -> Path:
 
 # ── Data ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+def read(cls=Glaciers, **more):
+    """Return the toy glacier, as read."""
+    glacier = Glacier(settings(**more))
+    return Glaciers([glacier]) if cls is Glaciers else glacier
+
+
 def test_a_batch_is_the_series_cut_out(toy):
-    glacier = data.Glacier(settings())
-    batch = glacier.batch(np.array([[2, 1, 3]]))
-    series, crop = glacier.series, np.s_[..., 8:24, 24:40]
+    glaciers = read()
+    batch = glaciers.batch(np.array([[0, 2, 1, 3]]))
+    series, crop = glaciers.glaciers[0].series, np.s_[..., 8:24, 24:40]
     assert np.array_equal(batch.inputs[0], series.values[2:6][crop])
     assert np.array_equal(batch.targets[0], series.values[6:8][crop])
     assert np.array_equal(batch.observed[0, :, 0], series.observed[6:8][crop])
     assert np.array_equal(batch.context.mean[0], createPatches.climatology(series, 6, 2)[0][crop])
+    assert np.array_equal(batch.context.spread[0], createPatches.climatology(series, 6, 2)[1][crop])
     assert np.array_equal(batch.context.year_ago[0], series.values[2:4][crop])
-    assert batch.context.input_mean[0, 3].numpy() == pytest.approx(createPatches.climatology(series, 5, 1)[0][0][crop])
+    assert np.array_equal(batch.context.input_mean[0, 3], createPatches.climatology(series, 5, 1)[0][0][crop])
     assert batch.context.target_time[0].tolist() == pytest.approx([2014.5, 2014.75], abs=0.01)
+
+
+def test_turned_patches_turn_as_a_whole(toy):
+    glaciers = read()
+    plain, mirrored = (glaciers.batch(np.array([[0, 2, 1, 3]]), turns) for turns in (None, [4]))
+    for name in ("inputs", "targets", "observed"):
+        assert torch.equal(getattr(plain, name).flip(-1), getattr(mirrored, name))
+    assert torch.equal(plain.context.mean.flip(-1), mirrored.context.mean)
+    assert torch.equal(plain.context.target_time, mirrored.context.target_time)
 
 
 def test_context_never_looks_ahead(toy):
     """Changing every step from the first target on changes nothing that a forecaster may know."""
-    glacier, changed = data.Glacier(settings()), data.Glacier(settings())
+    glacier, changed = read(Glacier), read(Glacier)
     values = glacier.series.values.copy()
     values[14:] = 9
     changed.series = replace(glacier.series, values=values)
@@ -131,27 +152,73 @@ def test_context_never_looks_ahead(toy):
 
 
 def test_samples_keep_the_parts_apart(toy):
-    glacier = data.Glacier(settings())
-    seen = {part: set(map(tuple, glacier.samples(part).tolist())) for part in ("train", "validation", "test")}
-    assert all(seen.values())
-    for part, samples in seen.items():
-        assert {glacier.patches.windows[window].part for window, _, _ in samples} == {part}
-        assert {glacier.patches.patch_parts[row, column] for _, row, column in samples} == {"train"}
+    glaciers = read()
+    patches = glaciers.glaciers[0].patches
+    for part in ("train", "validation", "test"):
+        samples = glaciers.samples(part)
+        assert len(samples)
+        assert {patches.windows[window].part for _, window, _, _ in samples} == {part}
+        assert {patches.patch_parts[row, column] for _, _, row, column in samples} == {"train"}
 
 
-def test_epochs_draw_anew_and_repeatably():
-    samples = np.arange(30).reshape(10, 3)
-    first = data.epoch_samples(samples, 6, seed=1, epoch=1)
+def test_epochs_draw_anew_and_repeatably(toy):
+    glaciers = read()
+    samples = glaciers.samples("train")
+    first = glaciers.draw(samples, 6, seed=1, epoch=1)
     assert len(np.unique(first, axis=0)) == 6
-    assert np.array_equal(first, data.epoch_samples(samples, 6, 1, 1))
-    assert not np.array_equal(first, data.epoch_samples(samples, 6, 1, 2))
+    assert np.array_equal(first, glaciers.draw(samples, 6, 1, 1))
+    assert not np.array_equal(first, glaciers.draw(samples, 6, 1, 2))
+
+
+def test_glaciers_are_drawn_equally(toy):
+    glacier = read(Glacier)
+    glaciers = Glaciers([glacier, glacier])
+    samples = np.concatenate([glaciers.samples("train"), np.zeros((0, 4), int)])
+    drawn = glaciers.draw(samples[-700:], 60, seed=0, epoch=1)
+    assert np.bincount(drawn[:, 0]).tolist() == [30, 30]
+    assert len(set(drawn[:10, 0])) == 2
 
 
 def test_scene_from_patches_has_no_seams(toy):
     """An untrained network is climatology: so is the scene put together from its patches, to the border."""
-    glacier = data.Glacier(settings())
+    glacier = read(Glacier)
     made = glacier.forecast_scene(build(settings(), 1).eval(), 12, torch.device("cpu"))
     assert made.numpy() == pytest.approx(glacier.scene_context(12).mean.numpy(), abs=1e-6)
+
+
+# ── Baselines ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+def test_damped_persistence_is_a_least_squares_fit(toy):
+    """The factors of the second lead time, from a list of all training pixels; less is kept than of the first."""
+    glacier = read(Glacier)
+    seen = evaluate.region_masks(glacier)["seen"]
+    damped, rows, wanted = DampedPersistence(glacier, seen), [], []
+    for inputs, context, departures, observed in training_windows(glacier):
+        last = (inputs - context.input_mean)[0, -1, 0].nan_to_num()
+        counted = observed[0, 1, 0] & seen
+        rows.append(torch.stack([(last - last.mean())[counted], last.mean().expand(int(counted.sum()))], dim=1))
+        wanted.append(departures[0, 1, 0][counted])
+    expected = np.linalg.lstsq(torch.cat(rows).double().numpy(), torch.cat(wanted).double().numpy())[0]
+    assert damped.factors[1].numpy() == pytest.approx(expected, abs=1e-4)
+    assert 0 < damped.factors[1, 0] < damped.factors[0, 0] < CARRY
+    inputs, context = glacier.scene_inputs(10), glacier.scene_context(10)
+    last = (inputs - context.input_mean)[:, -1]
+    local, mean = damped.factors[1]
+    expected = context.mean[:, 1] + local * (last - last.mean()) + mean * last.mean()
+    assert damped(inputs, context)[:, 1].numpy() == pytest.approx(expected.numpy(), abs=1e-6)
+
+
+def test_ridge_beats_climatology_and_leaves_the_block_common(toy):
+    glacier = read(Glacier)
+    masks = evaluate.region_masks(glacier)
+    ridge = Ridge(glacier, masks["seen"])
+    inside = ridge.coefficients[0, 0][masks["block"] & ~masks["seen"]]
+    assert inside.std(dim=0).max() < 1e-6
+    error = {name: 0.0 for name in ("ridge", "climatology")}
+    for inputs, context, wanted, observed in training_windows(glacier, "test"):
+        error["ridge"] += ((ridge(inputs, context) - context.mean - wanted)[observed] ** 2).sum()
+        error["climatology"] += (wanted[observed] ** 2).sum()
+    assert error["ridge"] < 0.9 * error["climatology"]
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -159,37 +226,140 @@ def test_scene_from_patches_has_no_seams(toy):
 def test_loss_counts_observed_pixels_only():
     forecast, targets = torch.tensor([1.0, 2.0, 5.0]).view(1, 1, 1, 1, 3), torch.zeros(1, 1, 1, 1, 3)
     observed = torch.tensor([True, True, False]).view(1, 1, 1, 1, 3)
-    assert training.masked_mse(forecast, targets, observed) == (1 + 4) / 2
-    assert training.masked_mse(forecast, targets, observed & False) == 0
+    assert fitting.squared_error(forecast, targets, observed) == 1 + 4
+    assert fitting.squared_error(forecast, targets, observed & False) == 0
+
+
+def test_learning_rate_rises_then_falls():
+    rates = [fitting.learning_rate(step, 100, 9, 2.0) for step in range(101)]
+    assert rates[:3] == pytest.approx([0.2, 0.4, 0.6])
+    assert rates[9] == 2
+    assert np.all(np.diff(rates[9:]) < 0)
+    assert rates[100] == pytest.approx(0)
 
 
 def test_training_finds_the_part_that_carries_over(toy):
     """Departures of the toy keep 0.8 a step: a network must beat climatology and persistence in validation."""
-    training.train(settings(epochs=8, samplesPerEpoch=256, learningRate=5e-3, weightDecay=0.0), build)
-    glacier, run = data.Glacier(settings()), tracking.list_runs("toy")[-1]
-    model, device = training.load_network(run, torch.device("cpu")), torch.device("cpu")
-    samples = glacier.samples("validation", covering=True)
-    predictors = {"model": model, "climatology": climatology, "persistence": persistence}
-    error = {name: training.pooled_mse(predict, glacier, samples, 16, device) for name, predict in predictors.items()}
-    assert error["model"] < 0.9 * error["climatology"]
-    assert error["model"] < 0.9 * error["persistence"]
+    training.train(settings(), build)
+    (_, (own, others)), = store.read_manifest(toy / RUN)["counts"]["mse"].items()
+    assert own < 0.9 * others["climatology"]
+    assert own < 0.9 * others["persistence"]
+
+
+def trained_weights(toy, **more) -> dict:
+    """Return the last weights of a training on the toy glacier."""
+    training.train(settings(**more), build)
+    return tracking.read_checkpoint(tracking.list_runs()[-1] / "last.pt")["weights"]
+
+
+def test_accumulated_batches_are_one_large_batch(toy):
+    whole = trained_weights(toy, batchSize=16)
+    parts = trained_weights(toy, batchSize=4, accumulate=4)
+    assert all(torch.allclose(whole[name], parts[name], atol=1e-5) for name in whole)
+
+
+def test_every_setting_of_the_loop_trains(toy):
+    """bfloat16, augmentation, teacher forcing, no averaging: each changes the weights, and they stay finite."""
+    from DeepLearning.trainLSTM import Settings as LSTMSettings
+    from DeepLearning.trainLSTM import build as build_lstm
+
+    seen = []
+    for more in ({}, {"precision": "bfloat16"}, {"augment": True}, {"teacherForcing": 1.0}, {"averaging": 0.0}):
+        training.train(config.load(LSTMSettings, **QUICK, **more), build_lstm)
+        weights = tracking.read_checkpoint(tracking.list_runs()[-1] / "best.pt")["weights"]
+        seen.append(torch.cat([part.flatten() for part in weights.values()]).nan_to_num(posinf=0, neginf=0))
+        assert seen[-1].isfinite().all()
+    assert len({tuple(weights[:500].tolist()) for weights in seen}) > 1
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_epoch(toy):
+    with pytest.raises(GlacierError, match="train with a smaller learningRate than 1e\\+30"):
+        training.train(settings(learningRate=1e30, warmupEpochs=0.0), build)
+    saved = tracking.read_checkpoint(toy / RUN / "best.pt")["weights"]
+    assert all(part.isfinite().all() for name, part in saved.items() if name != "limits")
+    assert not (toy / RUN / "manifest.yaml").exists()
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(toy):
+    """No file may grow beyond 8 kB: the checkpoint of the next epoch does not fit, the one before survives."""
+    training.train(settings(epochs=1), build)
+    before = (toy / RUN / "best.pt").read_bytes()
+    (toy / RUN / "manifest.yaml").unlink()
+    saved = tracking.read_checkpoint(toy / RUN / "last.pt")
+    glaciers = read()
+    model = build(settings(), 1)
+    run = fitting.Fit(model, glaciers, settings(), torch.device("cpu"), toy / RUN, None, {})
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limit[1]))
+    try:
+        with pytest.raises(GlacierError, match="best.pt could not be written .*the one of the epoch before is kept"):
+            run.save("best.pt", model, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert (toy / RUN / "best.pt").read_bytes() == before
+    assert saved["state"]["epoch"] == 1
+    assert not list((toy / RUN).glob(".*"))
+
+
+def test_fine_tuning_starts_from_a_run(trained):
+    before = tracking.read_checkpoint(trained / "best.pt")["weights"]
+    training.train(settings(start=trained.name, epochs=1, learningRate=1e-9), build)
+    after = tracking.read_checkpoint(tracking.list_runs()[-1] / "last.pt")["weights"]
+    assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
+    with pytest.raises(GlacierError, match="holds AttentionLSTM .*'hidden': 16.* not AttentionLSTM .*'hidden': 32"):
+        training.train(settings(start=trained.name, hidden=32), build)
+
+
+def test_several_glaciers_and_one_held_out(toy, toy_home, tmp_path_factory, monkeypatch):
+    """Two glaciers trained on together, a third scored without having been seen."""
+    home = tmp_path_factory.mktemp("several")
+    for name in ("toy", "twin", "other"):
+        shutil.copytree(toy_home / "datasets" / "toy", home / "datasets" / name)
+    monkeypatch.setenv("GLACIER_HOME", str(home))
+    training.train(settings(names=("toy", "twin"), holdout="other"), build)
+    (run,) = tracking.list_runs()
+    assert run.name == "toy+twin-AttentionLSTM-001"
+    assert tracking.read_run(run)["names"] == ["toy", "twin"]
+    assert set(store.read_manifest(run)["counts"]["mse"]) == {"validation", "holdout other"}
+    evaluate.run(config.load(evaluate.Settings, name="other", run=(run.name,), wandb="disabled"))
+    assert (run / "evaluation-other" / "scores.csv").is_file()
+    with pytest.raises(GlacierError, match="take it out of names"):
+        training.train(settings(names=("toy", "twin"), holdout="twin"), build)
+
+
+def test_two_processes_do_what_one_does_with_the_doubled_batch(toy_home, tmp_path):
+    losses = []
+    for count, size in ((1, 16), (2, 8)):
+        home = tmp_path / str(count)
+        home.mkdir()
+        (home / "datasets").symlink_to(toy_home / "datasets")
+        launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", "--master_port=0",
+                    "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]  # fmt: skip
+        words = [str(ROOT / "DeepLearning" / "trainAttentionLSTM.py"), *(f"--{name}={QUICK[name]}" for name in QUICK)]
+        words = [*launcher, *words, f"--batchSize={size}", "--augment=True"]
+        environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("Training toy-AttentionLSTM-001") == 1
+        losses.append(np.genfromtxt(home / RUN / "metrics.csv", delimiter=",", skip_header=2))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_up_to_date_and_new_run_after_a_change(trained, caplog):
     caplog.set_level("INFO")
     training.train(settings(), build)
     assert "up to date" in caplog.text
-    assert tracking.list_runs("toy") == [trained]
+    assert tracking.list_runs() == [trained]
     training.train(settings(learningRate=2e-3), build)
     assert "learningRate changed from 0.001 to 0.002" in caplog.text
-    assert [run.name for run in tracking.list_runs("toy")] == ["toy-AttentionLSTM-001", "toy-AttentionLSTM-002"]
+    assert [run.name for run in tracking.list_runs()] == ["toy-AttentionLSTM-001", "toy-AttentionLSTM-002"]
     training.train(settings(), build)
-    assert len(tracking.list_runs("toy")) == 2
+    assert len(tracking.list_runs()) == 2
 
 
-def start(home: Path, *flags: str) -> subprocess.Popen:
+def start(home: Path, *flags: str, **variables: str) -> subprocess.Popen:
     words = [str(ROOT / "DeepLearning" / "trainAttentionLSTM.py"), *(f"--{name}={QUICK[name]}" for name in QUICK)]
-    environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"} | variables
     return subprocess.Popen([sys.executable, *words, *flags], env=environment,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
 
@@ -199,7 +369,7 @@ def finish(process: subprocess.Popen, run: Path) -> tuple[str, dict]:
     output = process.communicate()[0]
     assert process.returncode == 0, output
     left = {name: (run / name).read_bytes() for name in ("best.pt", "metrics.csv", "config.yaml")}
-    return output, left | {"last": training.read_checkpoint(run / "last.pt")["weights"]}
+    return output, left | {"last": tracking.read_checkpoint(run / "last.pt")["weights"]}
 
 
 @pytest.fixture(scope="module")
@@ -228,39 +398,116 @@ def test_killed_training_ends_in_the_same_bytes(toy, unbroken, flag):
 
 
 def test_checkpoint_describes_itself(trained):
-    saved = training.read_checkpoint(trained / "best.pt")
+    saved = tracking.read_checkpoint(trained / "best.pt")
     assert saved["network"] == "AttentionLSTM"
-    assert saved["arguments"] == {"patch_size": 16, "channels": 1, "horizon": 2, "hidden": 16, "layers": 1, "heads": 4}
+    sizes = {"patch_size": 16, "channels": 1, "steps": 4, "horizon": 2}
+    assert saved["arguments"] == sizes | {"hidden": 16, "layers": 1, "heads": 4}
     assert saved["patches"] == yaml.safe_load((trained / "config.yaml").read_text())["patches"]
     (trained / "best.pt").write_bytes((trained / "best.pt").read_bytes()[:1000])
     with pytest.raises(GlacierError, match="damaged"):
         training.load_network(trained, torch.device("cpu"))
 
 
+# ── Weights & Biases ─────────────────────────────────────────────────────────────────────────────────────────────
+
+def wandb_records(path: Path):
+    """Yield the records of a .wandb file: blocks of 32 kB hold pieces, each after its check sum, length and kind."""
+    content, whole = path.read_bytes(), b""
+    position = 7  # of the file's own head
+    while position + 7 <= len(content):
+        if (rest := 32768 - position % 32768) < 7:
+            position += rest
+            continue
+        length, kind = int.from_bytes(content[position + 4 : position + 6], "little"), content[position + 6]
+        piece = content[position + 7 : position + 7 + length]
+        whole = piece if kind in (1, 2) else whole + piece
+        position += 7 + length
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(whole)
+            yield record
+
+
+def test_offline_run_holds_the_numbers_and_no_secret(toy):
+    """What metrics.csv says is in the file for `wandb sync`, read with wandb's own messages; the key is nowhere."""
+    key = "0123456789abcdef" * 2 + "01234567"
+    output, _ = finish(start(toy, "--wandb=offline", "--pictureEvery=2", WANDB_API_KEY=key), toy / RUN)
+    assert "wandb sync" in output
+    (path,) = (toy / RUN).glob("wandb/offline-run-*/*.wandb")
+    records = [record.history.item for record in wandb_records(path) if record.HasField("history")]
+    rows = [{(*item.nested_key, item.key)[0]: json.loads(item.value_json) for item in items} for items in records]
+    for row, local in zip(rows, read_csv(toy / RUN / "metrics.csv"), strict=True):
+        assert row["validation_mse"] == pytest.approx(float(local["validation_mse"]), rel=1e-8)
+        assert row["_step"] == int(local["epoch"])
+    assert {"learning_rate", "gradient_norm", "training_mse", "samples_per_second"} <= set(rows[1])
+    assert any("forecast" in row for row in rows)
+    for file in (toy / RUN).rglob("*"):
+        assert not file.is_file() or key.encode() not in file.read_bytes(), file
+
+
+def test_no_network_does_not_stop_a_run(toy):
+    """Online, with a key and a server that does not answer: the run says so, goes on offline and ends."""
+    began = time.monotonic()
+    nowhere = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    output, _ = finish(start(toy, "--wandb=online", **nowhere), toy / RUN)
+    assert "the run goes on" in output
+    assert "Wrote" in output
+    assert time.monotonic() - began < 90
+
+
+@pytest.mark.parametrize(("variables", "known"), [({}, False), ({"WANDB_API_KEY": "0" * 40}, True)])
+def test_key_is_known_from_variable_or_login(variables, known, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert tracking.key_known() == known
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "0" * 40)
+    assert tracking.key_known()
+
+
 # ── Scores and forecasts ─────────────────────────────────────────────────────────────────────────────────────────
+
+def read_csv(path: Path) -> list[dict]:
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
 
 def test_scores(trained, caplog):
     caplog.set_level("INFO")
-    evaluate.run(settings(evaluate.Settings))
-    lines = (trained / "evaluation" / "scores.csv").read_text().splitlines()
-    rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
-    assert {row["method"] for row in rows} == {"AttentionLSTM", "persistence", "seasonal persistence", "climatology"}
+    evaluate.run(settings(evaluate.Settings, wandb="disabled"))
+    rows = read_csv(trained / "evaluation" / "scores.csv")
+    assert {row["method"] for row in rows} == {"AttentionLSTM", *evaluate.REFERENCES}
     assert {row["region"] for row in rows} == {"seen", "block"}
     assert {row["lead"] for row in rows} == {"1", "2", "all"}
-    mse = {(row["region"], row["lead"], row["method"]): float(row["mse"]) for row in rows}
+    assert {row["season"] for row in rows} == {"all", *evaluate.SEASONS}
+    mse = {(row["region"], row["lead"], row["season"], row["method"]): float(row["mse"]) for row in rows}
     for row in rows:
-        skill = 1 - float(row["mse"]) / mse[row["region"], row["lead"], "climatology"]
+        skill = 1 - float(row["mse"]) / mse[row["region"], row["lead"], row["season"], "climatology"]
         assert float(row["skill_vs_climatology"]) == pytest.approx(skill, abs=1e-6)
+    assert {path.name for path in (trained / "evaluation").iterdir()} == {
+        "scores.csv", "scores.png", "patches.png", "manifest.yaml"}  # fmt: skip
     evaluate.run(settings(evaluate.Settings))
     assert "evaluation is up to date" in caplog.text
 
 
-def test_score_of_persistence_by_hand(trained):
-    glacier = data.Glacier(settings())
-    made = evaluate.forecasts(glacier, {}, torch.device("cpu"))
-    rows = evaluate.score(made, evaluate.observed_pixels(glacier), evaluate.regions(glacier))
-    row = next(row for row in rows if (row["region"], row["lead"], row["method"]) == ("block", 2, "persistence"))
-    series, seen = glacier.series, evaluate.regions(glacier)["block"].numpy()
+def test_runs_side_by_side(trained, caplog):
+    caplog.set_level("INFO")
+    training.train(settings(learningRate=2e-3), build)
+    names = [run.name for run in tracking.list_runs()]
+    evaluate.run(settings(evaluate.Settings, run=names, wandb="disabled"))
+    rows = read_csv(tracking.runs_folder() / "toy-comparison-001-002" / "scores.csv")
+    assert {"AttentionLSTM 001", "AttentionLSTM 002"} < {row["method"] for row in rows}
+    evaluate.run(settings(evaluate.Settings, run="all", wandb="disabled"))
+    assert (tracking.runs_folder() / names[1] / "evaluation" / "scores.csv").is_file()
+
+
+def test_score_of_persistence_by_hand(toy):
+    glacier = read(Glacier)
+    rows = evaluate.score(glacier, {}, torch.device("cpu"))
+    wanted = {"region": "block", "lead": 2, "season": "all", "method": "persistence"}
+    (row,) = [row for row in rows if wanted.items() <= row.items()]
+    series, seen = glacier.series, evaluate.region_masks(glacier)["block"].numpy()
     errors = []
     for window in glacier.patches.windows:
         if window.part == "test":
@@ -286,7 +533,7 @@ def test_forecast_lies_at_the_right_place_and_time(trained, caplog):
 
 
 def test_dates_go_on_after_the_last_composite(toy):
-    assert data.Glacier(settings()).date(4 * YEARS) == date(2020, 1, 1)
+    assert read(Glacier).date(4 * YEARS) == date(2020, 1, 1)
 
 
 # ── What a user can get wrong ────────────────────────────────────────────────────────────────────────────────────
@@ -303,7 +550,7 @@ def test_unknown_run_names_the_nearest(trained):
 
 def test_run_of_other_patches_is_refused(trained):
     record = yaml.safe_load((trained / "config.yaml").read_text())
-    store.write_yaml(trained / "config.yaml", record | {"patches": "0" * 16})
+    store.write_yaml(trained / "config.yaml", record | {"patches": {"toy": "0" * 16}})
     with pytest.raises(GlacierError, match="trained on other patches"):
         evaluate.run(settings(evaluate.Settings))
 

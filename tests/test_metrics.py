@@ -1,50 +1,61 @@
 """Scores against numbers worked out by hand."""
+import numpy as np
 import pytest
 import torch
 
 from DeepLearning import metrics
 
 
-def pair(forecast, truth, seen=None):
-    """Return one sample with one lead time and channel from nested lists (H, W)."""
-    forecast, truth = (torch.tensor(image, dtype=torch.float32)[None, None, None] for image in (forecast, truth))
-    observed = torch.ones_like(truth, dtype=torch.bool) if seen is None else torch.tensor(seen)[None, None, None]
-    return forecast, truth, observed
+def scores(forecast, truth, seen=None, tiles=None):
+    """Return the scores of one frame (H, W) given as nested lists."""
+    forecast, truth = (torch.tensor(image, dtype=torch.float32)[None, None] for image in (forecast, truth))
+    observed = torch.ones_like(truth, dtype=torch.bool) if seen is None else torch.tensor(seen)[None, None]
+    tiles = torch.zeros(truth.shape[-2:], dtype=int) if tiles is None else torch.tensor(tiles)
+    return metrics.scores(metrics.tile_sums(forecast, truth, observed, tiles).sum(axis=(0, 1)))
 
 
 def test_errors_by_hand():
-    images = pair([[1, 2], [3, 4]], [[1, 0], [0, 4]])
-    assert metrics.mse(*images).tolist() == [(4 + 9) / 4]
-    assert metrics.mae(*images).tolist() == [(2 + 3) / 4]
+    found = scores([[1, 2], [3, 4]], [[1, 0], [0, 4]])
+    assert found["mse"] == (4 + 9) / 4
+    assert found["mae"] == found["bias"] == (2 + 3) / 4
+    assert found["variance_ratio"] == pytest.approx(np.var([1, 2, 3, 4]) / np.var([1, 0, 0, 4]))
 
 
-def test_only_observed_pixels_count():
-    images = pair([[1, 2], [3, float("nan")]], [[1, 0], [0, 4]], [[True, True], [False, False]])
-    assert metrics.mse(*images).tolist() == [2]
-    assert metrics.mae(*images).tolist() == [1]
-    assert metrics.ssim(*images).isfinite().all()
+def test_only_observed_pixels_of_the_region_count():
+    nan = float("nan")
+    found = scores([[1, 2], [3, nan]], [[1, 0], [0, nan]], [[True, True], [True, False]], [[0, 0], [-1, 0]])
+    assert found["mse"] == 2
+    assert found["mae"] == 1
+    assert np.isfinite(found["ssim"])
 
 
 def test_nothing_observed_is_nan():
-    images = pair([[1.0]], [[0.0]], [[False]])
-    assert all(metric(*images).isnan().all() for metric in (metrics.mse, metrics.mae, metrics.ssim))
+    assert np.isnan(list(scores([[1.0]], [[0.0]], [[False]]).values())).all()
 
 
-def test_lead_times_are_apart():
-    truth = torch.zeros(3, 2, 1, 4, 4)
-    forecast = truth + torch.tensor([1.0, 2.0]).view(1, 2, 1, 1, 1)
-    assert metrics.mse(forecast, truth, truth[:, :, :1] == 0).tolist() == [1, 4]
+def test_snow_cover_by_hand():
+    """Snow from 0.4 on: two hits, one false alarm, one miss."""
+    assert scores([[0.5, 0.4, 0.9, 0.1]], [[0.4, 0.8, 0.3, 0.7]])["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
+
+
+def test_lead_times_and_tiles_are_apart():
+    truth = torch.zeros(2, 1, 4, 4)
+    forecast = truth + torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)
+    tiles = torch.tensor([[0] * 4, [0] * 4, [1] * 4, [-1] * 4])
+    sums = metrics.tile_sums(forecast, truth, torch.ones(2, 1, 4, 4, dtype=torch.bool), tiles)
+    assert sums[..., metrics.SUMS.index("pixels")].tolist() == [[8, 4], [8, 4]]
+    assert sums[..., metrics.SUMS.index("squared")].tolist() == [[8, 4], [32, 16]]
 
 
 def test_ssim_of_equal_images_is_one():
-    image = torch.rand(2, 3, 1, 20, 30)
-    assert metrics.ssim(image, image, torch.ones(2, 3, 1, 20, 30, dtype=torch.bool)).tolist() == pytest.approx([1] * 3)
+    image = torch.rand(20, 30).tolist()
+    assert scores(image, image)["ssim"] == pytest.approx(1)
 
 
 def test_ssim_of_flat_images_by_hand():
     a, b, c1 = 0.2, 0.6, 0.01**2
-    images = pair([[a] * 15] * 15, [[b] * 15] * 15)
-    assert metrics.ssim(*images).item() == pytest.approx((2 * a * b + c1) / (a * a + b * b + c1), rel=1e-5)
+    found = scores([[a] * 15] * 15, [[b] * 15] * 15)
+    assert found["ssim"] == pytest.approx((2 * a * b + c1) / (a * a + b * b + c1), rel=1e-5)
 
 
 def test_ssim_is_the_published_formula():
@@ -60,11 +71,28 @@ def test_ssim_is_the_published_formula():
     c1, c2 = 0.01**2, 0.03**2
     expected = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     expected /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    everywhere = torch.ones(1, 1, 1, 11, 11, dtype=torch.bool)
-    similarity = metrics.similarity_map(x[None, None, None], y[None, None, None], everywhere)
-    assert similarity[0, 0, 0, 5, 5].item() == pytest.approx(expected.item(), rel=1e-9)
+    everywhere = torch.ones(1, 1, 11, 11, dtype=torch.bool)
+    similarity = metrics.similarity_map(x[None, None], y[None, None], everywhere)
+    assert similarity[0, 0, 5, 5].item() == pytest.approx(expected.item(), rel=1e-9)
 
 
 def test_skill():
     assert metrics.skill(1.0, 4.0) == 0.75
     assert metrics.skill(8.0, 4.0) == -1
+    assert np.isnan(metrics.skill(0.0, 0.0))
+
+
+def test_interval_covers_the_true_skill_as_often_as_it_says():
+    """Errors of independent tiles with a known mean ratio of 1/2: about 95 of 100 intervals hold the skill 1/2."""
+    random = np.random.default_rng(0)
+    held = 0
+    for seed in range(200):
+        own, other = random.gamma(4, 0.5, (1, 60)), random.gamma(4, 1.0, (1, 60))
+        low, high = metrics.skill_interval(own, other, draws=400, seed=seed)
+        held += low <= 0.5 <= high
+    assert 0.88 <= held / 200 <= 0.99
+
+
+def test_interval_of_equal_forecasts_is_a_point():
+    errors = np.random.default_rng(0).random((3, 10))
+    assert metrics.skill_interval(errors, errors) == (0, 0)

@@ -1,12 +1,16 @@
 """Networks and baselines: shapes, the honest start, answers known beforehand."""
+from datetime import date
+
 import pytest
 import torch
 
 from DeepLearning.baselines import BASELINES
-from DeepLearning.data import Context, as_year, covering, season
+from DeepLearning.data import Context, as_year, covering, season, turned
 from DeepLearning.models import MODELS, AttentionLSTM
 
-PATCHES, CHANNELS, STEPS, BATCHES = (16, 25), (1, 3), (2, 4), (1, 3)
+THIN = {"LSTM": {"hidden": 8}, "AttentionLSTM": {"hidden": 8}, "UNet": {"widths": (4, 8, 8)},
+        "ConvLSTM": {"hidden": (4, 6)}, "AttentionConvLSTM": {"hidden": (4, 6), "width": 4, "fold": 2},
+        "SimVP": {"hidden": 4, "width": 8, "blocks": 2}}  # fmt: skip
 
 
 def sample(batch=2, steps=4, channels=1, side=16, horizon=3):
@@ -23,19 +27,19 @@ def sample(batch=2, steps=4, channels=1, side=16, horizon=3):
 
 
 @pytest.mark.parametrize("network", MODELS)
-@pytest.mark.parametrize("side", PATCHES)
-@pytest.mark.parametrize("channels", CHANNELS)
-@pytest.mark.parametrize("steps", STEPS)
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("side", [32, 50, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("steps", [2, 4, 6])
+@pytest.mark.parametrize("batch", [1, 3])
 def test_every_network_takes_every_shape(network, side, channels, steps, batch, tmp_path):
     """Shapes are right, an untrained network is climatology, every weight learns, and a saved one answers alike."""
     inputs, context = sample(batch, steps, channels, side)
     torch.manual_seed(0)
-    model = MODELS[network](side, channels, 3)
+    model = MODELS[network](side, channels, steps, 3, **THIN[network])
     assert torch.equal(model(inputs, context), context.mean)
     for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    model(inputs, context).square().mean().backward()
+        torch.nn.init.normal_(parameter, std=0.1)
+    (model(inputs, context) - inputs[:, :1]).square().mean().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     again = MODELS[network](**model.arguments)
@@ -43,9 +47,48 @@ def test_every_network_takes_every_shape(network, side, channels, steps, batch, 
     assert torch.equal(model.eval()(inputs, context), again.eval()(inputs, context))
 
 
+@pytest.mark.parametrize("network", ["ConvLSTM", "AttentionConvLSTM", "UNet", "SimVP"])
+def test_convolutional_networks_take_whole_scenes(network):
+    """Made for patches of 16 px, they answer a scene of 45 x 38 px; even the smallest patch works."""
+    torch.manual_seed(0)
+    model = MODELS[network](16, 1, 4, 3, **THIN[network])
+    for side in (45, 4):
+        inputs, context = sample(side=side)
+        inputs, context = inputs[..., :38], context.map(lambda part: part[..., :38] if part.dim() == 5 else part)
+        assert model(inputs, context).shape == (2, 3, 1, side, min(side, 38))
+
+
+@pytest.mark.parametrize("network", ["LSTM", "ConvLSTM", "AttentionConvLSTM"])
+def test_networks_that_feed_back_read_hints(network):
+    """A hint for a lead time changes what comes after it and nothing before; NaN is no hint."""
+    torch.manual_seed(0)
+    inputs, context = sample()
+    model = MODELS[network](16, 1, 4, 3, **THIN[network])
+    assert model.feeds_back
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    hints = torch.full_like(context.mean, torch.nan)
+    own = model(inputs, context)
+    assert torch.equal(model(inputs, context, hints), own)
+    hints[:, 1] = 0.7
+    led = model(inputs, context, hints)
+    assert torch.equal(led[:, :2], own[:, :2])
+    assert not torch.equal(led[:, 2], own[:, 2])
+
+
+@pytest.mark.parametrize(("network", "knobs", "millions"), [
+    ("LSTM", {"hidden": 2500, "layers": 3}, 325), ("AttentionLSTM", {"hidden": 2500, "layers": 3, "heads": 5}, 194),
+    ("ConvLSTM", {"hidden": (64, 64, 24), "decoder": (24, 64, 24)}, 0.83),
+    ("UNet", {"widths": (64, 128, 256, 512, 1024)}, 31)])  # fmt: skip
+def test_published_sizes(network, knobs, millions):
+    with torch.device("meta"):
+        model = MODELS[network](50, 1, 4, 4, **knobs)
+    assert sum(part.numel() for part in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
+
+
 def test_missing_input_counts_as_climatology():
     inputs, context = sample()
-    model = AttentionLSTM(16, 1, 3).eval()
+    model = AttentionLSTM(16, 1, 4, 3).eval()
     torch.nn.init.normal_(model.project.weight)
     holes = inputs.clone()
     holes[:, 1, :, :4] = torch.nan
@@ -56,7 +99,7 @@ def test_missing_input_counts_as_climatology():
 
 def test_forecast_stays_within_the_training_data():
     inputs, context = sample()
-    model = AttentionLSTM(16, 1, 3).eval()
+    model = AttentionLSTM(16, 1, 4, 3).eval()
     torch.nn.init.constant_(model.project.bias, 9.0)
     model.limits.copy_(torch.tensor([0.0, 0.5]))
     assert model(inputs, context).max() == 0.5
@@ -73,9 +116,23 @@ def test_baselines_by_hand():
     assert torch.equal(seasonal[:, 1], last)
 
 
-def test_dates():
-    from datetime import date
+def test_the_eight_attitudes_of_a_patch():
+    image = torch.arange(6.0).view(1, 2, 3)[..., :2]
+    assert torch.equal(turned(image, 0), image)
+    assert torch.equal(turned(image, 2), image.flip(-1, -2))
+    assert torch.equal(turned(image, 4), image.flip(-1))
+    assert len({tuple(turned(image, turn).flatten().tolist()) for turn in range(8)}) == 8
 
+
+def test_folding_is_undone():
+    model = MODELS["ConvLSTM"](16, 2, 4, 3, fold=3)
+    frames = torch.rand(2, 4, 2, 7, 11)
+    folded = model.fold(frames)
+    assert folded.shape == (2, 4, 18, 3, 4)
+    assert torch.equal(model.unfold(folded.flatten(0, 1), frames.shape), frames.flatten(0, 1))
+
+
+def test_dates():
     assert as_year(date(2020, 7, 2)) == 2020.5
     assert season(torch.tensor([2019.0, 2019.25])).flatten().tolist() == pytest.approx([0, 1, 1, 0], abs=1e-6)
     assert covering(50, 20) == [0, 10, 20, 30]

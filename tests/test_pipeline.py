@@ -8,11 +8,13 @@ import time
 
 import pytest
 import yaml
-from conftest import ROOT, command, copy_home, environment
+from conftest import ARTEFACTS, ROOT, TRAINING, command, copy_home, environment, readme_commands
 from rasterio import open as open_raster
 from rasterio.warp import transform_bounds
 
-TRAINING = ("--epochs=2", "--samplesPerEpoch=64")
+from config import Config
+from sensors import SENSORS
+
 STAGES = {"rawData": ("dataAPI.py",), "aligned": ("alignment.py",), "patches": ("createPatches.py",)}
 
 
@@ -23,22 +25,6 @@ def outputs(home, stage) -> dict:
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found == {"manifest.yaml", *made}
     return made
-
-
-def readme_commands() -> list[list[str]]:
-    """The commands of the README's real-glacier block, for the small glacier."""
-    block = re.search(r"```bash\n(# a real glacier.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
-    lines = [line.split("#")[0].split() for line in block.splitlines() if line.startswith("python ")]
-    return [[word.replace("parvati", "small") for word in line[1:]] for line in lines]
-
-
-@pytest.fixture(scope="module")
-def finished_home(demo_home, tmp_path_factory):
-    """The small glacier after every command of the README, run from another folder than the project's."""
-    home = copy_home(demo_home, tmp_path_factory.mktemp("finished"))
-    for words in readme_commands():
-        command(home, *words, *(TRAINING if "train" in words[0] else ()))
-    return home
 
 
 def run_folder(home):
@@ -58,6 +44,54 @@ def test_the_readmes_commands_make_a_table_and_a_forecast_at_the_right_place(fin
         box = yaml.safe_load((finished_home / "datasets/small/glacier.yaml").read_text())["boundingBox"]
         assert (west, south, east, north) == pytest.approx(box, abs=0.002)
         assert file.tags()["DATES"] == "2018-01-01,2018-04-01,2018-07-01,2018-10-01"
+
+
+def test_the_readme_names_only_commands_that_a_test_runs():
+    text = (ROOT / "README.md").read_text()
+    fenced = [line.split(" #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", text, re.S)
+              for line in block.splitlines() if not line.startswith("#")]
+    run = {"python " + " ".join(words).replace("small", "parvati") for words in readme_commands()}
+    assert set(fenced) - run == {"make demo", "make test", "jupyter lab getCoordinatesFromMap.ipynb"}
+    assert set(re.findall("`(python [^`]*)`", text)) == {"python dataAPI.py --name=parvati --dryRun=True"}
+    for link in re.findall(r"\]\(([^)]+)\)", text) + re.findall('src="([^"]+)"', text):
+        assert (ROOT / link).is_file(), link
+
+
+def test_the_readme_names_every_setting_and_satellite():
+    text = (ROOT / "README.md").read_text()
+    for name in (*Config.__dataclass_fields__, *SENSORS):
+        assert f"`{name}`" in text or f"`--{name}" in text, name
+
+
+def test_make_demo_runs_the_readmes_commands():
+    steps = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    scripts = re.findall(r"python (\S+\.py) --name=demo", steps)
+    assert scripts == ["demo/makeGlacier.py", *(words[0] for words in readme_commands())]
+
+
+def test_the_report_shows_every_stage(finished_home):
+    page = (finished_home / "datasets" / "small" / "report.html").read_text()
+    run = run_folder(finished_home).name
+    assert re.findall("<h2>(.*?)</h2>", page) == [
+        "1 Scenes", "2 Co-registration and composites", "3 Patches and split", f"4 Training: {run}", f"5 Scores: {run}",
+        f"6 Forecast: {run}"]
+    for told in ("dropped: ", "shared pixel times", "skill vs climatology", "maxCloudPercent", "numpy: ", "LC08_"):
+        assert told in page, told
+
+
+@pytest.mark.parametrize(("device", "width"), [("desktop", 1200), ("phone", 390)])
+def test_the_report_is_whole_on_a_screen_and_on_a_phone(finished_home, browser, device, width):
+    page = browser.new_page(viewport={"width": width, "height": 850})
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((finished_home / "datasets" / "small" / "report.html").as_uri())
+    page.screenshot(path=ARTEFACTS / f"report-{device}.png", full_page=True)
+    pictures = page.evaluate("[...document.images].map(image => [image.naturalWidth, image.clientWidth, image.alt])")
+    assert len(pictures) >= 10
+    assert all(own > 0 and shown <= width and alt for own, shown, alt in pictures)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
+    page.close()
 
 
 def test_run_again_each_command_says_up_to_date_within_five_seconds(finished_home):

@@ -18,22 +18,13 @@ from DeepLearning.models.departure import Departure, zero_start
 
 
 class AttentionLSTM(Departure):
-    """patch_size : side [px]. channels, horizon : of the data. hidden : width, a multiple of heads. layers : LSTM's."""
+    """hidden : width of states and attention, a multiple of heads. layers : LSTM layers. The rest as in Departure."""
 
     def __init__(
-        self, patch_size: int, channels: int, horizon: int, hidden: int = 128, layers: int = 2, heads: int = 4
-    ):
-        super().__init__(
-            horizon,
-            {
-                "patch_size": patch_size,
-                "channels": channels,
-                "horizon": horizon,
-                "hidden": hidden,
-                "layers": layers,
-                "heads": heads,
-            },
-        )
+        self, patch_size: int, channels: int, steps: int, horizon: int,
+        hidden: int = 128, layers: int = 2, heads: int = 4,
+    ):  # fmt: skip
+        super().__init__(patch_size, channels, steps, horizon, hidden=hidden, layers=layers, heads=heads)
         pixels = channels * patch_size * patch_size
         self.embed = nn.Linear(2 * pixels, hidden)
         self.season = zero_start(nn.Linear(2, hidden))
@@ -43,11 +34,11 @@ class AttentionLSTM(Departure):
         self.norm = nn.LayerNorm(hidden)
         self.project = zero_start(nn.Linear(hidden, pixels))
 
-    def correction(self, inputs: Tensor, departures: Tensor, context: Context) -> Tensor:
+    def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
         """Return the learned part of the departure, (B, horizon, C, h, w)."""
         pixels = torch.cat([inputs, departures], dim=2).flatten(2)
-        states, _ = self.encoder(self.embed(pixels) + self.season(context.input_season))
-        queries = states[:, -1:] + self.season(context.target_season) + self.lead
+        states, _ = self.encoder(self.embed(pixels) + self.season(self.input_season(context)))
+        queries = states[:, -1:] + self.season(self.target_season(context)) + self.lead
         tokens = torch.cat([states, queries], dim=1)
         attended, _ = self.attention(tokens, tokens, tokens, need_weights=False)
         leads = self.norm(tokens + attended)[:, -self.horizon :]

@@ -1,0 +1,116 @@
+"""Convolutional LSTM encoder-decoder.
+
+Shi et al. (2015), "Convolutional LSTM Network", arXiv:1506.04214: an encoder reads the inputs, its states are handed
+over to a decoder in reverse order, which keeps them through the lead times and reads the frame it has just forecast.
+As there, squares of pixels may be folded into channels, which makes it cheaper. Different from it: no peepholes; a
+layer's convolution over its inputs runs once for all steps, only the one over its state runs step by step; climatology
+and season are read beside the frames, which are departures from climatology.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from DeepLearning.data import Context
+from DeepLearning.models.departure import Departure, fed_back, zero_start
+
+
+class ConvLSTMLayer(nn.Module):
+    """One ConvLSTM layer: in_channels images to hidden states of the same height and width. kernel : odd side [px]."""
+
+    def __init__(self, in_channels: int, hidden: int, kernel: int):
+        super().__init__()
+        self.hidden = hidden
+        self.from_input = nn.Conv2d(in_channels, 4 * hidden, kernel, padding=kernel // 2)
+        self.from_state = nn.Conv2d(hidden, 4 * hidden, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, frames: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return the outputs (B, T, hidden, h, w) of frames (B, T, in_channels, h, w), and the last (output, cell)."""
+        batch, steps, _, height, width = frames.shape
+        gates = self.from_input(frames.flatten(0, 1)).view(batch, steps, -1, height, width)
+        output, cell = state or frames.new_zeros(2, batch, self.hidden, height, width).unbind()
+        outputs = []
+        for step in range(steps):
+            now = gates[:, step] if state is None and step == 0 else gates[:, step] + self.from_state(output)
+            keep, write, show, new = now.chunk(4, dim=1)
+            cell = torch.sigmoid(keep + 1) * cell + torch.sigmoid(write) * torch.tanh(new)
+            output = torch.sigmoid(show) * torch.tanh(cell)
+            outputs.append(output)
+        return torch.stack(outputs, dim=1), (output, cell)
+
+
+class ConvLSTM(Departure):
+    """hidden, decoder : channels of each layer of the encoder and of the decoder. The rest as in Departure.
+
+    fold : side of the squares of pixels that become channels [px].
+    decoder : empty for the encoder's in reverse order. A decoder layer starts from the state of the encoder layer it
+    mirrors if both have as many channels, else from 0.
+    """
+
+    feeds_back = True
+
+    def __init__(
+        self, patch_size: int, channels: int, steps: int, horizon: int,
+        hidden: tuple[int, ...] = (16, 16), decoder: tuple[int, ...] = (), kernel: int = 3, fold: int = 1, **knobs,
+    ):  # fmt: skip
+        decoder = tuple(decoder) or tuple(reversed(hidden))
+        knobs |= {"hidden": list(hidden), "decoder": list(decoder), "kernel": kernel, "fold": fold}
+        super().__init__(patch_size, channels, steps, horizon, **knobs)
+        planes, self.side = (2 * channels + 2) * fold**2, fold
+        self.encoder = stack_layers(planes, hidden, kernel)
+        self.decoder = stack_layers(planes + channels * fold**2, decoder, kernel)
+        self.project = zero_start(nn.Conv2d(decoder[-1], channels * fold**2, 1))
+
+    def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
+        """Return the learned part of the departure, (B, horizon, C, h, w)."""
+        outputs, states = self.fold(self.input_planes(inputs, departures, context)), []
+        for layer in self.encoder:
+            outputs, state = layer(outputs, None)
+            states.append(state)
+        memory = self.remember(outputs)
+        states = hand_over(states, self.decoder)
+        known = self.fold(self.target_planes(context))
+        before, corrections = departures[:, -1], []
+        for lead in range(self.horizon):
+            frame = torch.cat([known[:, lead], self.fold(before)], dim=1)[:, None]
+            for number, layer in enumerate(self.decoder):
+                frame, states[number] = layer(frame, states[number])
+            corrections.append(self.unfold(self.project(self.read(frame[:, 0], memory)), before.shape))
+            before = fed_back(carried[:, lead] + corrections[-1], shown, lead)
+        return torch.stack(corrections, dim=1)
+
+    def fold(self, frames: Tensor) -> Tensor:
+        """Return frames (..., n, h, w) with squares of pixels as channels; the border is repeated to fill the last."""
+        down, right = (-length % self.side for length in frames.shape[-2:])
+        images = functional.pad(frames.flatten(0, -4), (0, right, 0, down), mode="replicate")
+        return functional.pixel_unshuffle(images, self.side).unflatten(0, frames.shape[:-3])
+
+    def unfold(self, images: Tensor, shape: torch.Size) -> Tensor:
+        """Return the inverse of fold, cut to `shape`."""
+        return functional.pixel_shuffle(images, self.side)[..., : shape[-2], : shape[-1]]
+
+    def remember(self, outputs: Tensor):
+        """Return what the decoder may look up of the encoder's outputs (B, T, hidden, h, w): nothing, but see read."""
+        return None
+
+    def read(self, frame: Tensor, memory) -> Tensor:
+        """Return the decoder's output (B, hidden, h, w) with what it looked up."""
+        return frame
+
+
+def stack_layers(in_channels: int, hidden: tuple[int, ...], kernel: int) -> nn.ModuleList:
+    """Return layers, each reading the one before."""
+    widths = (in_channels, *hidden)
+    return nn.ModuleList(
+        ConvLSTMLayer(before, after, kernel) for before, after in zip(widths, widths[1:], strict=False)
+    )
+
+
+def hand_over(states: list, decoder: nn.ModuleList) -> list:
+    """Return the decoder's first states: those of the encoder, last layer first, where the widths agree."""
+    mirrored = [*reversed(states), *[None] * len(decoder)]
+    return [
+        state if state is not None and state[0].shape[1] == layer.hidden else None
+        for state, layer in zip(mirrored, decoder, strict=False)
+    ]

@@ -1,0 +1,44 @@
+"""LSTM encoder-decoder on flattened patches.
+
+The composite model of Srivastava et al. (2015), "Unsupervised Learning of Video Representations using LSTMs",
+arXiv:1502.04681, its conditional future predictor: an encoder LSTM reads the inputs, a decoder LSTM starts from its
+states and forecasts one lead time after the other, reading the frame it has just forecast. Different from it: linear
+projections between pixels and states (hidden may still be the number of pixels), no reconstruction branch, each step
+says its season, and frames are departures from climatology.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from DeepLearning.data import Context
+from DeepLearning.models.departure import Departure, fed_back, zero_start
+
+
+class LSTM(Departure):
+    """hidden : width of the states. layers : of the encoder, and as many of the decoder. The rest as in Departure."""
+
+    feeds_back = True
+
+    def __init__(self, patch_size: int, channels: int, steps: int, horizon: int, hidden: int = 128, layers: int = 2):
+        super().__init__(patch_size, channels, steps, horizon, hidden=hidden, layers=layers)
+        pixels = channels * patch_size * patch_size
+        self.embed = nn.Linear(2 * pixels, hidden)
+        self.embed_own = nn.Linear(pixels, hidden)
+        self.season = zero_start(nn.Linear(2, hidden))
+        self.encoder = nn.LSTM(hidden, hidden, layers, batch_first=True)
+        self.decoder = nn.LSTM(hidden, hidden, layers, batch_first=True)
+        self.project = zero_start(nn.Linear(hidden, pixels))
+
+    def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
+        """Return the learned part of the departure, (B, horizon, C, h, w)."""
+        pixels = torch.cat([inputs, departures], dim=2).flatten(2)
+        _, state = self.encoder(self.embed(pixels) + self.season(self.input_season(context)))
+        season = self.season(self.target_season(context))
+        before, corrections = departures[:, -1], []
+        for lead in range(self.horizon):
+            token = self.embed_own(before.flatten(1)) + season[:, lead]
+            output, state = self.decoder(token[:, None], state)
+            corrections.append(self.project(output[:, 0]).view(before.shape))
+            before = fed_back(carried[:, lead] + corrections[-1], shown, lead)
+        return torch.stack(corrections, dim=1)

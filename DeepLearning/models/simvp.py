@@ -1,0 +1,72 @@
+"""SimVP v2: convolutional encoder, gated spatio-temporal translator, convolutional decoder.
+
+Tan et al. (2022), "SimVP: Towards Simple yet Powerful Spatiotemporal Predictive Learning", arXiv:2211.12509: the
+translator's blocks (gSTA) are a large-kernel convolution, split into depth-wise, dilated depth-wise and point-wise
+ones, whose answer is a gate, and a point-wise network. Different from it: any number of lead times (a point-wise layer
+from input steps to lead times), the decoder reads climatology and season of its lead time, group normalisation
+throughout.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from DeepLearning.data import Context
+from DeepLearning.models.departure import Departure, group_norm, zero_start
+
+
+class GatedAttention(nn.Module):
+    """One gSTA block over images of `channels`; shape kept."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm_gate, self.norm_mix = group_norm(channels), group_norm(channels)
+        self.inward = nn.Conv2d(channels, channels, 1)
+        self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.far = nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.split = nn.Conv2d(channels, 2 * channels, 1)
+        self.outward = nn.Conv2d(channels, channels, 1)
+        self.mix = nn.Sequential(
+            nn.Conv2d(channels, 2 * channels, 1), nn.GELU(), nn.Conv2d(2 * channels, channels, 1)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        inner = functional.gelu(self.inward(self.norm_gate(images)))
+        values, gate = self.split(self.far(self.near(inner))).chunk(2, dim=1)
+        images = images + self.outward(torch.sigmoid(gate) * values)
+        return images + self.mix(self.norm_mix(images))
+
+
+class SimVP(Departure):
+    """hidden : channels of a frame. blocks : of the translator. width : its channels. The rest as in Departure."""
+
+    def __init__(
+        self, patch_size: int, channels: int, steps: int, horizon: int,
+        hidden: int = 8, width: int = 32, blocks: int = 3,
+    ):  # fmt: skip
+        super().__init__(patch_size, channels, steps, horizon, hidden=hidden, width=width, blocks=blocks)
+        planes = 2 * channels + 2
+        self.fine = convolution(planes, hidden)
+        self.coarse = convolution(hidden, hidden, stride=2)
+        self.into = nn.Conv2d(steps * hidden, width, 1)
+        self.translator = nn.Sequential(*(GatedAttention(width) for _ in range(blocks)))
+        self.out_of = nn.Conv2d(width, horizon * hidden, 1)
+        self.decoder = convolution(2 * hidden + planes, hidden)
+        self.project = zero_start(nn.Conv2d(hidden, channels, 1))
+
+    def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
+        """Return the learned part of the departure, (B, horizon, C, h, w)."""
+        batch, steps, _, *size = inputs.shape
+        fine = self.fine(self.input_planes(inputs, departures, context).flatten(0, 1))
+        coarse = self.coarse(fine).unflatten(0, (batch, steps))
+        leads = self.out_of(self.translator(self.into(coarse.flatten(1, 2))))
+        leads = functional.interpolate(leads, size, mode="bilinear", align_corners=False)
+        last = fine.unflatten(0, (batch, steps))[:, -1:].expand(-1, self.horizon, -1, -1, -1)
+        known = torch.cat([leads.unflatten(1, (self.horizon, -1)), last, self.target_planes(context)], dim=2)
+        return self.project(self.decoder(known.flatten(0, 1))).view(context.mean.shape)
+
+
+def convolution(before: int, after: int, stride: int = 1) -> nn.Sequential:
+    """Return a 3 x 3 convolution with normalisation; stride 2 halves the size, rounded up."""
+    return nn.Sequential(nn.Conv2d(before, after, 3, stride=stride, padding=1), group_norm(after), nn.SiLU())

@@ -1,0 +1,76 @@
+"""What a run, its scores and its forecast show in the glacier's report: datasets/NAME/report.html."""
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import figures
+from figures import Fold, Picture
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file as text."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def training(folder: Path) -> list[Path]:
+    """Draw the errors of a run's metrics.csv over its epochs, write its section; return the files."""
+    rows = read_rows(folder / "metrics.csv")
+    lines = {name.replace("_mse", ""): [float(row[name]) for row in rows] for name in rows[0] if name.endswith("_mse")}
+    best = min(rows, key=lambda row: float(row["validation_mse"]))
+    told = f"Lowest validation error {float(best['validation_mse']):.5f}, after epoch {best['epoch']}."
+    curves = figures.curves(folder / "quicklooks" / "curves.png", [int(row["epoch"]) for row in rows], lines,
+                            "epoch", "mean squared error [1]")
+    section = figures.section(
+        folder, f"4 Training: {folder.name}", told,
+        Picture(curves, "Errors over the epochs; epoch 0 is the network before its first step"))
+    return [curves, section]
+
+
+def evaluation(folder: Path) -> list[Path]:
+    """Draw skill over lead time from scores.csv, write the section with its table; return the files."""
+    rows = [row for row in read_rows(folder / "scores.csv") if row.get("season", "all") == "all"]
+    files, pictures = [], []
+    for region in dict.fromkeys(row["region"] for row in rows):
+        lines: dict[str, list[float]] = {}
+        for row in rows:
+            if row["region"] == region and row["lead"] != "all":
+                lines.setdefault(row["method"], []).append(float(row["skill_vs_climatology"]))
+        leads = range(1, len(next(iter(lines.values()))) + 1)
+        files.append(figures.curves(folder / "quicklooks" / f"skill_{region}.png", leads, lines, "lead time [steps]",
+                                    "skill against climatology [1]", limits=(-1, 1)))
+        pictures.append(Picture(files[-1], f"Skill in the region {region}; what is below -1 is not drawn"))
+    told = ("Skill is 1 - MSE / MSE of the baseline: 0 is no better than the baseline, below 0 is worse. The region "
+            "seen was trained on at other times, the region block never.")
+    overall, single = ([row for row in rows if (row["lead"] == "all") == mean] for mean in (True, False))
+    return [*files, figures.section(folder, f"5 Scores: {folder.parent.name}", told, table(overall), *pictures,
+                                    Fold("Scores of each lead time", table(single)))]
+
+
+def table(rows: list[dict[str, str]]) -> list[tuple]:
+    """Return rows of scores as a table with a head; skill against climatology with its interval, if there is one."""
+    names = ("region", "lead", "method", "mse", "mae", "ssim", "skill_vs_climatology")
+    lines = [tuple(name.replace("_", " ") for name in names)]
+    for row in rows:
+        interval = [shorten(row[f"{names[-1]}_{end}"]) for end in ("low", "high") if f"{names[-1]}_{end}" in row]
+        cells = [shorten(row[name]) for name in names]
+        lines.append((*cells[:-1], f"{cells[-1]} [{', '.join(interval)}]" if interval else cells[-1]))
+    return lines
+
+
+def shorten(cell: str) -> str:
+    """Return a number of a CSV file with four digits after the point, other text as it is."""
+    try:
+        return f"{float(cell):.4f}" if "." in cell else cell
+    except ValueError:
+        return cell
+
+
+def forecast(folder: Path) -> list[Path]:
+    """Write the section that shows a run's forecast; return the file."""
+    shown = [Picture(folder / "forecast.gif", "The last steps and the forecast after them"),
+             Picture(folder / "forecast.png", "The same, step by step"),
+             Picture(folder / "lastTest.png", "The last test window: each forecast beside what came")]
+    parts = [part for part in shown if part.path.is_file()]
+    return [figures.section(folder, f"6 Forecast: {folder.parent.name}", *parts)]

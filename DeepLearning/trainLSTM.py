@@ -1,0 +1,37 @@
+"""Train the LSTM:  python DeepLearning/trainLSTM.py --name=parvati --hidden=256
+
+--preset=small trains on a laptop, --preset=published is the size of the published results. Every other setting is a
+flag too: --help.
+"""
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from config import setting
+from DeepLearning.models import LSTM
+from DeepLearning.training import TrainingConfig, knobs, run_training
+
+PRESETS = {
+    "small": {"hidden": 128, "layers": 2},
+    "published": {"hidden": 2500, "layers": 3},  # 325 million parameters at 50 px
+}
+
+
+@dataclass(frozen=True)
+class Settings(TrainingConfig):
+    # ── The network; None: as in the preset ──────────────────────────────────────────────────────────────────────
+    preset: str = setting("small", "size of the network", choices=tuple(PRESETS))
+    hidden: int | None = setting(None, "width of the states", low=1)
+    layers: int | None = setting(None, "LSTM layers of the encoder, and of the decoder", low=1)
+
+
+def build(cfg: Settings, channels: int) -> LSTM:
+    return LSTM(cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset]))
+
+
+if __name__ == "__main__":
+    sys.exit(run_training(build, Settings))

@@ -1,0 +1,36 @@
+"""Train the U-Net:  python DeepLearning/trainUNet.py --name=parvati --widths=32,64,128
+
+--preset=small trains on a laptop, --preset=published is the size of the published results. Every other setting is a
+flag too: --help.
+"""
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from config import setting
+from DeepLearning.models import UNet
+from DeepLearning.training import TrainingConfig, knobs, run_training
+
+PRESETS = {
+    "small": {"widths": (16, 32, 64)},
+    "published": {"widths": (64, 128, 256, 512, 1024)},  # 31 million parameters
+}
+
+
+@dataclass(frozen=True)
+class Settings(TrainingConfig):
+    # ── The network; None: as in the preset ──────────────────────────────────────────────────────────────────────
+    preset: str = setting("small", "size of the network", choices=tuple(PRESETS))
+    widths: tuple[int, ...] | None = setting(None, "channels at each scale, finest first", low=1)
+
+
+def build(cfg: Settings, channels: int) -> UNet:
+    return UNet(cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset]))
+
+
+if __name__ == "__main__":
+    sys.exit(run_training(build, Settings))

@@ -1,0 +1,216 @@
+"""How fast training is, beside the plain way:  python benchmarks/training.py [--quick]
+
+Three comparisons, each in this run, with its ratio, in seconds of one processor's work: a training step of the
+published networks against the same network written with a Python loop over steps and layers and with anomaly detection
+left on; patches read from memory-mapped views against one pickled file a sequence; and the disk these views take
+against copied patches. --quick: small sizes.
+"""
+from __future__ import annotations
+
+import os
+import pickle
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import alignment
+import config
+import createPatches
+import store
+from config import Config
+from DeepLearning.data import Context, Glacier, Glaciers
+from DeepLearning.models import LSTM, AttentionLSTM, ConvLSTM, UNet
+
+SIDE, STEPS, HORIZON, BATCH = 50, 4, 4, 8
+
+
+# ── The plain way: one cell a layer, one Python call a step ──────────────────────────────────────────────────────
+
+class PlainLSTM(nn.Module):
+    """Layers of LSTM cells, called step by step; reads (B, T, n) and answers with all states of the last layer."""
+
+    def __init__(self, lstm: nn.LSTM):
+        super().__init__()
+        self.cells = nn.ModuleList(nn.LSTMCell(lstm.hidden_size, lstm.hidden_size) for _ in range(lstm.num_layers))
+
+    def forward(self, tokens: Tensor, states=None):
+        states = list(states or [None] * len(self.cells))
+        outputs = []
+        for step in range(tokens.shape[1]):
+            token = tokens[:, step]
+            for number, cell in enumerate(self.cells):
+                states[number] = cell(token, states[number])
+                token = states[number][0]
+            outputs.append(token)
+        return torch.stack(outputs, dim=1), states
+
+
+class PlainConvLSTM(nn.Module):
+    """A ConvLSTM layer that convolves its input and state together, at each step anew."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.hidden = layer.hidden
+        channels = layer.from_input.in_channels + layer.hidden
+        self.gates = nn.Conv2d(channels, 4 * layer.hidden, layer.from_input.kernel_size, padding="same")
+
+    def forward(self, frames: Tensor, state):
+        batch, steps, _, height, width = frames.shape
+        output, cell = state or frames.new_zeros(2, batch, self.hidden, height, width).unbind()
+        outputs = []
+        for step in range(steps):
+            keep, write, show, new = self.gates(torch.cat([frames[:, step], output], dim=1)).chunk(4, dim=1)
+            cell = torch.sigmoid(keep) * cell + torch.sigmoid(write) * torch.tanh(new)
+            output = torch.sigmoid(show) * torch.tanh(cell)
+            outputs.append(output)
+        return torch.stack(outputs, dim=1), (output, cell)
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """Return the network with its recurrent layers replaced by the plain ones."""
+    for name, child in list(model.named_children()):
+        if isinstance(child, nn.LSTM):
+            setattr(model, name, PlainLSTM(child))
+        elif isinstance(child, nn.ModuleList) and name in ("encoder", "decoder"):
+            setattr(model, name, nn.ModuleList(PlainConvLSTM(layer) for layer in child))
+    return model
+
+
+# ── Steps ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+def sample(side: int) -> tuple[Tensor, Context, Tensor]:
+    """Return random inputs, context and targets."""
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.rand(BATCH, steps, 1, side, side, generator=generator) for steps in (STEPS, STEPS, *[HORIZON] * 4)]
+    times = 2019 + torch.arange(STEPS + HORIZON, dtype=torch.float64).expand(BATCH, -1) / 4
+    inputs, before, mean, spread, ago, targets = parts
+    return inputs, Context(times[:, :STEPS], times[:, STEPS:], before, mean, spread, ago), targets
+
+
+def step_seconds(model: nn.Module, data, anomalies: bool) -> float:
+    """Return the seconds of one training step: forward, backward, AdamW."""
+    inputs, context, targets = data
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    with torch.autograd.set_detect_anomaly(anomalies, check_nan=anomalies):
+        start = time.process_time()
+        optimizer.zero_grad(set_to_none=True)
+        (model(inputs, context) - targets).square().mean().backward()
+        optimizer.step()
+        return time.process_time() - start
+
+
+def compare_steps(quick: bool, repeats: int) -> list[tuple]:
+    """Return a row for each published network: seconds a step here and plainly, and their ratio."""
+    side = 16 if quick else SIDE
+    wide = 64 if quick else 2500
+    shape = (side, 1, STEPS, HORIZON)
+    networks = {
+        "LSTM": lambda: LSTM(*shape, hidden=wide, layers=3),
+        "AttentionLSTM": lambda: AttentionLSTM(*shape, hidden=wide, layers=3, heads=4 if quick else 5),
+        "ConvLSTM": lambda: ConvLSTM(*shape, hidden=(64, 64, 24), decoder=(24, 64, 24)),
+        "UNet": lambda: UNet(*shape, widths=(64, 128, 256, 512, 1024)),
+    }
+    data, rows = sample(side), []
+    for name, build in networks.items():
+        ours, theirs = build().train(), plain(build()).train()
+        pairs = [(step_seconds(ours, data, False), step_seconds(theirs, data, True)) for _ in range(repeats + 1)][1:]
+        here, there = (statistics.median(column) for column in zip(*pairs, strict=True))
+        ratio = statistics.median(one / other for one, other in pairs)
+        rows.append((f"step of {name} [s]", f"{here:.3f}", f"{there:.3f}", f"{ratio:.2f}"))
+    return rows
+
+
+# ── Reading and disk ─────────────────────────────────────────────────────────────────────────────────────────────
+
+def make_glacier(home: Path, side: int, steps: int) -> Config:
+    """Write a series of random composites and cut its patches; return its settings."""
+    random = np.random.default_rng(0)
+    folder = home / "datasets" / "random" / "aligned"
+    shapes = {"composites": ((steps, 1, side, side), np.float32), "observed": ((steps, side, side), bool)}
+    for name, (shape, kind) in shapes.items():
+        with store.writing_array(folder / f"{name}.npy", shape, kind) as out:
+            out[:] = random.random(shape) > 0.1 if kind is bool else random.random(shape, dtype=np.float32)
+    dates = [str(alignment.step_date(4 * 2013 + step, 4)) for step in range(steps)]
+    record = {"dates": dates, "counts": [1] * steps, "channels": ["ndsi"], "steps_per_year": 4, "crs": "EPSG:32643",
+              "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0]}  # fmt: skip
+    alignment.write_json(folder / "composites.json", record)
+    store.write_manifest(folder, {}, {}, folder.glob("composites.*"), {}, 0)
+    os.environ["GLACIER_HOME"] = str(home)
+    cfg = config.load(Config, name="random", patchSize=SIDE)
+    createPatches.run(cfg)
+    return cfg
+
+
+def compare_reading(home: Path, side: int, steps: int, count: int) -> list[tuple]:
+    """Return rows for samples a second and for disk: patches of SIDE px at stride 10 of side x side px scenes.
+
+    Twice: inputs and targets alone, and all that a batch holds, climatology and the rest of the context included. The
+    plain way is one pickle a sample with the same content.
+    """
+    glaciers = Glaciers([Glacier(make_glacier(home, side, steps))])
+    windows = glaciers.glaciers[0].patches.windows
+    samples = glaciers.draw(glaciers.samples("train"), count, 0, 0)
+
+    def views(chosen):
+        pairs = [(windows[window].inputs[row, column], windows[window].targets[row, column])
+                 for _, window, row, column in chosen.tolist()]  # fmt: skip
+        return [torch.stack(parts) for parts in zip(*pairs, strict=True)]
+
+    def batches(chosen):
+        batch = glaciers.batch(chosen)
+        return [batch.inputs, *vars(batch.context).values(), batch.targets, batch.observed]
+
+    rows = [("inputs and targets read [samples/s]", *race(home, samples, views)),
+            ("with their context [samples/s]", *race(home, samples, batches))]  # fmt: skip
+    files = [path for kind in ("images", "targets") for path in (home / "datasets/random/patches" / kind).iterdir()]
+    disk = sum(path.stat().st_size for path in files)
+    copied = sum(4 * (window.inputs.numel() + window.targets.numel()) for window in windows)
+    name = f"disk of {len(windows)} windows, {side} x {side} px [MB]"
+    return [*rows, (name, f"{disk / 1e6:.0f}", f"{copied / 1e6:.0f}", f"1/{copied / disk:.0f}")]
+
+
+def race(home: Path, samples: np.ndarray, read) -> tuple[str, str, str]:
+    """Return samples a second of `read`, of one pickle a sample with the same content, and their ratio."""
+    for number in range(len(samples)):
+        with open(home / f"{number}.pkl", "wb") as file:
+            pickle.dump([part.numpy() for part in read(samples[number : number + 1])], file)
+    speeds = []
+    for _ in range(5):
+        start = time.process_time()
+        for first in range(0, len(samples), BATCH):
+            read(samples[first : first + BATCH])
+        middle = time.process_time()
+        for first in range(0, len(samples), BATCH):
+            pieces = [read_pickle(home / f"{number}.pkl") for number in range(first, min(first + BATCH, len(samples)))]
+            [torch.cat(parts) for parts in zip(*pieces, strict=True)]
+        speeds.append((len(samples) / (middle - start), len(samples) / (time.process_time() - middle)))
+    fast, slow = (statistics.median(column) for column in zip(*speeds, strict=True))
+    return f"{fast:.0f}", f"{slow:.0f}", f"{statistics.median(one / other for one, other in speeds):.1f}"
+
+
+def read_pickle(path: Path) -> list[Tensor]:
+    """Return one pickled sample."""
+    with open(path, "rb") as file:
+        return [torch.from_numpy(part) for part in pickle.load(file)]
+
+
+def main() -> int:
+    quick = "--quick" in sys.argv[1:]
+    torch.set_num_threads(1)
+    rows = [("what", "here", "plain way", "ratio"), *compare_steps(quick, 3)]
+    with tempfile.TemporaryDirectory() as folder:
+        rows += compare_reading(Path(folder), *((160, 30, 200) if quick else (800, 35, 2000)))
+    print("\n".join(store.lines_of(rows)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

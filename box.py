@@ -1,0 +1,157 @@
+"""A rectangle drawn on the map: its box, what that means to read and to learn from, and its glacier.yaml.
+
+What getCoordinatesFromMap.ipynb shows, without its widgets.
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from contextlib import suppress
+from pathlib import Path
+
+import archive
+import config
+import sensors
+import store
+from config import Config, GlacierError
+
+EARTH_RADIUS = 6371.0  # km, of the sphere with the Earth's area; areas are right to half a per cent
+LARGE = 16e6  # px; about 120 x 120 km at 30 m: every scene then takes a minute and a gigabyte
+REVISIT = 16  # days between two passes of one Landsat
+
+
+class GlacierExistsError(GlacierError):
+    """The glacier has a glacier.yaml already, which is not written over unasked."""
+
+
+def read_rectangle(features: list[dict], before: tuple[float, ...] | None = None) -> tuple[float, ...] | None:
+    """Return the box (west, south, east, north in degrees, to about 1 m) of what is drawn, None if nothing is.
+
+    features : GeoJSON features, longitudes beyond 180 where the map was scrolled around the world. before : the box
+    that one corner was pulled from; the corner opposite stays. GlacierError for more than one shape, one that is no
+    upright rectangle, or one across the antimeridian.
+    """
+    if not features:
+        return None
+    if len(features) > 1:
+        raise GlacierError(f"{len(features)} shapes are drawn; one glacier is one rectangle: remove the others")
+    geometry = features[0]["geometry"]
+    ring = geometry["coordinates"][0] if geometry["type"] == "Polygon" else [(0, 0)]
+    turns = math.floor((min(point[0] for point in ring) + 180) / 360) * 360
+    points = {(round(point[0] - turns, 5), round(point[1], 5)) for point in ring}
+    if before and len(points) == 4 and len(pulled := points - corners(before)) == 1:
+        (x, y), = corners(before) - points
+        opposite = round(before[0] + before[2] - x, 5), round(before[1] + before[3] - y, 5)
+        points = corners(spanned({*pulled, opposite}))
+    drawn = spanned(points)
+    if len(points) != 4 or points != corners(drawn):
+        raise GlacierError("the shape is no upright rectangle; boxes run along meridians and parallels: "
+                           "remove it and draw one with the rectangle tool")
+    if drawn[2] > 180:
+        raise GlacierError("the rectangle crosses the antimeridian (180 degrees); draw the part on one side "
+                           "of it, or write boundingBox by hand, with an east above 180")
+    return drawn
+
+
+def spanned(points: set[tuple[float, float]]) -> tuple[float, ...]:
+    """Return the smallest box around points (longitude, latitude)."""
+    return tuple(pick(point[axis] for point in points) for pick in (min, max) for axis in (0, 1))
+
+
+def corners(box: tuple[float, ...]) -> set[tuple[float, float]]:
+    """Return the four corners (longitude, latitude) of a box."""
+    west, south, east, north = box
+    return {(west, south), (west, north), (east, north), (east, south)}
+
+
+def as_feature(box: tuple[float, ...], style: dict) -> dict:
+    """Return a box as a GeoJSON feature drawn in a style."""
+    west, south, east, north = box
+    ring = [[west, south], [west, north], [east, north], [east, south], [west, south]]
+    return {"type": "Feature", "properties": {"type": "rectangle", "style": style},
+            "geometry": {"type": "Polygon", "coordinates": [ring]}}
+
+
+def plan_box(cfg: Config) -> tuple[dict[str, str], list[str]]:
+    """Return what the box of some settings means, {fact: text}, and warnings, each a sentence."""
+    west, south, east, north = cfg.boundingBox
+    sensor = sensors.find(cfg.sensor[0])
+    grid = archive.make_grid(cfg.boundingBox, cfg.pixelSize, sensor.anchor)
+    height, width = grid.shape
+    zone = {"326": f"{grid.crs[-2:]} N", "327": f"{grid.crs[-2:]} S"}.get(grid.crs[5:8], "none, polar stereographic")
+    area = EARTH_RADIUS ** 2 * math.radians(east - west) * (math.sin(math.radians(north))
+                                                            - math.sin(math.radians(south)))
+    years = cfg.years[1] - cfg.years[0] + 1
+    patches = math.prod(max(0, (side - cfg.patchSize) // cfg.stride + 1) for side in grid.shape)
+    megabytes = 2e-6 * height * width * len({*sensor.bands.values(), *sensor.quality})
+    passes = years * 365 // REVISIT
+    facts = {
+        "box": ", ".join(f"{degrees:.5f}" for degrees in cfg.boundingBox),
+        "area": f"{area:,.1f} km2",
+        "UTM zone": zone,
+        "pixels": f"{height} x {width} of {cfg.pixelSize:g} m",
+        "composites": f"{years * cfg.stepsPerYear} in {cfg.years[0]}-{cfg.years[1]}",
+        "patches": f"{patches:,} of {cfg.patchSize} x {cfg.patchSize} px a composite",
+        "a scene": f"{megabytes:,.1f} MB",
+        "to read": f"up to {passes * megabytes:,.0f} MB a satellite",
+    }
+    return facts, warn(cfg, grid.shape)
+
+
+def warn(cfg: Config, shape: tuple[int, int]) -> list[str]:
+    """Return what is unreasonable about a box of (H, W) pixels, each a sentence."""
+    warnings = []
+    if min(shape) < cfg.patchSize:
+        warnings.append(f"Too small: a patch has {cfg.patchSize} px a side, the box only {min(shape)}.")
+    if math.prod(shape) > LARGE:
+        warnings.append(f"Very large: {math.prod(shape) / 1e6:,.0f} million pixels; above {LARGE / 1e6:.0f} million "
+                        "expect hours and hundreds of gigabytes.")
+    return warnings
+
+
+def known_glaciers() -> dict[str, tuple[float, ...]]:
+    """Return the box of each glacier under datasets/ by name; those whose glacier.yaml gives no box are left out."""
+    boxes = {}
+    for path in sorted((config.home() / "datasets").glob("*/glacier.yaml")):
+        with suppress(GlacierError):  # a broken file is told to whoever runs a script on it
+            content = config.read_yaml(path)
+            if "boundingBox" in content:
+                boxes[path.parent.name] = Config(boundingBox=tuple(content["boundingBox"])).boundingBox
+    return boxes
+
+
+def write_glacier(cfg: Config, replace: bool = False) -> Path:
+    """Write name, box and years to the glacier's glacier.yaml; return its path.
+
+    GlacierExistsError if there is one already, unless `replace`: then its years and other settings stay.
+    """
+    path = cfg.folder / "glacier.yaml"
+    if path.is_file() and not replace:
+        raise GlacierExistsError(f"{path} is there already")
+    content = config.read_yaml(path) if path.is_file() else {}
+    drawn = store.used_settings(cfg, ("name", "boundingBox", "years"))
+    store.write_yaml(path, drawn | content | {"name": cfg.name, "boundingBox": drawn["boundingBox"]})
+    return path
+
+
+def edit_lines(cfg: Config) -> str:
+    """Return the three lines of config.py's edit block for a glacier."""
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    lines = []
+    for name in ("name", "boundingBox", "years"):
+        value = getattr(cfg, name)
+        shown = json.dumps(value) if isinstance(value, str) else repr(value)
+        lines.append(f"    {name}: {fields[name].type} = setting({shown}, {json.dumps(fields[name].metadata['help'])})")
+    return "\n".join(lines)
+
+
+def read_place(text: str) -> tuple[float, float]:
+    """Return (latitude, longitude) in degrees of a typed place such as "32.1, 77.65"; GlacierError if it is none."""
+    try:
+        latitude, longitude = (float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise GlacierError(f"{text!r} is no place; write latitude, longitude in degrees, such as 32.1, 77.65") from None
+    if not (-85 <= latitude <= 85 and -180 <= longitude <= 180):
+        raise GlacierError(f"latitude goes from -85 to 85 and longitude from -180 to 180; got {latitude}, {longitude}")
+    return latitude, longitude
