@@ -209,7 +209,7 @@ def take_back(folder: Path, waiting: Path, made_with: str) -> int:
     return taken
 
 
-def make_years(cfg: Config, folder: Path) -> store.Result:
+def read_years(cfg: Config, folder: Path) -> store.Result:
     """Search, read, mask and write the yearly pickles."""
     grid = glacier_grid(cfg)
     days, dropped = find_days(cfg, grid)
@@ -230,9 +230,7 @@ def make_years(cfg: Config, folder: Path) -> store.Result:
         fetch_all(cfg, days, job), "scenes", len(days), megabytes=lambda outcome: outcome.megabytes)}
     header = {"schema": store.SCHEMA, "crs": grid.crs, "transform": list(grid.transform), "shape": list(grid.shape),
               "bands": bands, "scale": row.scale, "offset": row.offset, "nodata": 0, "made_with": made_with}
-    result = conclude(folder, waiting, header, days, outcomes, dropped)
-    result.files += describe(cfg, folder, result.counts)
-    return result
+    return conclude(folder, waiting, header, days, outcomes, dropped)
 
 
 def conclude(folder: Path, waiting: Path, header: dict, days: list[list[Item]], outcomes: dict[str, Outcome],
@@ -368,6 +366,13 @@ def describe(cfg: Config, folder: Path, counts: dict) -> list[Path]:
 
 
 # ── The stage ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+def make_years(cfg: Config, folder: Path) -> store.Result:
+    """Make the yearly pickles and the pictures of what they hold."""
+    result = read_years(cfg, folder)
+    result.files += describe(cfg, folder, result.counts)
+    return result
+
 
 def say_plan(cfg: Config) -> int:
     """Print how many scenes each year has, how many MB (uncompressed) and requests they take, and read none."""
