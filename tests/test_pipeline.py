@@ -73,9 +73,9 @@ def test_the_report_shows_every_stage(finished_home):
     page = (finished_home / "datasets" / "small" / "report.html").read_text()
     run = run_folder(finished_home).name
     assert re.findall("<h2>(.*?)</h2>", page) == [
-        "1 Scenes", "2 Co-registration and composites", "3 Patches and split", f"4 Training: {run}", f"5 Scores: {run}",
-        f"6 Forecast: {run}"]
-    for told in ("dropped: ", "shared pixel times", "skill vs climatology", "maxCloudPercent", "numpy: ", "LC08_"):
+        "Scenes", "Co-registration and composites", "Patches and split", "Movement", f"Training: {run}",
+        f"Scores: {run}", f"Forecast: {run}"]
+    for told in ("dropped: ", "shared pixel times", "skill vs climatology", "[m/yr]", "numpy: ", "LC08_"):
         assert told in page, told
 
 
