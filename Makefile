@@ -10,7 +10,7 @@ FORECAST = $(lastword $(sort $(wildcard DeepLearning/runs/$(NAME)-*/forecast/)))
 .PHONY: demo test lint pictures clean
 
 demo: .venv/ready
-	@echo "── Making the demo glacier, then running every stage on it: scenes, co-registration, patches, training, scores, forecast ──"
+	@echo "── Making the demo glacier, then running every stage on it: scenes, co-registration, patches, training, scores, forecast, movement ──"
 	$(BIN)/python demo/makeGlacier.py --name=$(NAME)
 	$(BIN)/python dataAPI.py --name=$(NAME)
 	$(BIN)/python alignment.py --name=$(NAME)
@@ -18,6 +18,7 @@ demo: .venv/ready
 	$(BIN)/python DeepLearning/trainAttentionLSTM.py --name=$(NAME) --wandb=offline
 	$(BIN)/python DeepLearning/evaluate.py --name=$(NAME)
 	$(BIN)/python DeepLearning/forecast.py --name=$(NAME)
+	$(BIN)/python movement.py --name=$(NAME)
 
 test: .venv/ready
 	$(BIN)/python -m pytest -m "not slow"

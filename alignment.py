@@ -353,7 +353,7 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
     last = figures.map_row(quicklooks / "composites.png", images, found.dates[-8:], "NDSI [1]",
                            pixel_size=pixel_size * thinning(found.values.shape[-2:]))
     section = figures.section(
-        folder, "2 Co-registration and composites", [("what", "number"), *table],
+        folder, "Co-registration and composites", [("what", "number"), *table],
         figures.Picture(moved, "How far each scene lay from the common frame before co-registration, which undid it"),
         figures.Picture(seen, "How much of each composite was seen; the rest is filled from earlier steps"),
         figures.Picture(last, f"The last composites, each from its first day on: {', '.join(found.channels)}"),
@@ -443,7 +443,9 @@ def check_inputs(cfg: Config) -> list[tuple[str, str]]:
 
 def run(cfg: Config) -> int:
     """Make aligned/ of the glacier unless it is up to date; return the exit code."""
-    return store.run_stage(cfg, STAGE, USES, ["rawData"], make_aligned, check_inputs(cfg))
+    code = store.run_stage(cfg, STAGE, USES, ["rawData"], make_aligned, check_inputs(cfg))
+    figures.report(cfg)
+    return code
 
 
 if __name__ == "__main__":

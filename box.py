@@ -17,7 +17,7 @@ import store
 from config import Config, GlacierError
 
 EARTH_RADIUS = 6371.0  # km, of the sphere with the Earth's area; areas are right to half a per cent
-LARGE = 16e6  # px; about 120 x 120 km at 30 m: every scene then takes a minute and a gigabyte
+LARGE = 16e6  # px; about 120 x 120 km at 30 m, 0.3 GB for a scene of Landsat 8
 REVISIT = 16  # days between two passes of one Landsat
 
 
@@ -105,8 +105,8 @@ def warn(cfg: Config, shape: tuple[int, int]) -> list[str]:
     if min(shape) < cfg.patchSize:
         warnings.append(f"Too small: a patch has {cfg.patchSize} px a side, the box only {min(shape)}.")
     if math.prod(shape) > LARGE:
-        warnings.append(f"Very large: {math.prod(shape) / 1e6:,.0f} million pixels; above {LARGE / 1e6:.0f} million "
-                        "expect hours and hundreds of gigabytes.")
+        warnings.append(f"Very large: {math.prod(shape) / 1e6:,.0f} million pixels; a glacier with its surroundings "
+                        "has about one million.")
     return warnings
 
 

@@ -285,7 +285,7 @@ def draw(cfg: Config, folder: Path, series: Series, split: Split, proof: dict[st
                              pixel_size=series.transform[0])
     steps = figures.windows(folder / "quicklooks" / "split.png", bars, series.dates)
     section = figures.section(
-        folder, "3 Patches and split", [("part", "windows"), *((part, split.parts.count(part)) for part in PARTS)],
+        folder, "Patches and split", [("part", "windows"), *((part, split.parts.count(part)) for part in PARTS)],
         [("pixels x steps", "number"), *((name.replace("_", " "), number) for name, number in proof.items())],
         figures.Picture(steps, "Which steps each window reads: no training window reads a step that is a target of "
                                "validation or test"),

@@ -358,7 +358,7 @@ def describe(cfg: Config, folder: Path, counts: dict) -> list[Path]:
     best = figures.map_row(quicklooks / "clearest.png", [image], [f"{clearest.date:%Y-%m-%d}, {clearest.platform}"],
                            "reflectance [1]", pixel_size=cfg.pixelSize)
     section = figures.section(
-        folder, "1 Scenes", table,
+        folder, "Scenes", table,
         figures.Picture(days, "When the kept scenes were taken, and how much of the box they saw between clouds"),
         figures.Picture(best, f"The clearest scene: {', '.join(colours)} reflectance, 0 to 1"),
         figures.Fold("All kept scenes", rows))

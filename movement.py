@@ -241,13 +241,14 @@ def draw(folder: Path, images: np.ndarray, days: Sequence[date], field: Field, n
     top = max(float(np.nanpercentile(speed, 99.5)), 1.0)
     moving = field.velocity.copy()
     moving[:, ~(speed > 3 * error)] = np.nan
+    years = [f"{days[0].year}-{days[-1].year}"]
     files = [
-        figures.map_row(folder / "speed.png", [speed], ["speed"], "m/yr", (0, top), "viridis",
+        figures.map_row(folder / "speed.png", [speed], years, "speed [m/yr]", (0, top), "viridis",
                         pixel_size=pixel * SPACING),
-        figures.map_row(folder / "error.png", [error], ["standard error of the velocity"], "m/yr",
+        figures.map_row(folder / "error.png", [error], years, "standard error [m/yr]",
                         (0, float(np.nanpercentile(error, 98))), "magma", pixel_size=pixel * SPACING),
         figures.arrows(folder / "arrows.png", [images[int(np.argmax(clear))]], [moving], nodes.rows, nodes.columns,
-                       [f"velocity over {band} of {days[int(np.argmax(clear))]}"], "m/yr", pixel)]
+                       [f"velocity over {band} of {days[int(np.argmax(clear))]}"], "velocity [m/yr]", pixel)]
     if np.isfinite(moving).any():
         files += [draw_flow_line(folder / "flowline.png", field, np.isfinite(moving[0]), pixel),
                   animate(folder / "glacier.gif", images, days, clear, np.isfinite(moving[0]), nodes, band)]
@@ -279,7 +280,8 @@ def animate(path: Path, images: np.ndarray, days: Sequence[date], clear: Sequenc
     crops = [images[i][rows[0]:rows[1] + 1, columns[0]:columns[1] + 1] for i in chosen if off[i] < 60]
     titles = [str(days[i]) for i in chosen if off[i] < 60]
     limits = np.nanpercentile(crops, (2, 98))
-    return figures.animation(path, crops, titles, band, tuple(limits), "gray", seconds=0.5)
+    return figures.animation(path, crops, titles, f"{band} [1]", tuple(limits), "gray", seconds=0.5,
+                             pixel_size=nodes.grid.transform[0])
 
 
 # ── The stage ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -312,7 +314,20 @@ def make_movement(cfg: Config, folder: Path) -> store.Result:
     record = {"schema": store.SCHEMA, "crs": nodes.grid.crs, "transform": nodes.grid.transform,
               "shape": nodes.grid.shape, "dates": aligned.dates, "pairs": records}
     files += [folder / "pairs.npy", folder / "stable.npy", alignment.write_json(folder / "movement.json", record)]
-    return summary(folder, field, ground, records, stable, other, files)
+    result = summary(folder, field, ground, records, stable, other, files)
+    result.files.append(describe(folder, result))
+    return result
+
+
+def describe(folder: Path, result: store.Result) -> Path:
+    """Write the report's section with the pictures that were drawn; return the file."""
+    captions = {"arrows": "Velocity of the ice where it is larger than three standard errors",
+                "speed": "Speed", "error": "Standard error of the velocity, from the scatter over pairs of scenes",
+                "flowline": "Speed down the flow line through the fastest ice, with its 90 % interval",
+                "glacier": "The moving ice, one scene a year", "itslive": "Speed against that of ITS_LIVE"}
+    pictures = {path.stem: path for path in result.files if path.parent.name == "quicklooks"}
+    shown = [figures.Picture(pictures[name], caption) for name, caption in captions.items() if name in pictures]
+    return figures.section(folder, "Movement", [("what", "number"), *result.table], *shown)
 
 
 def summary(folder: Path, field: Field, ground: float, records: list[dict], stable: np.ndarray,
@@ -357,7 +372,9 @@ def check_inputs(cfg: Config) -> list[tuple[str, str]]:
 
 def run(cfg: Config) -> int:
     """Make movement/ of the glacier unless it is up to date; return the exit code."""
-    return store.run_stage(cfg, STAGE, USES, ["rawData", "aligned"], make_movement, check_inputs(cfg))
+    code = store.run_stage(cfg, STAGE, USES, ["rawData", "aligned"], make_movement, check_inputs(cfg))
+    figures.report(cfg)
+    return code
 
 
 if __name__ == "__main__":

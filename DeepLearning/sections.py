@@ -23,7 +23,7 @@ def training(folder: Path) -> list[Path]:
     curves = figures.curves(folder / "quicklooks" / "curves.png", [int(row["epoch"]) for row in rows], lines,
                             "epoch", "mean squared error [1]")
     section = figures.section(
-        folder, f"4 Training: {folder.name}", told,
+        folder, f"Training: {folder.name}", told,
         Picture(curves, "Errors over the epochs; epoch 0 is the network before its first step"))
     return [curves, section]
 
@@ -44,7 +44,7 @@ def evaluation(folder: Path) -> list[Path]:
     told = ("Skill is 1 - MSE / MSE of the baseline: 0 is no better than the baseline, below 0 is worse. The region "
             "seen was trained on at other times, the region block never.")
     overall, single = ([row for row in rows if (row["lead"] == "all") == mean] for mean in (True, False))
-    return [*files, figures.section(folder, f"5 Scores: {folder.parent.name}", told, table(overall), *pictures,
+    return [*files, figures.section(folder, f"Scores: {folder.parent.name}", told, table(overall), *pictures,
                                     Fold("Scores of each lead time", table(single)))]
 
 
@@ -73,4 +73,4 @@ def forecast(folder: Path) -> list[Path]:
              Picture(folder / "forecast.png", "The same, step by step"),
              Picture(folder / "lastTest.png", "The last test window: each forecast beside what came")]
     parts = [part for part in shown if part.path.is_file()]
-    return [figures.section(folder, f"6 Forecast: {folder.parent.name}", *parts)]
+    return [figures.section(folder, f"Forecast: {folder.parent.name}", *parts)]

@@ -13,6 +13,7 @@ from rasterio import open as open_raster
 from rasterio.warp import transform_bounds
 
 from config import Config
+from DeepLearning.models import MODELS
 from sensors import SENSORS
 
 STAGES = {"rawData": ("dataAPI.py",), "aligned": ("alignment.py",), "patches": ("createPatches.py",)}
@@ -52,14 +53,15 @@ def test_the_readme_names_only_commands_that_a_test_runs():
               for line in block.splitlines() if not line.startswith("#")]
     run = {"python " + " ".join(words).replace("small", "parvati") for words in readme_commands()}
     assert set(fenced) - run == {"make demo", "make test", "jupyter lab getCoordinatesFromMap.ipynb"}
-    assert set(re.findall("`(python [^`]*)`", text)) == {"python dataAPI.py --name=parvati --dryRun=True"}
+    assert set(re.findall("`(python [^`]*)`", text)) == {
+        "python dataAPI.py --name=parvati --dryRun=True", "python DeepLearning/evaluate.py --name=parvati --run=all"}
     for link in re.findall(r"\]\(([^)]+)\)", text) + re.findall('src="([^"]+)"', text):
         assert (ROOT / link).is_file(), link
 
 
-def test_the_readme_names_every_setting_and_satellite():
+def test_the_readme_names_every_setting_satellite_and_network():
     text = (ROOT / "README.md").read_text()
-    for name in (*Config.__dataclass_fields__, *SENSORS):
+    for name in (*Config.__dataclass_fields__, *SENSORS, *MODELS):
         assert f"`{name}`" in text or f"`--{name}" in text, name
 
 
@@ -73,9 +75,9 @@ def test_the_report_shows_every_stage(finished_home):
     page = (finished_home / "datasets" / "small" / "report.html").read_text()
     run = run_folder(finished_home).name
     assert re.findall("<h2>(.*?)</h2>", page) == [
-        "1 Scenes", "2 Co-registration and composites", "3 Patches and split", f"4 Training: {run}", f"5 Scores: {run}",
-        f"6 Forecast: {run}"]
-    for told in ("dropped: ", "shared pixel times", "skill vs climatology", "maxCloudPercent", "numpy: ", "LC08_"):
+        "Scenes", "Co-registration and composites", "Patches and split", "Movement", f"Training: {run}",
+        f"Scores: {run}", f"Forecast: {run}"]
+    for told in ("dropped: ", "shared pixel times", "skill vs climatology", "[m/yr]", "numpy: ", "LC08_"):
         assert told in page, told
 
 
@@ -99,6 +101,11 @@ def test_run_again_each_command_says_up_to_date_within_five_seconds(finished_hom
         start = time.monotonic()
         assert "up to date" in command(finished_home, *words, *(TRAINING if "train" in words[0] else ()))
         assert time.monotonic() - start < 5 * 3  # three times, for a loaded machine; alone it takes 1-3 s
+
+
+def test_all_runs_can_be_scored_together(finished_home, tmp_path):
+    home = copy_home(finished_home, tmp_path)
+    assert "AttentionLSTM" in command(home, "DeepLearning/evaluate.py", "--name=small", "--run=all", "--force")
 
 
 def test_another_learning_rate_trains_and_reads_nothing_again(finished_home, tmp_path):
