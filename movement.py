@@ -37,7 +37,7 @@ from velocity import Field, Nodes, Pair
 log = logging.getLogger(__name__)
 
 STAGE = "movement"
-USES = ("maxVelocity", "trackingBand", "itsLive", "iceOutline")
+USES = ("maxVelocity", "trackingBand")
 SPACING = 4  # px between the nodes of the velocity grid
 BANDS = ("vx", "vy", "speed", "vx_error", "vy_error", "pairs")
 UNITS = ("m/yr",) * 5 + ("1",)
@@ -242,12 +242,11 @@ def draw(folder: Path, images: np.ndarray, days: Sequence[date], field: Field, n
     moving = field.velocity.copy()
     moving[:, ~(speed > 3 * error)] = np.nan
     files = [
-        figures.map_row(folder / "speed.png", [speed], ["speed"], "m/yr", (0, top), "viridis",
-                        pixel_size=pixel * SPACING),
-        figures.map_row(folder / "error.png", [error], ["standard error of the velocity"], "m/yr",
-                        (0, float(np.nanpercentile(error, 98))), "magma", pixel_size=pixel * SPACING),
+        figures.map_row(folder / "speed.png", [speed], ["speed"], "speed [m/yr]", (0, top), "viridis", 1, pixel * SPACING),
+        figures.map_row(folder / "error.png", [error], ["standard error of the velocity"], "error [m/yr]",
+                        (0, float(np.nanpercentile(error, 98))), "magma", 1, pixel * SPACING),
         figures.arrows(folder / "arrows.png", [images[int(np.argmax(clear))]], [moving], nodes.rows, nodes.columns,
-                       [f"velocity over {band} of {days[int(np.argmax(clear))]}"], "m/yr", pixel)]
+                       [f"velocity over {band} of {days[int(np.argmax(clear))]}"], "speed [m/yr]", pixel)]
     if np.isfinite(moving).any():
         files += [draw_flow_line(folder / "flowline.png", field, np.isfinite(moving[0]), pixel),
                   animate(folder / "glacier.gif", images, days, clear, np.isfinite(moving[0]), nodes, band)]
@@ -279,7 +278,8 @@ def animate(path: Path, images: np.ndarray, days: Sequence[date], clear: Sequenc
     crops = [images[i][rows[0]:rows[1] + 1, columns[0]:columns[1] + 1] for i in chosen if off[i] < 60]
     titles = [str(days[i]) for i in chosen if off[i] < 60]
     limits = np.nanpercentile(crops, (2, 98))
-    return figures.animation(path, crops, titles, band, tuple(limits), "gray", seconds=0.5)
+    return figures.animation(path, crops, titles, f"{band} [1]", tuple(limits), "gray", seconds=0.5,
+                             pixel_size=abs(nodes.grid.transform[0]))
 
 
 # ── The stage ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -334,7 +334,19 @@ def summary(folder: Path, field: Field, ground: float, records: list[dict], stab
         scores, shown = itslive.compare(folder, field, other)
         files = [*files, *shown]
         table += [(f"ITS_LIVE: {name.replace('_', ' ')}", round(score, 3)) for name, score in scores.items()]
-    return store.Result(files, counts, table)
+    return store.Result([*files, describe(folder, files, table)], counts, table)
+
+
+def describe(folder: Path, files: list[Path], table: list[tuple]) -> Path:
+    """Write the section of the report; return its file."""
+    captions = {
+        "arrows.png": "Velocity over a clear scene", "speed.png": "Speed, from all pairs of scenes",
+        "error.png": "Standard error of the velocity: largest where a window spans the edge of the ice",
+        "flowline.png": "Speed along the flow line through the fastest ice, with its 90 % interval",
+        "glacier.gif": "The ice in one season, year by year", "itslive.png": "This velocity against ITS_LIVE"}
+    made = {path.name: path for path in files}
+    shown = [figures.Picture(made[name], caption) for name, caption in captions.items() if name in made]
+    return figures.section(folder, "7 Movement", [("what", "number"), *table], *shown)
 
 
 def check_inputs(cfg: Config) -> list[tuple[str, str]]:
@@ -345,19 +357,17 @@ def check_inputs(cfg: Config) -> list[tuple[str, str]]:
     find_pairs(cfg, aligned)
     nodes = Nodes.over(dataAPI.read_grid(cfg), SPACING)
     stable_ground(cfg, aligned, nodes)
-    files = []
     if cfg.itsLive:
         itslive.read(cfg.itsLive, nodes)
-    for name in ("iceOutline", "itsLive"):
-        path = getattr(cfg, name)
-        if path and Path(path).is_file():
-            files.append((name, store.file_hash(Path(path))))
-    return files
+    given = {name: getattr(cfg, name) for name in ("iceOutline", "itsLive") if getattr(cfg, name)}
+    return [(name, store.file_hash(Path(path)) if Path(path).is_file() else path) for name, path in given.items()]
 
 
 def run(cfg: Config) -> int:
     """Make movement/ of the glacier unless it is up to date; return the exit code."""
-    return store.run_stage(cfg, STAGE, USES, ["rawData", "aligned"], make_movement, check_inputs(cfg))
+    code = store.run_stage(cfg, STAGE, USES, ["rawData", "aligned"], make_movement, check_inputs(cfg))
+    log.info("All of %s in one page: %s", cfg.name, figures.report(cfg))
+    return code
 
 
 if __name__ == "__main__":
