@@ -242,7 +242,8 @@ def draw(folder: Path, images: np.ndarray, days: Sequence[date], field: Field, n
     moving = field.velocity.copy()
     moving[:, ~(speed > 3 * error)] = np.nan
     files = [
-        figures.map_row(folder / "speed.png", [speed], ["speed"], "speed [m/yr]", (0, top), "viridis", 1, pixel * SPACING),
+        figures.map_row(folder / "speed.png", [speed], ["all pairs of scenes"], "speed [m/yr]", (0, top), "viridis", 1,
+                        pixel * SPACING),
         figures.map_row(folder / "error.png", [error], ["standard error of the velocity"], "error [m/yr]",
                         (0, float(np.nanpercentile(error, 98))), "magma", 1, pixel * SPACING),
         figures.arrows(folder / "arrows.png", [images[int(np.argmax(clear))]], [moving], nodes.rows, nodes.columns,
