@@ -119,7 +119,7 @@ class Scored:
         return rows
 
 
-def score(glacier: Glacier, networks: dict, baselines: dict, device: torch.device) -> list[dict]:
+def score(glacier: Glacier, networks: dict, device: torch.device, baselines: dict = BASELINES) -> list[dict]:
     """Return the rows of all regions: networks, baselines and those fitted here, over all test windows."""
     masks = region_masks(glacier)
     tiles = {region: tiles_of(mask) for region, mask in masks.items()}
@@ -223,7 +223,7 @@ def run(cfg: Settings) -> int:
     def work(folder: Path) -> store.Result:
         device = choose_device(cfg.device)
         networks = {label: load_network(run, device) for label, run in labels_of(runs).items()}
-        rows = score(glacier, networks, BASELINES | motion.baselines(cfg, glacier), device)
+        rows = score(glacier, networks, device, BASELINES | motion.baselines(cfg, glacier))
         tracking.write_csv(folder / "scores.csv", rows)
         files = [folder / "scores.csv", draw_scores(folder / "scores.png", rows),
                  draw_patches(folder / "patches.png", glacier, next(iter(networks.values())), device)]  # fmt: skip
