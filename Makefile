@@ -16,9 +16,9 @@ demo: .venv/ready
 	$(BIN)/python alignment.py --name=$(NAME)
 	$(BIN)/python createPatches.py --name=$(NAME)
 	$(BIN)/python DeepLearning/trainAttentionLSTM.py --name=$(NAME) --wandb=offline
+	$(BIN)/python movement.py --name=$(NAME)
 	$(BIN)/python DeepLearning/evaluate.py --name=$(NAME)
 	$(BIN)/python DeepLearning/forecast.py --name=$(NAME)
-	$(BIN)/python movement.py --name=$(NAME)
 
 test: .venv/ready
 	$(BIN)/python -m pytest -m "not slow"

@@ -67,8 +67,7 @@ def arrows(path: Path, images: Sequence[np.ndarray], fields: Sequence[np.ndarray
     from matplotlib.figure import Figure
 
     height, width = images[0].shape
-    side = 5.0 if len(images) == 1 else 3.6
-    figure = Figure(figsize=(side * len(images) + 0.9, side * height / width + 0.35), layout="constrained")
+    figure = Figure(figsize=(WIDTH, WIDTH / len(images) * height / width + 1), layout="constrained")
     axes = figure.subplots(1, len(images), squeeze=False)[0]
     lengths = np.concatenate([np.hypot(*field).ravel() for field in fields])
     longest = max(float(np.nanpercentile(lengths, 99)) if np.isfinite(lengths).any() else 0.0, 1e-6)
@@ -82,9 +81,24 @@ def arrows(path: Path, images: Sequence[np.ndarray], fields: Sequence[np.ndarray
         drawn = axis.quiver(columns[::every], rows[::every], right, up, np.hypot(right, up), cmap="plasma",
                             clim=(0, longest), angles="uv", scale_units="xy", scale=longest / reach, width=0.004)
         add_scale(axis, width, pixel_size)
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=11)
         axis.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.8)
+    figure.colorbar(drawn, ax=list(axes), label=label, location="bottom", fraction=0.05, aspect=40)
+    return save(figure, path)
+
+
+def scatter(path: Path, x: np.ndarray, y: np.ndarray, x_label: str, y_label: str, title: str) -> Path:
+    """Write a PNG of points (N,) against the line on which x and y are equal; return its path."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, WIDTH), layout="constrained")
+    axis = figure.subplots()
+    ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+    axis.plot(ends, ends, color="0.5", linewidth=1)
+    axis.plot(x, y, ".", markersize=2, color="#31688e")
+    axis.set(xlabel=x_label, ylabel=y_label, aspect="equal")
+    axis.set_title(title, fontsize=10)
+    axis.grid(alpha=0.3)
     return save(figure, path)
 
 

@@ -37,7 +37,7 @@ from velocity import Field, Nodes, Pair
 log = logging.getLogger(__name__)
 
 STAGE = "movement"
-USES = ("maxVelocity", "trackingBand", "itsLive", "iceOutline")
+USES = ("maxVelocity", "trackingBand")
 SPACING = 4  # px between the nodes of the velocity grid
 BANDS = ("vx", "vy", "speed", "vx_error", "vy_error", "pairs")
 UNITS = ("m/yr",) * 5 + ("1",)
@@ -281,7 +281,7 @@ def animate(path: Path, images: np.ndarray, days: Sequence[date], clear: Sequenc
     titles = [str(days[i]) for i in chosen if off[i] < 60]
     limits = np.nanpercentile(crops, (2, 98))
     return figures.animation(path, crops, titles, f"{band} [1]", tuple(limits), "gray", seconds=0.5,
-                             pixel_size=nodes.grid.transform[0])
+                             pixel_size=abs(nodes.grid.transform[0]))
 
 
 # ── The stage ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -360,20 +360,16 @@ def check_inputs(cfg: Config) -> list[tuple[str, str]]:
     find_pairs(cfg, aligned)
     nodes = Nodes.over(dataAPI.read_grid(cfg), SPACING)
     stable_ground(cfg, aligned, nodes)
-    files = []
     if cfg.itsLive:
         itslive.read(cfg.itsLive, nodes)
-    for name in ("iceOutline", "itsLive"):
-        path = getattr(cfg, name)
-        if path and Path(path).is_file():
-            files.append((name, store.file_hash(Path(path))))
-    return files
+    given = {name: getattr(cfg, name) for name in ("iceOutline", "itsLive") if getattr(cfg, name)}
+    return [(name, store.file_hash(Path(path)) if Path(path).is_file() else path) for name, path in given.items()]
 
 
 def run(cfg: Config) -> int:
     """Make movement/ of the glacier unless it is up to date; return the exit code."""
     code = store.run_stage(cfg, STAGE, USES, ["rawData", "aligned"], make_movement, check_inputs(cfg))
-    figures.report(cfg)
+    log.info("All of %s in one page: %s", cfg.name, figures.report(cfg))
     return code
 
 

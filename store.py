@@ -280,7 +280,7 @@ def say_next(cfg: Config, stage: str) -> None:
     if stage in NEXT:
         log.info("Next: python %s --name=%s", NEXT[stage], cfg.name)
     else:
-        log.info("Next: look at the pictures in %s", cfg.folder / stage / "quicklooks")
+        log.info("Pictures: %s", cfg.folder / stage / "quicklooks")
 
 
 def script_of(path: Path) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 import figures
 import store
 from config import Config, GlacierError, setting
-from DeepLearning import metrics, sections, tracking
+from DeepLearning import metrics, motion, sections, tracking
 from DeepLearning.baselines import BASELINES, DampedPersistence, Ridge
 from DeepLearning.data import Glacier
 from DeepLearning.training import choose_device, load_network
@@ -119,8 +119,8 @@ class Scored:
         return rows
 
 
-def score(glacier: Glacier, networks: dict, device: torch.device) -> list[dict]:
-    """Return the rows of all regions: networks and baselines over all test windows."""
+def score(glacier: Glacier, networks: dict, device: torch.device, baselines: dict = BASELINES) -> list[dict]:
+    """Return the rows of all regions: networks, baselines and those fitted here, over all test windows."""
     masks = region_masks(glacier)
     tiles = {region: tiles_of(mask) for region, mask in masks.items()}
     fitted = {"damped persistence": DampedPersistence(glacier, masks["seen"]), "ridge": Ridge(glacier, masks["seen"])}
@@ -129,7 +129,7 @@ def score(glacier: Glacier, networks: dict, device: torch.device) -> list[dict]:
         first = glacier.patches.windows[window].start
         made = {name: glacier.forecast_scene(network, first, device)[0] for name, network in networks.items()}
         inputs, context = glacier.scene_inputs(first), glacier.scene_context(first)
-        made |= {name: baseline(inputs, context)[0] for name, baseline in (BASELINES | fitted).items()}
+        made |= {name: baseline(inputs, context)[0] for name, baseline in (baselines | fitted).items()}
         for region, found in scored.items():
             found.add(glacier, first + glacier.sequence_length, made, tiles[region])
     return [row for region, found in scored.items() for row in found.rows(region)]
@@ -223,7 +223,7 @@ def run(cfg: Settings) -> int:
     def work(folder: Path) -> store.Result:
         device = choose_device(cfg.device)
         networks = {label: load_network(run, device) for label, run in labels_of(runs).items()}
-        rows = score(glacier, networks, device)
+        rows = score(glacier, networks, device, BASELINES | motion.baselines(cfg, glacier))
         tracking.write_csv(folder / "scores.csv", rows)
         files = [folder / "scores.csv", draw_scores(folder / "scores.png", rows),
                  draw_patches(folder / "patches.png", glacier, next(iter(networks.values())), device)]  # fmt: skip
@@ -233,7 +233,7 @@ def run(cfg: Settings) -> int:
         files += sections.evaluation(folder)
         return store.Result(files, {"test_windows": len(glacier.windows("test"))}, table(rows))
 
-    inputs = {run.name: store.manifest_hash(store.read_manifest(run)) for run in runs}
+    inputs = {run.name: store.manifest_hash(store.read_manifest(run)) for run in runs} | motion.inputs(cfg)
     tracking.make_once(cfg, folder, {"glacier": cfg.name}, inputs | {"patches": glacier.hash}, work)
     figures.report(cfg)
     log.info("Skill is 1 - MSE / MSE of the baseline: 0 is no better, negative is worse.")

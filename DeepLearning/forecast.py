@@ -1,7 +1,8 @@
 """Forecast the whole scene beyond the last composite:  python DeepLearning/forecast.py --name=parvati
 
 Writes DeepLearning/runs/RUN/forecast/: forecast.tif (one band a channel and step, with CRS and dates), forecast.png
-(inputs and forecast), forecast.gif, and lastTest.png (the last test window: forecast beside truth).
+(inputs and forecast), forecast.gif, lastTest.png (the last test window: forecast beside truth), and
+flow.png, flow.csv (the motion that forecast and truth of that window show).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 import figures
 import store
 from config import Config, setting
-from DeepLearning import sections, tracking
+from DeepLearning import motion, sections, tracking
 from DeepLearning.data import Glacier
 from DeepLearning.training import choose_device, load_network
 
@@ -107,6 +108,9 @@ def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, devi
         known = glacier.patches.windows[tests[-1]].start
         forecast = glacier.forecast_scene(network, known, device)[0].numpy()
         files += draw_known(folder, glacier, known + glacier.sequence_length, forecast)
+        shown, flows = motion.draw_flows(folder, glacier, known + glacier.sequence_length, forecast)
+        tracking.write_csv(folder / "flow.csv", flows)
+        files += [*shown, folder / "flow.csv"]
     files += sections.forecast(folder)
     numbers = [(image.mean(), image.min(), image.max()) for image in ahead]
     rows = [(date, *(f"{number:.3f}" for number in row)) for date, row in zip(dates, numbers, strict=True)]

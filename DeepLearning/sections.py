@@ -73,4 +73,10 @@ def forecast(folder: Path) -> list[Path]:
              Picture(folder / "forecast.png", "The same, step by step"),
              Picture(folder / "lastTest.png", "The last test window: each forecast beside what came")]
     parts = [part for part in shown if part.path.is_file()]
+    if (folder / "flow.csv").is_file():
+        flows = read_rows(folder / "flow.csv")
+        parts += [Picture(folder / "flow.png", "What seems to move between two steps, in truth and forecast: between "
+                                               "seasons mostly the snow line, not the ice"),
+                  Fold("Motion in truth and forecast, and their difference [m a step]",
+                       [tuple(flows[0]), *(tuple(row.values()) for row in flows)])]
     return [figures.section(folder, f"Forecast: {folder.parent.name}", *parts)]

@@ -236,7 +236,7 @@ def verdict(name: str, figure: float) -> str:
 
 def main() -> int:
     rows = measure_cost()
-    for fastest, seed in ((40.0, 1), (120.0, 0), (300.0, 2)):
+    for fastest, seed in ((40.0, 11), (120.0, 12), (300.0, 13)):
         glacier = make_glacier(fastest, seed)
         ice = alignment.persistent_snow(glacier.ndsi, glacier.days)
         stable = ~glacier.nodes.of(ice)

@@ -171,9 +171,9 @@ def test_itslive_axes_are_turned(tmp_path):
 # ── The stage ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 @pytest.fixture(scope="module")
-def moved_home(stages_home, tmp_path_factory):
+def moved_home(finished_home, tmp_path_factory):
     """The small glacier with its movement, compared with its own truth in the form of ITS_LIVE."""
-    home = copy_home(stages_home, tmp_path_factory.mktemp("movement"))
+    home = copy_home(finished_home, tmp_path_factory.mktemp("movement"))
     truth = read_truth(home / "datasets/small/archive")
     with rasterio.open(home / "itslive.tif", "w", driver="GTiff", dtype="float32", count=2, height=truth.ice.shape[0],
                        width=truth.ice.shape[1], crs="EPSG:32643", transform=truth.transform, nodata=-32767) as file:

@@ -1,0 +1,114 @@
+"""Movement and forecasts: climatology carried along by the ice as a baseline, and the motion that a forecast shows."""
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import figures
+import movement
+import store
+from config import Config, GlacierError
+from DeepLearning.data import Context, Glacier, as_year
+from displacement import FLOWS, advect, blur, end_point_error, flow, nodes
+
+log = logging.getLogger(__name__)
+
+TEXTURE = 0.05  # local standard deviation [1] from which on a map shows something that can be seen to move
+CERTAIN = 3.0  # times its standard error: a slower velocity is taken as none
+ARROWS = 6  # px between arrows
+
+
+# ── The baseline ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+class AdvectedClimatology:
+    """The mean of the same season over earlier years, each carried to where the ice will be in the target year.
+
+    The velocity is measured from pairs of scenes that end before the first target. Where it is not certain, and where
+    no earlier year was observed, this is climatology. For whole scenes of one glacier.
+    """
+
+    def __init__(self, glacier: Glacier, made: movement.Movement):
+        self.glacier, self.made = glacier, made
+        self.first = as_year(glacier.date(0))
+
+    def displacement(self, target: int) -> np.ndarray | None:
+        """Return how far the ice moves in a year, (2, H, W) px, as known before a step; None if it is not known."""
+        field = self.made.field(before=self.glacier.date(target))
+        if field is None:
+            return None
+        certain = np.hypot(*field.velocity) > CERTAIN * np.hypot(*field.error)
+        return self.made.displacement(field._replace(velocity=np.where(certain, field.velocity, 0)))
+
+    def __call__(self, inputs: Tensor, context: Context) -> Tensor:
+        series, every = self.glacier.series, self.glacier.series.steps_per_year
+        target = round((float(context.target_time[0, 0]) - self.first) * every)
+        yearly = self.displacement(target)
+        if yearly is None:
+            return context.mean
+        leads = []
+        for lead, usual in enumerate(context.mean[0].numpy()):
+            carried = [np.full_like(usual, np.nan)]
+            for step in range((target + lead) % every, target, every):
+                seen = np.where(series.observed[step], series.values[step], np.nan)
+                moved = yearly * ((target + lead - step) / every)
+                carried.append(np.array([advect(channel, moved) for channel in seen]))
+            years = np.isfinite(carried).sum(axis=0)
+            leads.append(np.where(years > 0, np.nansum(carried, axis=0) / np.maximum(years, 1), usual))
+        return torch.from_numpy(np.array(leads, np.float32))[None]
+
+
+def baselines(cfg: Config, glacier: Glacier) -> dict[str, Callable[[Tensor, Context], Tensor]]:
+    """Return the baseline that needs the movement stage, by its name; none, and say so, if that is not finished."""
+    return {"advected climatology": AdvectedClimatology(glacier, movement.read_movement(cfg))} if inputs(cfg) else {}
+
+
+def inputs(cfg: Config) -> dict[str, str]:
+    """Return the manifest hash of the movement stage by its name; nothing if it is not finished or not of now."""
+    try:
+        return {movement.STAGE: store.need(cfg, movement.STAGE)}
+    except GlacierError as error:
+        log.info("Without the advected climatology: %s", error)
+        return {}
+
+
+# ── The motion of a forecast ─────────────────────────────────────────────────────────────────────────────────────
+
+def compare_flows(truth: np.ndarray, forecast: np.ndarray, pixel_size: float) -> list[dict]:
+    """Return for each lead time and optical flow how far things move in truth and forecast, and how these differ [m].
+
+    truth, forecast : (1 + horizon, H, W), the same last known step first. Medians over the pixels where the truth
+    shows texture; a forecast that is blurred or copied shows little motion, and its difference is the truth's motion.
+    """
+    rows = []
+    for lead in range(1, len(truth)):
+        deviation = np.sqrt(np.maximum(blur(truth[lead] ** 2, 3.0) - blur(truth[lead], 3.0) ** 2, 0))
+        for method in FLOWS:
+            real, shown = (np.where(deviation > TEXTURE, flow(images[lead - 1], images[lead], method), np.nan)
+                           for images in (truth, forecast))
+            still = np.zeros_like(real)
+            compared = {"truth": (real, still), "forecast": (shown, still), "difference": (shown, real)}
+            rows.append({"lead": lead, "flow": method} | {
+                f"{name}_m": round(end_point_error(*fields) * pixel_size, 2) for name, fields in compared.items()})
+    return rows
+
+
+def draw_flows(folder: Path, glacier: Glacier, target: int, forecast: np.ndarray) -> tuple[list[Path], list[dict]]:
+    """Draw the flow from the last input to the first target, in truth and forecast; return files and compare_flows.
+
+    target : step of the first target. forecast : (horizon, C, H, W); the first channel is looked at.
+    """
+    truth = np.array(glacier.series.values[target - 1:target + len(forecast), 0])
+    shown = np.concatenate([truth[:1], forecast[:, 0]])
+    size = abs(glacier.series.transform[0])
+    rows, columns = (nodes(length, ARROWS) for length in truth.shape[1:])
+    fields = [flow(images[0], images[1])[:, rows[:, None], columns] * np.array([size, -size])[:, None, None]
+              for images in (truth, shown)]
+    titles = [f"{glacier.date(target)} {what}" for what in ("truth", "forecast")]
+    path = figures.arrows(folder / "flow.png", [truth[1], shown[1]], fields, rows, columns, titles,
+                          "optical flow since the step before [m]", size)
+    return [path], compare_flows(truth, shown, size)

@@ -1,0 +1,51 @@
+"""A forecast that shows no motion is seen to; a climatology carried along by the ice beats one that is not."""
+from datetime import date
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from DeepLearning.motion import AdvectedClimatology, compare_flows
+from velocity import Field
+
+
+@pytest.fixture(scope="module")
+def drifting():
+    """Eight yearly maps (8, 64, 64) of a pattern that moves by 1.5 px a year to the right."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((64, 64)), 2, mode="wrap")
+    return np.array([ndimage.shift(noise / noise.std() / 4 + 0.5, (0, 1.5 * year), order=5, mode="grid-wrap")
+                     for year in range(8)]).astype(np.float32)
+
+
+def test_a_copied_forecast_has_no_motion_and_a_perfect_one_no_difference(drifting):
+    copied = np.repeat(drifting[:1], 4, axis=0)
+    for row in compare_flows(drifting[:4], copied, 30.0):
+        assert row["truth_m"] == pytest.approx(45, abs=6)
+        assert row["forecast_m"] == pytest.approx(0, abs=3)
+        assert row["difference_m"] == pytest.approx(row["truth_m"], rel=0.2)
+    assert {row["difference_m"] for row in compare_flows(drifting[:4], drifting[:4], 30.0)} == {0}
+
+
+@pytest.mark.parametrize(("error", "moves"), [(0.1, True), (1000.0, False)])
+def test_climatology_is_carried_where_the_velocity_is_certain(drifting, error, moves):
+    series = SimpleNamespace(values=drifting[:, None], observed=np.ones((8, 64, 64), bool), steps_per_year=1)
+    glacier = SimpleNamespace(series=series, date=lambda step: date(2013 + step, 1, 1))
+    field = Field(np.full((2, 4, 4), 45.0), np.full((2, 4, 4), error), np.ones((4, 4)))
+
+    def displacement(certain):
+        return np.stack([np.full((64, 64), 1.5 * bool(certain.velocity[0, 0, 0])), np.zeros((64, 64))])
+
+    asked = []
+    made = SimpleNamespace(field=lambda before: asked.append(before) or field, displacement=displacement)
+    mean = torch.from_numpy(drifting[:6].mean(axis=0))[None, None, None].repeat(1, 2, 1, 1, 1)
+    context = SimpleNamespace(mean=mean, target_time=torch.tensor([[2019.0, 2020.0]]))
+    forecast = AdvectedClimatology(glacier, made)(None, context)
+    assert asked == [date(2019, 1, 1)]  # no later scene
+    if moves:
+        inner = (..., slice(16, -16), slice(16, -16))
+        off, usual = ((made - torch.from_numpy(drifting[6:, None]))[inner].abs().mean() for made in (forecast, mean))
+        assert off < 0.05 * usual
+    else:
+        torch.testing.assert_close(forecast, mean)
