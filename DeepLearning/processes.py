@@ -45,6 +45,12 @@ def total(*numbers: float) -> list[float]:
     return summed.tolist()
 
 
+def wait() -> None:
+    """Wait until all processes are here: what the writer wrote before is on disk now."""
+    if COUNT > 1:
+        dist.barrier()
+
+
 def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Sum the gradients over all processes, in place; a process without samples adds 0."""
     if COUNT == 1:

@@ -117,6 +117,7 @@ def fit(cfg: TrainingConfig, build: Build, glaciers: Glaciers, device: torch.dev
         state = fitted.run()
     finally:
         mirror.finish()
+    processes.wait()
     errors = closing_errors(fitted, cfg, device)
     if not writer:
         return
