@@ -1,6 +1,7 @@
 """Scenes of an archive: the grid, the search, what is read, kept and left out."""
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -145,7 +146,9 @@ def test_pixels_are_the_archives_own(settings, catalogue):
 
 def test_second_run_reads_nothing(settings, caplog):
     cfg = settings()
-    dataAPI.run(cfg)
+    with caplog.at_level(logging.INFO):
+        dataAPI.run(cfg)
+    assert re.search(r"scenes (\d+)/\1, \d+ MB, [\d.]+ MB/s, \d+ s, 0 s left", caplog.text)
     made = {path.name: store.file_hash(path) for path in dataAPI.year_files(cfg)}
     with caplog.at_level(logging.INFO):
         assert dataAPI.run(cfg) == 0
@@ -157,7 +160,8 @@ def test_dry_run_reads_nothing(settings, caplog):
     cfg = settings(dryRun=True)
     with caplog.at_level(logging.INFO):
         assert dataAPI.run(cfg) == 0
-    assert "2014" in caplog.text
+    assert "year  scenes  files  MB" in re.sub(" +", "  ", caplog.text)
+    assert re.search(r"2014 +\d+ +\d+ +[\d.]+ +\d+", caplog.text)
     assert not (cfg.folder / "rawData").exists()
 
 
