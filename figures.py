@@ -109,8 +109,8 @@ def draw_maps(images, titles, label, limits, colours, columns):
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     height, width = images[0].shape[-2:]
-    bar = 0.0 if images[0].ndim == 3 else 0.7
-    figure = Figure(figsize=(WIDTH, rows * (WIDTH / columns * height / width + 0.3) + bar), layout="constrained")
+    tall = rows * (WIDTH / columns * height / width + 0.35) + (0.0 if images[0].ndim == 3 else 0.8)
+    figure = Figure(figsize=(WIDTH, tall), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     shown = None
     for axis, image, title in zip(axes, images, titles, strict=False):
@@ -126,7 +126,8 @@ def draw_maps(images, titles, label, limits, colours, columns):
     for axis in axes[len(images):]:
         axis.remove()
     if shown is not None:
-        figure.colorbar(shown, ax=list(axes[:len(images)]), label=label, location="bottom", fraction=0.05, aspect=40)
+        figure.colorbar(shown, ax=list(axes[:len(images)]), label=label, location="bottom", fraction=0.15 / tall,
+                        pad=0.1 / tall, aspect=40)
     return figure, axes
 
 

@@ -76,3 +76,17 @@ def test_the_report_leaves_out_what_is_not_finished_and_tells_what_is_old(cfg):
     assert "rawData changed since: run this again" in figures.report(cfg).read_text()
     (cfg.folder / "aligned" / "manifest.yaml").unlink()
     assert "Made by aligned" not in figures.report(cfg).read_text()
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 60), (80, 60), (100, 205), (45, 56)])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_nothing_sticks_out_of_a_picture(shape, count):
+    for image in (np.zeros(shape), np.zeros((3, *shape))):
+        titles = ["2020-01-01 forecast"] * count
+        figure, _ = figures.draw_maps([image] * count, titles, "NDSI [1]", (0, 1), "cividis", 2)
+        figure.draw_without_rendering()
+        for axis in figure.axes:
+            left, bottom, right, top = axis.get_tightbbox().extents
+            assert min(left, bottom) >= -1
+            assert right <= figure.bbox.width + 1
+            assert top <= figure.bbox.height + 1
