@@ -234,31 +234,43 @@ def verdict(name: str, figure: float) -> str:
     return "" if name not in BOUNDS else f"{'holds' if low <= figure <= high else 'MISSED'} ({low:g} to {high:g})"
 
 
+def measure(glacier: Glacier) -> list[tuple]:
+    """Return the rows of one glacier: the field, other trackers, and all pairs against single ones."""
+    ice = alignment.persistent_snow(glacier.ndsi, glacier.days)
+    stable = ~glacier.nodes.of(ice)
+    images = co_register(glacier, ~ice)
+    field, tracked = make_field(glacier, images, stable)
+    compared, single = compare_trackers(glacier, images, stable)
+    truth = glacier.nodes.of(glacier.truth)
+    fast = glacier.nodes.of(glacier.ice) & (np.hypot(*truth) > 30)
+    every = float(np.nanmedian(np.hypot(*(field.velocity - truth))[fast]))
+    return [*errors(glacier, field, tracked).items(), *compared.items(), ("error, all pairs [m/yr]", every),
+            ("error, all pairs / single pair", every / single)]
+
+
+def measure_damage(glacier: Glacier) -> list[tuple]:
+    """Return rows: what is measured where nothing is held at rest over stable ground."""
+    rows = []
+    for what, series in (("no co-registration", glacier.nir),
+                         ("co-registration over the ice", co_register(glacier, glacier.ice))):
+        damaged = errors(glacier, *make_field(glacier, series, None))
+        rows += [(f"{what}: {name}", value) for name, value in damaged.items()
+                 if name.startswith(("speed", "NMAD", "median"))]
+    return rows
+
+
 def main() -> int:
-    rows = measure_cost()
-    for fastest, seed in ((40.0, 11), (120.0, 12), (300.0, 13)):
-        glacier = make_glacier(fastest, seed)
-        ice = alignment.persistent_snow(glacier.ndsi, glacier.days)
-        stable = ~glacier.nodes.of(ice)
-        images = co_register(glacier, ~ice)
-        field, tracked = make_field(glacier, images, stable)
-        rows += [(f"fastest ice {fastest:g} m/yr: {len(glacier.days)} scenes", f"{len(find_pairs(glacier))} pairs"),
-                 *errors(glacier, field, tracked).items()]
-        compared, single = compare_trackers(glacier, images, stable)
-        fast = glacier.nodes.of(glacier.ice) & (np.hypot(*glacier.nodes.of(glacier.truth)) > 30)
-        every = float(np.nanmedian(np.hypot(*(field.velocity - glacier.nodes.of(glacier.truth)))[fast]))
-        rows += [*compared.items(), ("error, all pairs [m/yr]", every),
-                 ("error, all pairs / single pair", every / single)]
-        damage = []
-        if fastest == 120:
-            for what, series in (("no co-registration", glacier.nir), ("co-registration over the ice",
-                                                                       co_register(glacier, glacier.ice))):
-                damaged = errors(glacier, *make_field(glacier, series, None))
-                damage += [(f"{what}: {name}", value) for name, value in damaged.items()
-                           if name.startswith(("speed", "NMAD", "median"))]
-        rows += damage
-    print("\n".join(store.lines_of([row if isinstance(row[1], str) else (*row, verdict(*row)) for row in rows])))
-    return int(any("MISSED" in verdict(*row) for row in rows if not isinstance(row[1], str)))
+    missed = 0
+    for fastest, seed in ((None, 0), (40.0, 11), (120.0, 12), (300.0, 13)):
+        if fastest is None:
+            rows = measure_cost()
+        else:
+            glacier = make_glacier(fastest, seed)
+            print(f"fastest ice {fastest:g} m/yr: {len(glacier.days)} scenes, {len(find_pairs(glacier))} pairs")
+            rows = measure(glacier) + (measure_damage(glacier) if fastest == 120 else [])
+        print("\n".join(store.lines_of([(*row, verdict(*row)) for row in rows])), flush=True)
+        missed += sum("MISSED" in verdict(*row) for row in rows)
+    return int(missed > 0)
 
 
 if __name__ == "__main__":
