@@ -25,7 +25,8 @@ import dataAPI
 import figures
 import store
 from config import Config, GlacierError
-from registration import Transforms, estimate_transforms, resample
+from matching import resample
+from registration import Transforms, estimate_transforms
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ adjusted together.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -16,14 +17,21 @@ from scipy.sparse import csgraph
 
 import store
 from config import GlacierError
+from matching import (
+    MODELS,
+    corner_shift,
+    correlation,
+    local_contrast,
+    register_ecc,
+    register_orientation,
+    unit_frame,
+)
 
 NEIGHBOURS = 4  # scenes that each scene is compared with
-MODELS = {"translation": cv2.MOTION_TRANSLATION, "euclidean": cv2.MOTION_EUCLIDEAN,
-          "affine": cv2.MOTION_AFFINE, "homography": cv2.MOTION_HOMOGRAPHY}
-MAX_SHIFT = 15.0  # px; a larger correction is not believed
-MIN_CORRELATION = 0.1  # of the local contrast of two scenes; below it they show nothing in common
+MAX_SHIFT = 60.0  # px between two scenes; a larger one is not believed
 MIN_STABLE = 0.03  # part of the scene that must be stable ground
-TRUST_SHIFT, TRUST_SHAPE = 0.3, 10.0  # weight of the archive: its shifts, and its rotations and scales, against a pair
+ARCHIVE_SHIFT, ARCHIVE_SHAPE = 0.4, 0.03  # px, how far scenes as delivered lie apart: shifts; rotations and scales
+METHODS = {"orientation": register_orientation, "ecc": register_ecc}
 
 
 class Transforms(NamedTuple):
@@ -39,99 +47,11 @@ class Transforms(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """One comparison: the matrix from scene `first` px to scene `second` px, and the correlation it reaches."""
+    """One comparison: the matrix from scene `first` px to scene `second` px, and its expected error [px]."""
     first: int
     second: int
     matrix: np.ndarray
-    strength: float
-
-
-# ── Two images ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-def local_contrast(image: np.ndarray, sigma: float = 5.0) -> np.ndarray:
-    """Return (image - local mean) / local deviation, float32 (H, W), cut at 3 deviations, 0 where missing.
-
-    image : (H, W), NaN where missing. sigma : of the Gaussian neighbourhood [px].
-    """
-    seen = np.isfinite(image).astype(np.float32)
-    values = np.where(seen > 0, image, 0).astype(np.float32)
-    share = np.maximum(cv2.GaussianBlur(seen, (0, 0), sigma), 1e-3)
-    centred = (values - cv2.GaussianBlur(values, (0, 0), sigma) / share) * seen
-    deviation = np.sqrt(cv2.GaussianBlur(centred**2, (0, 0), sigma) / share)
-    floor = 0.1 * np.median(deviation[seen > 0]) if seen.any() else 0
-    return np.clip(centred / (deviation + floor + 1e-6), -3, 3)
-
-
-def coordinates(matrix: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return where in the scene each pixel of the common frame lies: x and y, each float64 (H, W) [px]."""
-    rows, columns = np.ogrid[:shape[0], :shape[1]]
-    x, y, scale = (matrix[i, 0] * columns + matrix[i, 1] * rows + matrix[i, 2] for i in range(3))
-    return x / scale, y / scale
-
-
-def resample(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return a scene on the common frame, float32 (H, W), by cubic interpolation (in steps of 1/32 px).
-
-    image : (H, W), NaN where missing. matrix : (3, 3), common frame px (x, y, 1) -> scene px.
-    NaN where a pixel that the interpolation uses (4 x 4; one row or column at whole coordinates) is missing or outside.
-    """
-    x, y = (np.round(part * 32) / 32 for part in coordinates(matrix, image.shape))
-    missing = ~np.isfinite(image)
-    values = cv2.remap(np.where(missing, 0, image).astype(np.float32), x.astype(np.float32), y.astype(np.float32),
-                       cv2.INTER_CUBIC)
-    padded = np.pad(missing, 3, constant_values=True).astype(np.uint8)
-    row, column = (np.clip(np.floor(part), -3, size + 1).astype(int) + 3
-                   for part, size in zip((y, x), image.shape, strict=True))
-    whole_x, whole_y = x == np.floor(x), y == np.floor(y)
-    for width, in_x in ((1, whole_x), (4, ~whole_x)):
-        for height, in_y in ((1, whole_y), (4, ~whole_y)):
-            if (at := in_x & in_y).any():
-                box = np.ones((height, width), np.uint8)
-                touched = cv2.dilate(padded, box, anchor=(min(1, width - 1), min(1, height - 1)))
-                values[at & (touched[row, column] > 0)] = np.nan
-    return values
-
-
-def corner_shift(matrix: np.ndarray, shape: tuple[int, int]) -> float:
-    """Return the largest displacement of the four corners of a (H, W) frame [px]."""
-    corners = np.array([[x, y, 1.0] for x in (0, shape[1] - 1) for y in (0, shape[0] - 1)])
-    moved = corners @ matrix.T
-    return float(np.hypot(*(moved[:, :2] / moved[:, 2:] - corners[:, :2]).T).max())
-
-
-def correlation(first: np.ndarray, second: np.ndarray, stable: np.ndarray, matrix: np.ndarray) -> float:
-    """Return the correlation [-1, 1] of two local-contrast images over stable ground, the second through `matrix`."""
-    x, y = (part.astype(np.float32) for part in np.broadcast_arrays(*coordinates(matrix, first.shape)))
-    moved = cv2.remap(second, x, y, cv2.INTER_LINEAR)
-    seen = cv2.remap((second != 0).astype(np.float32), x, y, cv2.INTER_LINEAR) > 0.99
-    both = stable & (first != 0) & seen
-    a, b = first[both].astype(float), moved[both].astype(float)
-    norm = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / norm) if norm > 0 else 0.0
-
-
-def register_ecc(first: np.ndarray, second: np.ndarray, stable: np.ndarray, model: str, criterion: float,
-                 iterations: int) -> np.ndarray | None:
-    """Return the matrix (first px -> second px) of the greatest enhanced correlation coefficient; None if it fails.
-
-    first, second : local-contrast images, 0 where missing. stable : bool, True where nothing moves.
-    Starts at the phase correlation. Evangelidis & Psarakis (2008), 10.1109/TPAMI.2008.113.
-    """
-    masks = [(stable & (first != 0)).astype(np.uint8), (second != 0).astype(np.uint8)]
-    window = cv2.createHanningWindow(first.shape[::-1], cv2.CV_32F)
-    starts = [np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)]
-    starts[1][:2, 2] = cv2.phaseCorrelate(first * stable, second * stable, window)[0]
-    start = max(starts, key=lambda matrix: correlation(first, second, stable, matrix))
-    matrix = start if model == "homography" else start[:2].copy()
-    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, iterations, criterion)
-    try:
-        _, matrix = cv2.findTransformECCWithMask(first, second, *masks, matrix, MODELS[model], criteria, 3)
-    except cv2.error:  # raised where the iteration does not converge
-        return None
-    return np.vstack([matrix, [0, 0, 1]])[:3].astype(float)
-
-
-METHODS = {"ecc": register_ecc}
+    error: float
 
 
 # ── The series as a whole ────────────────────────────────────────────────────────────────────────────────────────
@@ -163,38 +83,29 @@ def neighbour_pairs(alike: np.ndarray, count: int) -> list[tuple[int, int]]:
     return sorted({(min(pair), max(pair)) for pair in ends})
 
 
-def compare(stack: np.ndarray, ends: Sequence[tuple[int, int]], stable: np.ndarray, model: str, method: str,
-            criterion: float, iterations: int) -> list[Pair]:
-    """Return the comparisons of pairs of scenes that can be believed, one for each pair and image.
-
-    stack : (T, B, H, W). Believed: converged, no absurd shift, and more alike than before and than chance.
-    """
+def compare(stack: np.ndarray, ends: Sequence[tuple[int, int]], stable: np.ndarray, model: str, register: Callable
+            ) -> list[Pair]:
+    """Return the believable matches of pairs of scenes, one for each pair and image. stack : (T, B, H, W)."""
     pairs = []
     for i, j in store.progress(ends, "pairs of scenes"):
         for one, other in zip(stack[i], stack[j], strict=True):
-            first, second = local_contrast(one), local_contrast(other)
-            matrix = METHODS[method](first, second, stable, model, criterion, iterations)
-            if matrix is None or corner_shift(matrix, stable.shape) > MAX_SHIFT:
-                continue
-            reached = correlation(first, second, stable, matrix)
-            if reached > max(MIN_CORRELATION, correlation(first, second, stable, np.eye(3))):
-                pairs.append(Pair(i, j, matrix, reached))
+            match = register(one, other, stable, model)
+            if match is not None and corner_shift(match.matrix, stable.shape) <= MAX_SHIFT:
+                pairs.append(Pair(i, j, *match))
     return pairs
 
 
-def adjust(pairs: Sequence[Pair], count: int, shape: tuple[int, int], trust: tuple[float, float] = (1e-6, 1e-6),
+def adjust(pairs: Sequence[Pair], count: int, shape: tuple[int, int], archive: tuple[float, float] = (1e3, 1e3),
            rounds: int = 10) -> np.ndarray:
     """Return matrices (T, 3, 3) that agree best with all pairs at once; a pair that disagrees counts less.
 
-    trust : weight of "this scene lies where the archive put it" against 1 for a pair of strength 0.7, for the shift
-    and for the rest of the matrix. It holds back the drift that adds up along the seasons, as the sun moves the
-    shading.
+    archive : how far scenes as delivered lie apart [px], by shift and by the rest of the matrix. That each lies about
+    where the archive put it holds back the drift that adds up along the seasons, as the sun moves the shading.
     Least squares on the logarithms of the matrices, which keeps every motion model exact, with Cauchy weights.
     """
-    unit = np.array([[2 / shape[1], 0, -1], [0, 2 / shape[0], -1], [0, 0, 1]])  # px -> the square from -1 to 1
+    unit = unit_frame(shape)
     measured = [unit @ pair.matrix @ np.linalg.inv(unit) for pair in pairs]
-    ends = [pair[:2] for pair in pairs]
-    strength = np.array([pair.strength**2 / (1.001 - pair.strength**2) for pair in pairs])  # as 1 / variance
+    ends, precision = [pair[:2] for pair in pairs], np.array([pair.error**-2.0 for pair in pairs])
     design = np.zeros((len(pairs), count))
     for row, (i, j) in zip(design, ends, strict=True):
         row[i], row[j] = -1, 1
@@ -204,10 +115,10 @@ def adjust(pairs: Sequence[Pair], count: int, shape: tuple[int, int], trust: tup
                          for matrix, (i, j) in zip(measured, ends, strict=True)])
         own = np.array([logm(matrix).real.ravel() for matrix in matrices])
         size = np.linalg.norm(left, axis=1)
-        weights = strength / (1 + (size / (2 * np.median(size) + 1e-9)) ** 2)
+        weights = precision / (1 + (size / (2 * np.median(size) + 1e-9)) ** 2)
         step = np.empty((count, 9))
         for part in range(9):
-            keep = trust[part not in (2, 5)]  # 2 and 5 hold the shift
+            keep = archive[part not in (2, 5)] ** -2  # 2 and 5 hold the shift
             normal = design.T @ (weights[:, None] * design) + keep * np.eye(count)
             step[:, part] = np.linalg.solve(normal, design.T @ (weights * left[:, part]) - keep * own[:, part])
         matrices = matrices @ np.array([expm(part) for part in step.reshape(-1, 3, 3)])
@@ -219,7 +130,7 @@ def scaled(matrices: np.ndarray) -> np.ndarray:
     return matrices / matrices[:, 2:, 2:]
 
 
-def estimate_transforms(stack: np.ndarray, model: str = "affine", method: str = "ecc",
+def estimate_transforms(stack: np.ndarray, model: str = "affine", method: str = "orientation",
                         weights: np.ndarray | None = None, *, gauge: str = "central", criterion: float = 1e-5,
                         iterations: int = 100) -> Transforms:
     """Return the transform of every scene onto a common frame, estimated over stable ground.
@@ -242,10 +153,11 @@ def estimate_transforms(stack: np.ndarray, model: str = "affine", method: str = 
         reason = "the only scene" if count < 2 else f"only {stable.mean():.1%} of the scene is stable ground"
         return Transforms(np.tile(np.eye(3), (count, 1, 1)), np.zeros(count), np.zeros(count, bool), (reason,) * count)
     alike = similarity(stack)
-    pairs = compare(stack, neighbour_pairs(alike, NEIGHBOURS), stable, model, method, criterion, iterations)
+    register = partial(register_ecc, criterion=criterion, iterations=iterations) if method == "ecc" else METHODS[method]
+    pairs = compare(stack, neighbour_pairs(alike, NEIGHBOURS), stable, model, register)
     pairs, members = largest_group(pairs, count)
-    trust = (TRUST_SHIFT, TRUST_SHAPE) if gauge == "archive" else (1e-6, 1e-6)
-    matrices = adjust(pairs, count, shape, trust) if pairs else np.tile(np.eye(3), (count, 1, 1))
+    archive = (ARCHIVE_SHIFT, ARCHIVE_SHAPE) if gauge == "archive" else (1e3, 1e3)
+    matrices = adjust(pairs, count, shape, archive) if pairs else np.tile(np.eye(3), (count, 1, 1))
     central = int(np.where(members, alike @ members, -np.inf).argmax())
     frame = np.median(matrices[members], axis=0) if gauge == "archive" else matrices[central]
     matrices = scaled(matrices @ np.linalg.inv(frame))

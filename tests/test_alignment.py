@@ -38,27 +38,29 @@ def test_ndsi_is_missing_where_undefined():
     assert index.dtype == np.float32
 
 
+@pytest.mark.parametrize("method", ["orientation", "ecc"])
 @pytest.mark.parametrize("model", ["translation", "euclidean", "affine", "homography"])
-def test_known_shift_is_found(model):
+def test_known_shift_is_found(model, method):
     """Shifts of up to 3 px between three scenes, with holes and noise, are found to 0.1 px."""
     rng, shifts = np.random.default_rng(1), [(0.0, 0.0), (2.6, -1.3), (-0.4, 0.7)]
     stack = np.array([moved(ground(), *shift) + rng.normal(0, 0.02, (160, 160)) for shift in shifts], np.float32)
     for scene, (row, column) in zip(stack, ((30, 40), (90, 20), (60, 120)), strict=True):
         scene[row:row + 25, column:column + 30] = np.nan
-    found = estimate_transforms(stack, model, "ecc")
+    found = estimate_transforms(stack, model, method)
     assert found.accepted.all()
     centre = (found.matrices @ [80, 80, 1])
     centre = centre[:, :2] / centre[:, 2:]
     assert centre - centre[0] == pytest.approx(np.array(shifts), abs=0.1)
 
 
-def test_ice_motion_survives_coregistration():
+@pytest.mark.parametrize("method", ["orientation", "ecc"])
+def test_ice_motion_survives_coregistration(method):
     """Ground put in the wrong place is put back; ice on 45 % of the width keeps its 3 px."""
     ice = np.zeros((160, 160), bool)
     ice[:, 44:116] = True
     first = np.where(ice, ground(1), ground(0))
     second = moved(np.where(ice, moved(ground(1), 0, 3), ground(0)), 0.4, -0.3)
-    found = estimate_transforms(np.array([first, second]), "affine", "ecc", ~ice)
+    found = estimate_transforms(np.array([first, second]), "affine", method, ~ice)
     back = resample(second, found.matrices[1] @ np.linalg.inv(found.matrices[0]))
     inner = (slice(40, 120), slice(60, 100))
     left = [np.nansum((moved(first, 0, dy) - back)[inner] ** 2) for dy in np.arange(2.0, 4.0, 0.05)]
@@ -67,12 +69,13 @@ def test_ice_motion_survives_coregistration():
     assert np.nanstd((back - first)[outside]) < 0.1 * first.std()
 
 
-def test_scenes_that_match_nothing_stay_as_delivered():
+@pytest.mark.parametrize("method", ["orientation", "ecc"])
+def test_scenes_that_match_nothing_stay_as_delivered(method):
     """Another place, noise, a constant and an empty scene keep the identity and say why; the others are aligned."""
     stack = np.array([ground(), moved(ground(), 1.2, 0.4), moved(ground(), -0.6, 0.2), ground(7),
                       np.random.default_rng(3).normal(size=(160, 160)), np.full((160, 160), 0.3),
                       np.full((160, 160), np.nan)], np.float32)
-    found = estimate_transforms(stack, "affine", "ecc")
+    found = estimate_transforms(stack, "affine", method)
     assert found.accepted.tolist() == [True] * 3 + [False] * 4
     assert (found.matrices[3:] == np.eye(3)).all()
     assert all(found.reasons[3:])
