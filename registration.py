@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy.linalg import expm, logm
 from scipy.sparse import csgraph
 
 import store
@@ -104,16 +103,15 @@ def adjust(pairs: Sequence[Pair], count: int, shape: tuple[int, int], archive: t
     Least squares on the logarithms of the matrices, which keeps every motion model exact, with Cauchy weights.
     """
     unit = unit_frame(shape)
-    measured = [unit @ pair.matrix @ np.linalg.inv(unit) for pair in pairs]
-    ends, precision = [pair[:2] for pair in pairs], np.array([pair.error**-2.0 for pair in pairs])
+    measured = unit @ np.array([pair.matrix for pair in pairs]) @ np.linalg.inv(unit)
+    ends, precision = np.array([pair[:2] for pair in pairs]), np.array([pair.error**-2.0 for pair in pairs])
     design = np.zeros((len(pairs), count))
     for row, (i, j) in zip(design, ends, strict=True):
         row[i], row[j] = -1, 1
     matrices = np.tile(np.eye(3), (count, 1, 1))
     for _ in range(rounds):
-        left = np.array([logm(np.linalg.inv(matrices[j]) @ matrix @ matrices[i]).real.ravel()
-                         for matrix, (i, j) in zip(measured, ends, strict=True)])
-        own = np.array([logm(matrix).real.ravel() for matrix in matrices])
+        left = logarithms(np.linalg.inv(matrices[ends[:, 1]]) @ measured @ matrices[ends[:, 0]]).reshape(-1, 9)
+        own = logarithms(matrices).reshape(-1, 9)
         size = np.linalg.norm(left, axis=1)
         weights = precision / (1 + (size / (2 * np.median(size) + 1e-9)) ** 2)
         step = np.empty((count, 9))
@@ -121,8 +119,26 @@ def adjust(pairs: Sequence[Pair], count: int, shape: tuple[int, int], archive: t
             keep = archive[part not in (2, 5)] ** -2  # 2 and 5 hold the shift
             normal = design.T @ (weights[:, None] * design) + keep * np.eye(count)
             step[:, part] = np.linalg.solve(normal, design.T @ (weights * left[:, part]) - keep * own[:, part])
-        matrices = matrices @ np.array([expm(part) for part in step.reshape(-1, 3, 3)])
+        matrices = matrices @ exponentials(step.reshape(-1, 3, 3))
     return scaled(np.linalg.inv(unit) @ matrices @ unit)
+
+
+def logarithms(matrices: np.ndarray) -> np.ndarray:
+    """Return the logarithms of matrices (..., 3, 3) near the identity, by their power series."""
+    power, total = np.eye(3), 0.0
+    for order in range(1, 16):
+        power = power @ (matrices - np.eye(3))
+        total = total - (-1) ** order / order * power
+    return total
+
+
+def exponentials(matrices: np.ndarray) -> np.ndarray:
+    """Return the exponentials of small matrices (..., 3, 3), by their power series."""
+    total = power = np.eye(3)
+    for order in range(1, 16):
+        power = power @ matrices / order
+        total = total + power
+    return total
 
 
 def scaled(matrices: np.ndarray) -> np.ndarray:
