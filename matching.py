@@ -68,9 +68,13 @@ def resample(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 class Match(NamedTuple):
-    """How the first image lies on the second: matrix (3, 3), and its expected error [px]."""
+    """How the first image lies on the second: matrix (3, 3), its expected error [px], and how clearly it stands out.
+
+    strength : by orientation, height of the peak over its surroundings [deviations]; by ECC, the correlation.
+    """
     matrix: np.ndarray
     error: float
+    strength: float
 
 
 def unit_frame(shape: tuple[int, int]) -> np.ndarray:
@@ -86,15 +90,26 @@ def corner_shift(matrix: np.ndarray, shape: tuple[int, int]) -> float:
     return float(np.hypot(*(moved[:, :2] / moved[:, 2:] - corners[:, :2]).T).max())
 
 
-def correlation(first: np.ndarray, second: np.ndarray, stable: np.ndarray, matrix: np.ndarray) -> float:
-    """Return the correlation of two local-contrast images over stable ground, the second seen through `matrix`."""
-    x, y = (part.astype(np.float32) for part in np.broadcast_arrays(*coordinates(matrix, first.shape)))
-    moved = cv2.remap(second, x, y, cv2.INTER_LINEAR)
-    seen = cv2.remap((second != 0).astype(np.float32), x, y, cv2.INTER_LINEAR) > 0.99
-    both = stable & (first != 0) & seen
+def seen_through(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return a local-contrast image on the first one's frame, by linear interpolation, 0 where a gap is touched."""
+    x, y = (part.astype(np.float32) for part in np.broadcast_arrays(*coordinates(matrix, image.shape)))
+    whole = cv2.remap((image != 0).astype(np.float32), x, y, cv2.INTER_LINEAR) > 0.99
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR) * whole
+
+
+def agreement(first: np.ndarray, second: np.ndarray, stable: np.ndarray, matrix: np.ndarray) -> tuple[float, float]:
+    """Return correlation and NMAD of the difference of two local-contrast images, the second seen through `matrix`.
+
+    Over stable ground seen in both; 0 and NaN if there is none. NMAD : 1.4826 x median absolute deviation
+    [deviations of local contrast]; Höhle & Höhle (2009), 10.1016/j.isprsjprs.2009.02.003.
+    """
+    moved = seen_through(second, matrix)
+    both = stable & (first != 0) & (moved != 0)
     a, b = first[both].astype(float), moved[both].astype(float)
     norm = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / norm) if norm > 0 else 0.0
+    if norm == 0:
+        return 0.0, np.nan
+    return float(a @ b / norm), float(1.4826 * np.median(np.abs(b - a - np.median(b - a))))
 
 
 def register_ecc(first: np.ndarray, second: np.ndarray, stable: np.ndarray, model: str, criterion: float = 1e-5,
@@ -109,7 +124,7 @@ def register_ecc(first: np.ndarray, second: np.ndarray, stable: np.ndarray, mode
     window = cv2.createHanningWindow(first.shape[::-1], cv2.CV_32F)
     starts = [np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)]
     starts[1][:2, 2] = cv2.phaseCorrelate(first * stable, second * stable, window)[0]
-    start = max(starts, key=lambda matrix: correlation(first, second, stable, matrix))
+    start = max(starts, key=lambda matrix: agreement(first, second, stable, matrix)[0])
     matrix = start if model == "homography" else start[:2].copy()
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, iterations, criterion)
     try:
@@ -117,10 +132,10 @@ def register_ecc(first: np.ndarray, second: np.ndarray, stable: np.ndarray, mode
     except cv2.error:  # raised where the iteration does not converge
         return None
     matrix = np.vstack([matrix, [0, 0, 1]])[:3].astype(float)
-    reached = correlation(first, second, stable, matrix)
-    if reached < max(MIN_CORRELATION, correlation(first, second, stable, np.eye(3))):
+    reached = agreement(first, second, stable, matrix)[0]
+    if reached < max(MIN_CORRELATION, agreement(first, second, stable, np.eye(3))[0]):
         return None
-    return Match(matrix, 0.1 * np.sqrt(1.001 - reached**2) / reached)
+    return Match(matrix, 0.1 * np.sqrt(1.001 - reached**2) / reached, reached)
 
 
 # ── Two images by the orientation of their gradients ─────────────────────────────────────────────────────────────────
@@ -227,7 +242,7 @@ def climb(found: np.ndarray, basis: np.ndarray, offsets: np.ndarray, start: np.n
         cost = RIDGE * parameters * (np.arange(len(parameters)) > 1)
         return cost @ parameters - values[0].sum() / scale, 2 * cost - np.tensordot(basis, slope, 2) / scale
 
-    return optimize.minimize(loss, start, method="BFGS", jac=True, options={"gtol": 1e-5, "maxiter": 50}).x
+    return optimize.minimize(loss, start, method="BFGS", jac=True, options={"gtol": 1e-4, "maxiter": 30}).x
 
 
 def to_matrix(parameters: np.ndarray, model: str, shape: tuple[int, int]) -> np.ndarray:
@@ -265,13 +280,13 @@ def register_orientation(first: np.ndarray, second: np.ndarray, stable: np.ndarr
     of tiles; then, `rounds` times, the same on the second image moved back. The expected error
     follows from the estimates of two halves of the tiles.
     """
-    tiles = make_tiles(orientation(first) * stable)
+    reference, field = orientation(first) * stable, orientation(second)
+    tiles = make_tiles(reference)
     if not len(tiles.corners):
         return None
-    field = orientation(second)
     basis = motion_basis(model, first.shape, tiles.corners + (tiles.side - 1) / 2)
     parameters = np.zeros(len(basis))
-    parameters[:2] = whole_shift(orientation(first) * stable, field)
+    parameters[:2] = whole_shift(reference, field)
     offsets = np.tile(parameters[:2].astype(int), (len(tiles.corners), 1))
     found = surfaces(tiles, field, offsets, 8)
     row, column = np.unravel_index(found.sum(axis=0).argmax(), found.shape[1:])
@@ -286,6 +301,7 @@ def register_orientation(first: np.ndarray, second: np.ndarray, stable: np.ndarr
         matrix = matrix @ to_matrix(parameters, model, first.shape)
     halves = [climb(found[half::2], basis[:, half::2], offsets[half::2], np.zeros(len(basis))) for half in (0, 1)]
     scatter = np.linalg.norm(np.tensordot(halves[0] - halves[1], basis, 1), axis=1).mean()
-    if peak_strength(found) < MIN_STRENGTH or scatter > MAX_SCATTER:
+    strength = peak_strength(found)
+    if strength < MIN_STRENGTH or scatter > MAX_SCATTER:
         return None
-    return Match(matrix / matrix[2, 2], float(np.hypot(0.05, scatter / 2)))
+    return Match(matrix / matrix[2, 2], float(np.hypot(0.05, scatter / 2)), strength)

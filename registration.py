@@ -6,7 +6,10 @@ adjusted together.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from typing import NamedTuple
 
@@ -18,18 +21,22 @@ import store
 from config import GlacierError
 from matching import (
     MODELS,
+    agreement,
     corner_shift,
-    correlation,
     local_contrast,
     register_ecc,
     register_orientation,
+    seen_through,
     unit_frame,
 )
+
+log = logging.getLogger(__name__)
 
 NEIGHBOURS = 4  # scenes that each scene is compared with
 MAX_SHIFT = 60.0  # px between two scenes; a larger one is not believed
 MIN_STABLE = 0.03  # part of the scene that must be stable ground
 ARCHIVE_SHIFT, ARCHIVE_SHAPE = 0.4, 0.03  # px, how far scenes as delivered lie apart: shifts; rotations and scales
+MEASURES = ("strength", "expected_error", "residual", "nmad_before", "nmad_after")
 METHODS = {"orientation": register_orientation, "ecc": register_ecc}
 
 
@@ -38,19 +45,24 @@ class Transforms(NamedTuple):
 
     matrices : (T, 3, 3), common frame px (x, y, 1) -> scene px; the identity if not accepted. quality : (T,) in [0, 1],
     correlation with its neighbours over stable ground. accepted : (T,) bool. reasons : why not, empty if accepted.
+    measures : (T,) arrays by name, NaN where unknown: strength (of the clearest match, see Match), expected_error [px],
+    residual [px] (what an independent method, phase correlation, still finds against the neighbours; where that does
+    not hold, the expected error), nmad_before and nmad_after (of the difference of local contrast to the neighbours).
     """
     matrices: np.ndarray
     quality: np.ndarray
     accepted: np.ndarray
     reasons: tuple[str, ...]
+    measures: dict[str, np.ndarray]
 
 
 class Pair(NamedTuple):
-    """One comparison: the matrix from scene `first` px to scene `second` px, and its expected error [px]."""
+    """One comparison: a Match of scene `first` with scene `second`."""
     first: int
     second: int
     matrix: np.ndarray
     error: float
+    strength: float
 
 
 # ── The series as a whole ────────────────────────────────────────────────────────────────────────────────────────
@@ -82,16 +94,29 @@ def neighbour_pairs(alike: np.ndarray, count: int) -> list[tuple[int, int]]:
     return sorted({(min(pair), max(pair)) for pair in ends})
 
 
-def compare(stack: np.ndarray, ends: Sequence[tuple[int, int]], stable: np.ndarray, model: str, register: Callable
-            ) -> list[Pair]:
-    """Return the believable matches of pairs of scenes, one for each pair and image. stack : (T, B, H, W)."""
-    pairs = []
-    for i, j in store.progress(ends, "pairs of scenes"):
-        for one, other in zip(stack[i], stack[j], strict=True):
-            match = register(one, other, stable, model)
-            if match is not None and corner_shift(match.matrix, stable.shape) <= MAX_SHIFT:
-                pairs.append(Pair(i, j, *match))
-    return pairs
+def in_order(work: Callable, tasks: Iterable, executor: Executor | None, ahead: int = 8) -> Iterator:
+    """Yield work(task) for each task, in order; with an executor, at most `ahead` tasks are in memory at once."""
+    if executor is None:
+        yield from map(work, tasks)
+        return
+    waiting: deque = deque()
+    for task in tasks:
+        waiting.append(executor.submit(work, task))
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def compare(task: tuple, stable: np.ndarray, model: str, register: Callable) -> list[Pair]:
+    """Return the believable matches of two scenes, one for each of their images.
+
+    task : numbers of the two scenes, then their images, each (B, H, W).
+    """
+    first, second, ones, others = task
+    matches = [register(one, other, stable, model) for one, other in zip(ones, others, strict=True)]
+    return [Pair(first, second, *match) for match in matches
+            if match is not None and corner_shift(match.matrix, stable.shape) <= MAX_SHIFT]
 
 
 def adjust(pairs: Sequence[Pair], count: int, shape: tuple[int, int], archive: tuple[float, float] = (1e3, 1e3),
@@ -147,16 +172,17 @@ def scaled(matrices: np.ndarray) -> np.ndarray:
 
 
 def estimate_transforms(stack: np.ndarray, model: str = "affine", method: str = "orientation",
-                        weights: np.ndarray | None = None, *, gauge: str = "central", criterion: float = 1e-5,
-                        iterations: int = 100) -> Transforms:
+                        weights: np.ndarray | None = None, *, gauge: str = "central", limit: float = np.inf,
+                        criterion: float = 1e-5, iterations: int = 100, executor: Executor | None = None) -> Transforms:
     """Return the transform of every scene onto a common frame, estimated over stable ground.
 
-    stack : (T, H, W), NaN where missing, in any unit; or (T, B, H, W), several images of each scene. Scenes are read
-        two at a time, so it may be memory-mapped.
+    stack : (T, H, W), NaN where missing, in any unit; or (T, B, H, W), several images of each scene. A few scenes are
+        read at a time, so it may be memory-mapped.
     weights : (H, W) in [0, 1], how stable the ground is; None: all of it.
     model, method : a key of MODELS, METHODS. criterion, iterations : when ECC stops.
     gauge : "central": the common frame is that of the scene most like the others; "archive": the middle of all scenes
         as delivered, whose positions then also count as weak measurements.
+    limit : largest correction that is believed [px]. executor : where pairs are compared; None: here.
     A scene whose correction cannot be believed keeps the identity, and a reason.
     """
     for word, value, known in (("motionModel", model, MODELS), ("alignmentMethod", method, METHODS)):
@@ -165,19 +191,41 @@ def estimate_transforms(stack: np.ndarray, model: str = "affine", method: str = 
     stack = stack[:, None] if stack.ndim == 3 else stack
     count, shape = len(stack), stack.shape[2:]
     stable = np.ones(shape, bool) if weights is None else np.asarray(weights) > 0.5
-    if count < 2 or stable.mean() < MIN_STABLE:
+    model = affordable(model, float(stable.mean()))
+    if count < 2 or not model:
         reason = "the only scene" if count < 2 else f"only {stable.mean():.1%} of the scene is stable ground"
-        return Transforms(np.tile(np.eye(3), (count, 1, 1)), np.zeros(count), np.zeros(count, bool), (reason,) * count)
+        return unaligned(count, reason)
     alike = similarity(stack)
     register = partial(register_ecc, criterion=criterion, iterations=iterations) if method == "ecc" else METHODS[method]
-    pairs = compare(stack, neighbour_pairs(alike, NEIGHBOURS), stable, model, register)
-    pairs, members = largest_group(pairs, count)
-    archive = (ARCHIVE_SHIFT, ARCHIVE_SHAPE) if gauge == "archive" else (1e3, 1e3)
-    matrices = adjust(pairs, count, shape, archive) if pairs else np.tile(np.eye(3), (count, 1, 1))
+    ends = neighbour_pairs(alike, NEIGHBOURS)
+    tasks = ((i, j, np.array(stack[i]), np.array(stack[j])) for i, j in ends)
+    work = partial(compare, stable=stable, model=model, register=register)
+    found = store.progress(in_order(work, tasks, executor), "pairs of scenes", len(ends))
+    pairs, members = largest_group([pair for matches in found for pair in matches], count)
+    if not pairs:
+        return unaligned(count, "it matches no other scene")
+    matrices = adjust(pairs, count, shape, (ARCHIVE_SHIFT, ARCHIVE_SHAPE) if gauge == "archive" else (1e3, 1e3))
     central = int(np.where(members, alike @ members, -np.inf).argmax())
     frame = np.median(matrices[members], axis=0) if gauge == "archive" else matrices[central]
     matrices = scaled(matrices @ np.linalg.inv(frame))
-    return judge(stack, stable, pairs, matrices, None if gauge == "archive" else central)
+    return judge(stack, stable, pairs, matrices, limit, None if gauge == "archive" else central)
+
+
+def affordable(model: str, stable: float) -> str:
+    """Return the model that the stable part of the scene [0-1] can carry: fewer parameters on little ground, or ""."""
+    if stable < MIN_STABLE:
+        return ""
+    if stable < 3 * MIN_STABLE and model != "translation":
+        log.warning("only %.1f %% of the scene is stable ground: shifts only, no motionModel %s", 100 * stable, model)
+        return "translation"
+    return model
+
+
+def unaligned(count: int, reason: str) -> Transforms:
+    """Return the transforms of scenes that all stay as delivered, for one reason."""
+    unknown = {name: np.full(count, np.nan) for name in MEASURES}
+    identity = np.tile(np.eye(3), (count, 1, 1))
+    return Transforms(identity, np.zeros(count), np.zeros(count, bool), (reason,) * count, unknown)
 
 
 def largest_group(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], np.ndarray]:
@@ -190,27 +238,50 @@ def largest_group(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], np.nda
     return [pair for pair in pairs if members[pair.first]], members
 
 
-def judge(stack: np.ndarray, stable: np.ndarray, pairs: Sequence[Pair], matrices: np.ndarray,
+def judge(stack: np.ndarray, stable: np.ndarray, pairs: Sequence[Pair], matrices: np.ndarray, limit: float,
           central: int | None) -> Transforms:
-    """Return the transforms with scenes that match no other, or fit their neighbours worse than before, taken back.
+    """Return the transforms, with scenes taken back that match no other or lie worse on their neighbours than before.
 
-    Before means: this scene as delivered, its neighbours where they are now. central : a scene that is always right.
+    Before means: this scene as delivered, its two best neighbours where they are now. central : a scene that is right.
     """
     count = len(stack)
-    before, after, weight = np.zeros(count), np.zeros(count), np.zeros(count)
-    for i, j in sorted({pair[:2] for pair in pairs}):
-        for one, other in zip(stack[i], stack[j], strict=True):
-            first, second = local_contrast(one), local_contrast(other)
-            back = np.linalg.inv(matrices[i])
-            reached = correlation(first, second, stable, matrices[j] @ back)
-            for scene, unaligned in ((i, matrices[j]), (j, back)):
-                before[scene] += correlation(first, second, stable, unaligned)
-                after[scene] += reached
-                weight[scene] += 1
-    quality = np.clip(after / np.maximum(weight, 1), 0, 1)
-    accepted = (weight > 0) & (after >= before)
-    if central is not None and weight[central]:
-        accepted[central] = True
-    reasons = tuple("" if good else "the correction made it worse" if links else "it matches no other scene"
-                    for good, links in zip(accepted, weight, strict=True))
-    return Transforms(np.where(accepted[:, None, None], matrices, np.eye(3)), quality, accepted, reasons)
+    best = [sorted((pair for pair in pairs if scene in pair[:2]), key=lambda pair: pair.error)[:2]
+            for scene in range(count)]
+    checks: list[list[tuple]] = [[] for _ in range(count)]
+    for i, j in sorted({pair[:2] for chosen in best for pair in chosen}):
+        for scene, check in zip((i, j), check_pair(stack[i], stack[j], stable, matrices[i], matrices[j]), strict=True):
+            checks[scene].append(check)
+    means = np.array([np.nanmean(check, axis=0) if check else np.full(5, np.nan) for check in checks])
+    before, after, residual, nmad_before, nmad_after = means.T
+    error = np.array([min((pair.error for pair in chosen), default=np.nan) for chosen in best])
+    strength = np.array([max((pair.strength for pair in chosen), default=np.nan) for chosen in best])
+    shift = np.array([corner_shift(matrix, stable.shape) for matrix in matrices])
+    reasons = tuple("it matches no other scene" if not chosen
+                    else f"the correction of {moved:.1f} px is more than {limit:.1f} px" if moved > limit
+                    else "the correction made it worse" if not (now >= was or scene == central) else ""
+                    for scene, (chosen, moved, now, was) in enumerate(zip(best, shift, after, before, strict=True)))
+    accepted = np.array([not reason for reason in reasons])
+    residual = np.where(residual < 1, residual, error)
+    measures = dict(zip(MEASURES, (strength, error, residual, nmad_before, nmad_after), strict=True))
+    quality = np.clip(np.nan_to_num(after), 0, 1)
+    return Transforms(np.where(accepted[:, None, None], matrices, np.eye(3)), quality, accepted, reasons, measures)
+
+
+def check_pair(ones: np.ndarray, others: np.ndarray, stable: np.ndarray, to_one: np.ndarray, to_other: np.ndarray
+               ) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each of two scenes (B, H, W): correlation before and after, residual [px], NMAD before and after.
+
+    The residual is what phase correlation, which had no part in the alignment, still finds between them.
+    """
+    checks = []
+    for one, other in zip(ones, others, strict=True):
+        first, second = local_contrast(one), local_contrast(other)
+        back = np.linalg.inv(to_one)
+        after, nmad_after = agreement(first, second, stable, to_other @ back)
+        moved = seen_through(second, to_other @ back)
+        both = stable & (first != 0) & (moved != 0)
+        residual = np.hypot(*cv2.phaseCorrelateIterative(first * both, moved * both))
+        for matrix in (to_other, back):
+            before, nmad_before = agreement(first, second, stable, matrix)
+            checks.append((before, after, residual, nmad_before, nmad_after))
+    return np.mean(checks[::2], axis=0), np.mean(checks[1::2], axis=0)
