@@ -257,7 +257,7 @@ def judge(stack: np.ndarray, stable: np.ndarray, pairs: Sequence[Pair], matrices
     strength = np.array([max((pair.strength for pair in chosen), default=np.nan) for chosen in best])
     shift = np.array([corner_shift(matrix, stable.shape) for matrix in matrices])
     reasons = tuple("it matches no other scene" if not chosen
-                    else f"the correction of {moved:.1f} px is more than {limit:.1f} px" if moved > limit
+                    else f"the correction is larger than {limit:.1f} px" if moved > limit
                     else "the correction made it worse" if not (now >= was or scene == central) else ""
                     for scene, (chosen, moved, now, was) in enumerate(zip(best, shift, after, before, strict=True)))
     accepted = np.array([not reason for reason in reasons])

@@ -12,10 +12,16 @@ the same method finds on the scenes as they are.
 """
 from __future__ import annotations
 
+import json
 import logging
+import os
+import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import cv2
@@ -25,8 +31,12 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import store  # noqa: E402
-from registration import estimate_transforms  # noqa: E402
+import config
+import dataAPI
+import store
+from alignment import KERNEL, composite, fill_gaps
+from matching import resample
+from registration import estimate_transforms
 
 PARVATI = ROOT.parent / "shared" / "data" / "parvati"
 SIZES = {"0.5 px": (0.5, 0, 0), "3 px": (3, 0, 0), "10 px": (10, 0, 0), "affine": (3, 0.3, 0.003)}  # px, degrees, scale
@@ -95,13 +105,13 @@ def ours_ecc(stack: np.ndarray, model: str) -> np.ndarray:
     return estimate_transforms(stack, model, "ecc").matrices
 
 
-def usual_ecc(stack: np.ndarray, model: str) -> np.ndarray:
+def usual_ecc(stack: np.ndarray, model: str, iterations: int = 100, criterion: float = 1e-5) -> np.ndarray:
     """The usual recipe: ECC with a homography to the temporal mean, the warp of one scene starting the next."""
     filled = np.nan_to_num(stack)
     mean, warp, matrices = filled.mean(axis=0), np.eye(3, dtype=np.float32), []
     for scene in filled:
         try:
-            criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-5)
+            criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, iterations, criterion)
             _, warp = cv2.findTransformECC(mean, scene, warp, cv2.MOTION_HOMOGRAPHY, criteria, None, 5)
         except cv2.error:
             pass
@@ -252,7 +262,174 @@ def wrong() -> None:
     show("Scenes that do not belong, with eight that do", rows)
 
 
-SECTIONS = {"series": series, "pairs": pairs, "wrong": wrong}
+def ice() -> None:
+    """The demo glacier with ice on 20, 45 and 70 % of the width, its middle moving 3 px a year: what motion is kept."""
+    rows: list[tuple] = [("ice on", "ice is", "method", "motion kept [%]", "worst pair [%]", "ground error [px]",
+                          "unaligned [px]", "not accepted")]
+    with tempfile.TemporaryDirectory() as home:
+        for width in (0.2, 0.45, 0.7):
+            name = f"ice{100 * width:.0f}"
+            command(home, "demo/makeGlacier.py", f"--name={name}", f"--iceWidth={width}", "--maxVelocity=90",
+                    "--years=2013,2015", "--scenesPerYear=14")
+            command(home, "dataAPI.py", f"--name={name}")
+            for source in ("outline", "found"):
+                folder = Path(home) / "datasets" / name
+                outline = folder / "archive" / "truth" / "ice.geojson" if source == "outline" else None
+                for method in ("orientation", "ecc"):
+                    command(home, "alignment.py", f"--name={name}", f"--alignmentMethod={method}",
+                            f"--iceOutline={outline}")
+                    rows.append((f"{width:.0%}", source, method, *score_motion(folder)))
+                    show("Motion of the ice after co-registration", rows[:1] + rows[-1:])
+    show("Motion of the ice after co-registration", rows)
+
+
+def command(home: str, *words: str) -> None:
+    """Run one of the project's scripts with its datasets in `home`."""
+    subprocess.run([sys.executable, str(ROOT / words[0]), *words[1:]], check=True, stdout=subprocess.DEVNULL,
+                   env=os.environ | {"GLACIER_HOME": home})
+
+
+def score_motion(folder: Path) -> tuple:
+    """Return, of a demo glacier's aligned/: motion kept, mean and worst pair of scenes about a year apart [%], error on
+    the ground and before [px], scenes not accepted."""
+    from demo.makeGlacier import read_truth
+
+    truth, record = read_truth(folder / "archive"), json.loads((folder / "aligned" / "scenes.json").read_text())
+    rows, columns = np.load(folder / "aligned" / "scenes.npy", mmap_mode="r").shape[2:]
+    left = round((record["transform"][2] - truth.transform.c) / 30)
+    top = round((truth.transform.f - record["transform"][5]) / 30)
+    window = (slice(top, top + rows), slice(left, left + columns))
+    moving, flow = truth.ice[window], truth.velocity[(slice(None), *window)] * np.array([1, -1])[:, None, None] / 30
+    points = np.stack([*np.mgrid[:rows, :columns][::-1], np.ones((rows, columns))], axis=-1)
+    known = truth.misregistration[[truth.ids.index(scene["id"]) for scene in record["scenes"]]]
+    moved = np.array([(points @ np.array(scene["matrix"]).T)[..., :2] - points[..., :2] for scene in record["scenes"]])
+    wrong = moved - known[:, None, None]
+    wrong -= np.median(wrong[:, ~moving].mean(axis=1), axis=0)
+    days = np.array([date.fromisoformat(scene["date"]).toordinal() for scene in record["scenes"]])
+    kept = []
+    for i, j in zip(*np.nonzero(np.abs(days - days[:, None] - 365) < 20), strict=True):
+        true = np.moveaxis(flow, 0, -1)[moving] * (days[j] - days[i]) / 365.25
+        seen = true - (wrong[j] - wrong[i])[moving]
+        kept.append(100 * (seen * true).sum() / (true**2).sum())
+    before = np.linalg.norm(known - np.median(known, axis=0), axis=1).mean()
+    ground = np.linalg.norm(wrong[:, ~moving], axis=-1).mean()
+    refused = sum(not scene["accepted"] for scene in record["scenes"])
+    return round(np.mean(kept), 1), round(min(kept), 1), round(ground, 3), round(before, 3), refused
+
+
+def usual_fill(image: np.ndarray) -> np.ndarray:
+    """The usual gap filling: a loop over the missing pixels, each the weighted mean of the 5 x 5 around it."""
+    padded, result = np.pad(image.astype(float), 2, constant_values=np.nan), image.astype(float)
+    for y, x in np.argwhere(np.isnan(image)):
+        box = padded[y:y + 5, x:x + 5]
+        weights = KERNEL * np.isfinite(box)
+        if weights.sum() > 0:
+            result[y, x] = np.nansum(weights * np.nan_to_num(box)) / weights.sum()
+    return result.astype(np.float32)
+
+
+def speed(count: int = 40) -> None:
+    """Seconds of CPU for registration, gap filling and the whole, of real scenes of 800 x 800, two channels."""
+    scenes, rng = real_scenes(), np.random.default_rng(3)
+    shape = scenes.shape[1:]
+    stack = np.array([spoil(rng, scenes[k % 8], random_warp(rng, "0.5 px", shape)) for k in range(count)])
+    rows: list[tuple] = [("what", "ours", "usual", "usual / ours")]
+    start = time.process_time()
+    found = estimate_transforms(stack, "affine")
+    mine = (time.process_time() - start) / count
+    start = time.process_time()
+    usual_ecc(stack[:8], "homography")
+    loose = (time.process_time() - start) / 8
+    start = time.process_time()
+    warps = usual_ecc(stack[:4], "homography", 5000, 1e-10)
+    usual = (time.process_time() - start) / 4
+    rows += [("registration, ECC to 1e-5, 100 iterations [s a scene]", mine, loose, loose / mine),
+             ("registration, ECC to 1e-10, 5000 iterations [s a scene]", mine, usual, usual / mine)]
+    gaps = [np.where(clouds(rng, shape, 0.05), np.nan, scene).astype(np.float32) for scene in scenes[:2]]
+    start = time.process_time()
+    filled = [fill_gaps(image, passes=1) for image in gaps]
+    fast = (time.process_time() - start) / 2
+    start = time.process_time()
+    plain = [usual_fill(image) for image in gaps]
+    slow = (time.process_time() - start) / 2
+    largest = max(float(np.nanmax(np.abs(a - b))) for a, b in zip(filled, plain, strict=True))
+    rows.append((f"gap filling, 5 % missing [s a band]; largest difference {largest:.1g}", fast, slow, slow / fast))
+    days = [date(2013 + k // 12, 1 + k % 12, 10) for k in range(count)]
+    start = time.process_time()
+    aligned = np.array([[resample(scene, matrix)] * 2 for scene, matrix in zip(stack, found.matrices, strict=True)])
+    composite(aligned, days, 4)
+    whole = mine + (time.process_time() - start) / count
+    start = time.process_time()
+    for scene, warp in zip(stack[:2], warps, strict=False):
+        for _ in range(2):
+            usual_fill(cv2.warpPerspective(scene, warp, shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
+    loops = usual + (time.process_time() - start) / 2
+    rows.append((f"whole, {count} scenes, two bands [s a scene] (usual: 4 of them registered, 2 filled)", whole, loops,
+                 loops / whole))
+    show("Speed, one thread [CPU s]", rows)
+
+
+def memory() -> None:
+    """Peak memory and time of the stage for 40 and 100 scenes of 800 x 800."""
+    rows: list[tuple] = [("scenes", "wall s", "CPU s", "peak of the main process [MB]", "peak of a worker [MB]")]
+    scenes, rng = real_scenes(), np.random.default_rng(4)
+    for count in (40, 100):
+        with tempfile.TemporaryDirectory() as home:
+            write_raw(Path(home) / "datasets" / "many", scenes, count, rng)
+            start = time.monotonic()
+            words = [sys.executable, str(ROOT / "alignment.py"), "--name=many"]
+            process = subprocess.Popen(words, stdout=subprocess.DEVNULL, env=os.environ | {"GLACIER_HOME": home})
+            peaks: dict[int, int] = {}
+            while process.poll() is None:
+                for pid in [process.pid, *children(process.pid)]:
+                    peaks[pid] = max(peaks.get(pid, 0), private_megabytes(pid))
+                time.sleep(0.2)
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            rows.append((count, round(time.monotonic() - start, 1), round(used.ru_utime + used.ru_stime, 1),
+                         peaks.pop(process.pid), max(peaks.values(), default=0)))
+    rows[2] = (*rows[2][:2], round(rows[2][2] - rows[1][2], 1), *rows[2][3:])
+    rows.append(("ratio", round(rows[2][1] / rows[1][1], 2), round(rows[2][2] / rows[1][2], 2), "", ""))
+    show("Memory and time of the stage, 800 x 800", rows)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def private_megabytes(pid: int) -> int:
+    """Return the memory [MB] of a process without the pages of mapped files, which the system may drop."""
+    try:
+        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return int(fields["RssAnon"].split()[0]) // 1024
+    except (OSError, KeyError):
+        return 0
+
+
+def write_raw(folder: Path, scenes: np.ndarray, count: int, rng: np.random.Generator) -> None:
+    """Write rawData/ of `count` scenes: green, swir16 and nir08 whose snow index is that of the real scenes."""
+    header = {"schema": store.SCHEMA, "crs": "EPSG:32643", "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3550015.0],
+              "shape": list(scenes.shape[1:]), "bands": ["green", "nir08", "swir16"], "scale": 2.75e-5, "offset": -0.2,
+              "nodata": 0, "count": count}
+    path = folder / "rawData" / "2015.pkl"
+    with store.writing(path) as file:
+        file.write(store.pickled(header))
+        for k in range(count):
+            index = spoil(rng, scenes[k % 8], random_warp(rng, "0.5 px", scenes.shape[1:]))
+            bands = np.nan_to_num([0.3 * (1 + index), 0.3 + 0.5 * index, 0.3 * (1 - index)])
+            file.write(store.pickled({
+                "id": f"scene{k:03}", "datetime": (datetime(2015, 1, 5, 5) + timedelta(days=3 * k)).isoformat(),
+                "platform": "landsat-8", "cloud_percent": 5.0, "missing_fraction": float(np.isnan(index).mean()),
+                "sun_azimuth": 150.0, "sun_elevation": 40.0, "mask": np.isnan(index).astype(np.uint8),
+                "dn": np.clip((bands + 0.2) / 2.75e-5, 1, 65535).astype(np.uint16)}))
+    cfg = config.load(config.Config, name="many")
+    store.write_manifest(folder / "rawData", store.used_settings(cfg, dataAPI.USES), {}, [path], {}, 0.0)
+
+
+SECTIONS = {"series": series, "pairs": pairs, "ice": ice, "wrong": wrong, "speed": speed, "memory": memory}
 
 
 if __name__ == "__main__":
