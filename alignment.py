@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -25,15 +27,17 @@ import dataAPI
 import figures
 import store
 from config import Config, GlacierError
-from registration import Transforms, estimate_transforms, resample
+from matching import resample
+from registration import Transforms, estimate_transforms
 
 log = logging.getLogger(__name__)
 
 STAGE = "aligned"
-USES = ("extractNDSI", "alignmentMethod", "motionModel", "stoppingCriterion", "maxIterations",
+USES = ("extractNDSI", "alignmentMethod", "alignmentFrame", "motionModel", "stoppingCriterion", "maxIterations",
         "stepsPerYear")
 SNOW = 0.4  # NDSI above it is snow or ice; Dozier (1989), 10.1016/0034-4257(89)90101-6
 BRIGHTNESS = ("nir08", "red", "green")  # the first of these that is there shows the texture of rock and of snow
+MAX_CORRECTION = 60.0  # m, five times what Landsat's Tier 1 allows (12 m RMSE); at least 2 px, for coarser sensors
 DISTANCE = np.hypot(*np.mgrid[-2:3, -2:3])
 KERNEL = np.divide(1.0, DISTANCE, out=np.zeros_like(DISTANCE), where=DISTANCE > 0)  # 1 / distance [1/px]
 
@@ -249,6 +253,17 @@ def stable_ground(cfg: Config, grid: dataAPI.Grid, series: Series) -> np.ndarray
     return (~ice).astype(np.float32)
 
 
+def find_transforms(cfg: Config, grid: dataAPI.Grid, series: Series) -> Transforms:
+    """Return where the scenes lie, found by several processes at once."""
+    stable = stable_ground(cfg, grid, series)
+    limit = max(2.0, MAX_CORRECTION / abs(grid.transform[0]))
+    processes = min(cfg.workers, os.cpu_count() or 1)
+    with ProcessPoolExecutor(processes, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        return estimate_transforms(
+            series.images, cfg.motionModel, cfg.alignmentMethod, stable, gauge=cfg.alignmentFrame, limit=limit,
+            criterion=cfg.stoppingCriterion, iterations=cfg.maxIterations, executor=pool if processes > 1 else None)
+
+
 def make_aligned(cfg: Config, folder: Path) -> store.Result:
     """Do the work of the stage in its folder; return what it made."""
     grid = dataAPI.read_grid(cfg)
@@ -256,9 +271,7 @@ def make_aligned(cfg: Config, folder: Path) -> store.Result:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch, contextlib.ExitStack() as files:
         series = collect(dataAPI.read_scenes(cfg), names, Path(scratch) / "layers")
-        transforms = estimate_transforms(
-            series.images, cfg.motionModel, cfg.alignmentMethod, stable_ground(cfg, grid, series), gauge="archive",
-            criterion=cfg.stoppingCriterion, iterations=cfg.maxIterations)
+        transforms = find_transforms(cfg, grid, series)
         aligned = files.enter_context(store.writing_array(folder / "scenes.npy", series.channels.shape))
         for i, scene in enumerate(store.progress(series.channels, "resampling")):
             aligned[i] = [resample(channel, transforms.matrices[i]) for channel in scene]
@@ -284,11 +297,12 @@ def write_records(cfg: Config, folder: Path, grid: dataAPI.Grid, names: Sequence
     common = {"schema": store.SCHEMA, "channels": names, "crs": grid.crs, "transform": grid.transform}
     scenes = [record | {"matrix": matrix.tolist(), "quality": round(float(quality), 4), "accepted": bool(accepted),
                         "reason": reason}
-              for record, matrix, quality, accepted, reason in zip(records, *transforms, strict=True)]
+              for record, matrix, quality, accepted, reason in zip(records, *transforms[:4], strict=True)]
     series = {"steps_per_year": cfg.stepsPerYear, "dates": [day.isoformat() for day in steps],
               "counts": [numbers.count(year_step(day, cfg.stepsPerYear)) for day in steps]}
     files = [write_json(folder / "scenes.json", common | {"scenes": scenes}),
-             write_json(folder / "composites.json", common | series)]
+             write_json(folder / "composites.json", common | series),
+             write_json(folder / "quality.json", quality_records(records, transforms, grid))]
     aligned = int(transforms.accepted.sum())
     unaligned = {reason: transforms.reasons.count(reason) for reason in dict.fromkeys(transforms.reasons) if reason}
     counts = {"scenes": len(scenes), "aligned": aligned, "unaligned": unaligned, "composites": len(steps),
@@ -297,6 +311,19 @@ def write_records(cfg: Config, folder: Path, grid: dataAPI.Grid, names: Sequence
              *((f"kept unaligned: {reason}", number) for reason, number in unaligned.items()),
              ("composites", len(steps)), ("really observed [%]", round(100 * seen, 1))]
     return store.Result(files, counts, table)
+
+
+def quality_records(records: list[dict], transforms: Transforms, grid: dataAPI.Grid) -> dict:
+    """Return what is known of each scene: see Transforms.measures; shifts in metres, east and north."""
+    centre = np.array([grid.shape[1] / 2, grid.shape[0] / 2, 1])
+    moved = transforms.matrices @ centre
+    east, south = (moved[:, :2] / moved[:, 2:] - centre[:2]).T * abs(grid.transform[0])
+    columns = {"shift_east_m": east, "shift_north_m": -south, "quality": transforms.quality, **transforms.measures}
+    scenes = [{"id": record["id"], "date": record["date"], "accepted": bool(accepted), "reason": reason}
+              | {name: None if np.isnan(values[i]) else round(float(values[i]), 4) for name, values in columns.items()}
+              for i, (record, accepted, reason) in enumerate(
+                  zip(records, transforms.accepted, transforms.reasons, strict=True))]
+    return {"schema": store.SCHEMA, "scenes": scenes}
 
 
 def write_json(path: Path, content: dict) -> Path:
@@ -346,6 +373,10 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
     dates = [date.fromisoformat(day) for day in scenes.dates]
     moved = figures.curves(quicklooks / "shifts.png", dates, {"east": shifts[:, 0], "north": -shifts[:, 1]},
                            "date", "shift as delivered [m]")
+    records = read_json(folder / "quality.json")["scenes"]
+    fit = {label: np.array([record[name] for record in records], float)
+           for label, name in (("before", "nmad_before"), ("after", "nmad_after"))}
+    better = figures.curves(quicklooks / "quality.png", dates, fit, "date", "difference to the neighbours, NMAD [1]")
     steps = [date.fromisoformat(day) for day in found.dates]
     seen = figures.curves(quicklooks / "observed.png", steps, {"observed": found.observed.mean(axis=(1, 2))},
                           "date", "observed part of the scene [1]")
@@ -355,11 +386,13 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
     section = figures.section(
         folder, "Co-registration and composites", [("what", "number"), *table],
         figures.Picture(moved, "How far each scene lay from the common frame before co-registration, which undid it"),
+        figures.Picture(better, "How far each scene differs from its two best neighbours over stable ground, in "
+                                "deviations of local contrast: below 'before' is better"),
         figures.Picture(seen, "How much of each composite was seen; the rest is filled from earlier steps"),
         figures.Picture(last, f"The last composites, each from its first day on: {', '.join(found.channels)}"),
         figures.Picture(quicklooks / "coregistration.gif", "Clear scenes as delivered (left) and co-registered: on the "
                                                            "right only the ice and the snow line may still move"))
-    return [moved, seen, last, section]
+    return [moved, better, seen, last, section]
 
 
 # ── Readers for the stages that follow ───────────────────────────────────────────────────────────────────────────

@@ -53,7 +53,9 @@ class Config:
 
     # ── 2 Co-registration and composites: alignment.py ───────────────────────────────────────────────────────────
     extractNDSI: bool = setting(True, "True: snow-index maps; False: the red, green and blue bands")
-    alignmentMethod: str = setting("ecc", "co-registration method", choices=("ecc",))
+    alignmentMethod: str = setting("orientation", "co-registration method", choices=("orientation", "ecc"))
+    alignmentFrame: str = setting("archive", "what the scenes are laid on: the middle of all as delivered, or the one "
+                                  "most like the others", choices=("archive", "central"))
     motionModel: str = setting("affine", "of the correction",
                                choices=("translation", "euclidean", "affine", "homography"))
     stoppingCriterion: float = setting(1e-5, "ECC: smallest gain of an iteration that goes on", low=0)

@@ -38,27 +38,29 @@ def test_ndsi_is_missing_where_undefined():
     assert index.dtype == np.float32
 
 
+@pytest.mark.parametrize("method", ["orientation", "ecc"])
 @pytest.mark.parametrize("model", ["translation", "euclidean", "affine", "homography"])
-def test_known_shift_is_found(model):
+def test_known_shift_is_found(model, method):
     """Shifts of up to 3 px between three scenes, with holes and noise, are found to 0.1 px."""
     rng, shifts = np.random.default_rng(1), [(0.0, 0.0), (2.6, -1.3), (-0.4, 0.7)]
     stack = np.array([moved(ground(), *shift) + rng.normal(0, 0.02, (160, 160)) for shift in shifts], np.float32)
     for scene, (row, column) in zip(stack, ((30, 40), (90, 20), (60, 120)), strict=True):
         scene[row:row + 25, column:column + 30] = np.nan
-    found = estimate_transforms(stack, model, "ecc")
+    found = estimate_transforms(stack, model, method)
     assert found.accepted.all()
     centre = (found.matrices @ [80, 80, 1])
     centre = centre[:, :2] / centre[:, 2:]
     assert centre - centre[0] == pytest.approx(np.array(shifts), abs=0.1)
 
 
-def test_ice_motion_survives_coregistration():
+@pytest.mark.parametrize("method", ["orientation", "ecc"])
+def test_ice_motion_survives_coregistration(method):
     """Ground put in the wrong place is put back; ice on 45 % of the width keeps its 3 px."""
     ice = np.zeros((160, 160), bool)
     ice[:, 44:116] = True
     first = np.where(ice, ground(1), ground(0))
     second = moved(np.where(ice, moved(ground(1), 0, 3), ground(0)), 0.4, -0.3)
-    found = estimate_transforms(np.array([first, second]), "affine", "ecc", ~ice)
+    found = estimate_transforms(np.array([first, second]), "affine", method, ~ice)
     back = resample(second, found.matrices[1] @ np.linalg.inv(found.matrices[0]))
     inner = (slice(40, 120), slice(60, 100))
     left = [np.nansum((moved(first, 0, dy) - back)[inner] ** 2) for dy in np.arange(2.0, 4.0, 0.05)]
@@ -67,12 +69,13 @@ def test_ice_motion_survives_coregistration():
     assert np.nanstd((back - first)[outside]) < 0.1 * first.std()
 
 
-def test_scenes_that_match_nothing_stay_as_delivered():
+@pytest.mark.parametrize("method", ["orientation", "ecc"])
+def test_scenes_that_match_nothing_stay_as_delivered(method):
     """Another place, noise, a constant and an empty scene keep the identity and say why; the others are aligned."""
     stack = np.array([ground(), moved(ground(), 1.2, 0.4), moved(ground(), -0.6, 0.2), ground(7),
                       np.random.default_rng(3).normal(size=(160, 160)), np.full((160, 160), 0.3),
                       np.full((160, 160), np.nan)], np.float32)
-    found = estimate_transforms(stack, "affine", "ecc")
+    found = estimate_transforms(stack, "affine", method)
     assert found.accepted.tolist() == [True] * 3 + [False] * 4
     assert (found.matrices[3:] == np.eye(3)).all()
     assert all(found.reasons[3:])
@@ -83,6 +86,63 @@ def test_too_little_stable_ground_means_no_correction():
     found = estimate_transforms(stack, "affine", "ecc", np.zeros((160, 160)))
     assert not found.accepted.any()
     assert "stable ground" in found.reasons[0]
+
+
+def test_little_stable_ground_means_shifts_only():
+    """On 5 % of the scene an affine model is not fitted; the shift still is."""
+    stack = np.array([ground(), moved(ground(), 1.2, 0.4)])
+    weights = np.zeros((160, 160))
+    weights[60:96, 60:96] = 1
+    found = estimate_transforms(stack, "affine", "ecc", weights)
+    assert found.matrices[:, :2, :2] == pytest.approx(np.tile(np.eye(2), (2, 1, 1)), abs=1e-6)
+    assert np.ptp(found.matrices[:, :2, 2], axis=0) == pytest.approx([1.2, 0.4], abs=0.1)
+
+
+def test_correction_beyond_the_limit_is_not_believed():
+    stack = np.array([moved(ground(), *shift) for shift in ((0, 0), (0.3, 0), (0, 0.3), (6, 2))])
+    found = estimate_transforms(stack, "translation", limit=3.0, gauge="archive")
+    assert found.accepted.tolist() == [True, True, True, False]
+    assert "larger than 3.0 px" in found.reasons[3]
+
+
+def test_archive_frame_is_the_middle_of_the_scenes():
+    """Seen from the middle of all scenes as delivered, the corrections are 0 in the median."""
+    shifts = np.array([(1.0, 0.0), (1.5, 0.5), (0.5, -0.5), (1.2, 0.1), (0.8, -0.1)])
+    found = estimate_transforms(np.array([moved(ground(), *shift) for shift in shifts]), "translation", gauge="archive")
+    assert found.matrices[:, :2, 2] == pytest.approx(shifts - [1, 0], abs=0.1)
+
+
+def test_quality_tells_what_was_gained():
+    stack = np.array([moved(ground(), *shift) for shift in ((0, 0), (1.3, -0.8), (-0.6, 0.9))])
+    found = estimate_transforms(stack, "translation")
+    assert (found.measures["nmad_after"] < 0.5 * found.measures["nmad_before"])[1:].all()
+    assert (found.measures["residual"] < 0.2).all()
+    assert (found.measures["expected_error"] < 0.1).all()
+    assert (found.quality > 0.9).all()
+
+
+def test_processes_give_the_same_bytes():
+    from concurrent.futures import ThreadPoolExecutor
+
+    stack = np.array([moved(ground(), *shift) for shift in ((0, 0), (1.3, -0.8), (-0.6, 0.9))])
+    with ThreadPoolExecutor(2) as pool:
+        spread = estimate_transforms(stack, executor=pool)
+    assert np.array_equal(spread.matrices, estimate_transforms(stack).matrices)
+
+
+def test_joint_adjustment_outvotes_a_wrong_pair():
+    """Five scenes, all ten pairs right but one, which is 5 px off: nobody moves by more than 0.05 px."""
+    from registration import Pair, adjust
+
+    shifts = np.array([(0, 0), (1, 2), (-1, 0.5), (0.3, -2), (2, 1)])
+    pairs = []
+    for i in range(5):
+        for j in range(i + 1, 5):
+            matrix = np.eye(3)
+            matrix[:2, 2] = shifts[j] - shifts[i] + (5 if (i, j) == (1, 3) else 0)
+            pairs.append(Pair(i, j, matrix, 0.1, 10.0))
+    found = adjust(pairs, 5, (160, 160))[:, :2, 2]
+    assert found - found[0] == pytest.approx(shifts, abs=0.05)
 
 
 def test_unknown_method_names_the_known_ones():

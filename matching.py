@@ -1,0 +1,307 @@
+"""Where one image lies on another: two methods, and the resampling that follows. Pure functions of arrays.
+
+A matrix (3, 3) takes a pixel (x, y, 1) of the first image, or of the common frame, to a pixel of the second.
+"""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy import fft, ndimage, optimize
+from scipy.linalg import expm
+
+MODELS = {"translation": cv2.MOTION_TRANSLATION, "euclidean": cv2.MOTION_EUCLIDEAN,
+          "affine": cv2.MOTION_AFFINE, "homography": cv2.MOTION_HOMOGRAPHY}
+FLAT = 4.0  # gradients much below this many times the median one count as flat
+MIN_STRENGTH = 5.0  # deviations; noise and wrong places reach 6.5, but not with so little scatter
+MAX_SCATTER = 0.5  # px between the estimates of two halves of the tiles
+MIN_CORRELATION = 0.1  # of the local contrast of two scenes; below it they show nothing in common
+MIN_CLEAR = 0.01  # mean orientation of a tile below which it shows nothing
+RIDGE = 5e-4  # cost of a px of motion at the frame's edge other than shift, against the height of all peaks
+
+
+# ── Looking through a matrix ─────────────────────────────────────────────────────────────────────────────────────────
+
+def local_contrast(image: np.ndarray, sigma: float = 5.0) -> np.ndarray:
+    """Return (image - local mean) / local deviation, float32 (H, W), cut at 3 deviations, 0 where missing.
+
+    image : (H, W), NaN where missing. sigma : of the Gaussian neighbourhood [px].
+    """
+    seen = np.isfinite(image).astype(np.float32)
+    values = np.where(seen > 0, image, 0).astype(np.float32)
+    share = np.maximum(cv2.GaussianBlur(seen, (0, 0), sigma), 1e-3)
+    centred = (values - cv2.GaussianBlur(values, (0, 0), sigma) / share) * seen
+    deviation = np.sqrt(cv2.GaussianBlur(centred**2, (0, 0), sigma) / share)
+    floor = 0.1 * np.median(deviation[seen > 0]) if seen.any() else 0
+    return np.clip(centred / (deviation + floor + 1e-6), -3, 3)
+
+
+def coordinates(matrix: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return where in the scene each pixel of the common frame lies: x and y, each float64 (H, W) [px]."""
+    rows, columns = np.ogrid[:shape[0], :shape[1]]
+    x, y, scale = (matrix[i, 0] * columns + matrix[i, 1] * rows + matrix[i, 2] for i in range(3))
+    return x / scale, y / scale
+
+
+def resample(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return a scene on the common frame, float32 (H, W), by cubic interpolation (in steps of 1/32 px).
+
+    image : (H, W), NaN where missing. matrix : (3, 3), common frame px (x, y, 1) -> scene px.
+    NaN where a pixel that the interpolation uses (4 x 4; one row or column at whole coordinates) is missing or outside.
+    """
+    x, y = (np.round(part * 32) / 32 for part in coordinates(matrix, image.shape))
+    missing = ~np.isfinite(image)
+    values = cv2.remap(np.where(missing, 0, image).astype(np.float32), x.astype(np.float32), y.astype(np.float32),
+                       cv2.INTER_CUBIC)
+    padded = np.pad(missing, 3, constant_values=True).astype(np.uint8)
+    row, column = (np.clip(np.floor(part), -3, size + 1).astype(int) + 3
+                   for part, size in zip((y, x), image.shape, strict=True))
+    whole_x, whole_y = x == np.floor(x), y == np.floor(y)
+    for width, in_x in ((1, whole_x), (4, ~whole_x)):
+        for height, in_y in ((1, whole_y), (4, ~whole_y)):
+            if (at := in_x & in_y).any():
+                box = np.ones((height, width), np.uint8)
+                touched = cv2.dilate(padded, box, anchor=(min(1, width - 1), min(1, height - 1)))
+                values[at & (touched[row, column] > 0)] = np.nan
+    return values
+
+
+class Match(NamedTuple):
+    """How the first image lies on the second: matrix (3, 3), its expected error [px], and how clearly it stands out.
+
+    strength : by orientation, height of the peak over its surroundings [deviations]; by ECC, the correlation.
+    """
+    matrix: np.ndarray
+    error: float
+    strength: float
+
+
+def unit_frame(shape: tuple[int, int]) -> np.ndarray:
+    """Return the matrix (3, 3) from px to a frame around the middle whose longer side goes from -1 to 1."""
+    half = max(shape) / 2
+    return np.array([[1 / half, 0, -shape[1] / 2 / half], [0, 1 / half, -shape[0] / 2 / half], [0, 0, 1]])
+
+
+def corner_shift(matrix: np.ndarray, shape: tuple[int, int]) -> float:
+    """Return the largest displacement of the four corners of a (H, W) frame [px]."""
+    corners = np.array([[x, y, 1.0] for x in (0, shape[1] - 1) for y in (0, shape[0] - 1)])
+    moved = corners @ matrix.T
+    return float(np.hypot(*(moved[:, :2] / moved[:, 2:] - corners[:, :2]).T).max())
+
+
+def seen_through(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return a local-contrast image on the first one's frame, by linear interpolation, 0 where a gap is touched."""
+    x, y = (part.astype(np.float32) for part in np.broadcast_arrays(*coordinates(matrix, image.shape)))
+    whole = cv2.remap((image != 0).astype(np.float32), x, y, cv2.INTER_LINEAR) > 0.99
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR) * whole
+
+
+def agreement(first: np.ndarray, second: np.ndarray, stable: np.ndarray, matrix: np.ndarray) -> tuple[float, float]:
+    """Return correlation and NMAD of the difference of two local-contrast images, the second seen through `matrix`.
+
+    Over stable ground seen in both; 0 and NaN if there is none. NMAD : 1.4826 x median absolute deviation
+    [deviations of local contrast]; Höhle & Höhle (2009), 10.1016/j.isprsjprs.2009.02.003.
+    """
+    moved = seen_through(second, matrix)
+    both = stable & (first != 0) & (moved != 0)
+    a, b = first[both].astype(float), moved[both].astype(float)
+    norm = np.sqrt((a @ a) * (b @ b))
+    if norm == 0:
+        return 0.0, np.nan
+    return float(a @ b / norm), float(1.4826 * np.median(np.abs(b - a - np.median(b - a))))
+
+
+def register_ecc(first: np.ndarray, second: np.ndarray, stable: np.ndarray, model: str, criterion: float = 1e-5,
+                 iterations: int = 100) -> Match | None:
+    """Return the match of the greatest enhanced correlation coefficient; None if it fails or helps nothing.
+
+    first, second : (H, W), NaN where missing. stable : bool, True where nothing moves.
+    Starts at the phase correlation. Evangelidis & Psarakis (2008), 10.1109/TPAMI.2008.113.
+    """
+    first, second = local_contrast(first), local_contrast(second)
+    masks = [(stable & (first != 0)).astype(np.uint8), (second != 0).astype(np.uint8)]
+    window = cv2.createHanningWindow(first.shape[::-1], cv2.CV_32F)
+    starts = [np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)]
+    starts[1][:2, 2] = cv2.phaseCorrelate(first * stable, second * stable, window)[0]
+    start = max(starts, key=lambda matrix: agreement(first, second, stable, matrix)[0])
+    matrix = start if model == "homography" else start[:2].copy()
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, iterations, criterion)
+    try:
+        _, matrix = cv2.findTransformECCWithMask(first, second, *masks, matrix, MODELS[model], criteria, 3)
+    except cv2.error:  # raised where the iteration does not converge
+        return None
+    matrix = np.vstack([matrix, [0, 0, 1]])[:3].astype(float)
+    reached = agreement(first, second, stable, matrix)[0]
+    if reached < max(MIN_CORRELATION, agreement(first, second, stable, np.eye(3))[0]):
+        return None
+    return Match(matrix, 0.1 * np.sqrt(1.001 - reached**2) / reached, reached)
+
+
+# ── Two images by the orientation of their gradients ─────────────────────────────────────────────────────────────────
+
+def orientation(image: np.ndarray) -> np.ndarray:
+    """Return the direction of the brightness gradient, complex64 (H, W), of length near 1 where it is clear.
+
+    0 where flat or where a missing pixel touches the stencil. image : (H, W), NaN where missing. Edges keep their
+    direction when light and snow change their strength. Fitch et al. (2002), 10.5244/C.16.11.
+    """
+    missing = ~np.isfinite(image)
+    smooth = cv2.GaussianBlur(np.where(missing, 0, image).astype(np.float32), (5, 5), 0.7)
+    gradient = cv2.Scharr(smooth, cv2.CV_32F, 1, 0) + 1j * cv2.Scharr(smooth, cv2.CV_32F, 0, 1)
+    strength = np.abs(gradient)
+    strength[cv2.dilate(missing.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=1) > 0] = 0
+    clear = strength[strength > 1e-6]
+    return gradient * (strength > 1e-6) / (strength + FLAT * (np.median(clear) if len(clear) else 1))
+
+
+def whole_shift(first: np.ndarray, second: np.ndarray, side: int = 512) -> tuple[int, int]:
+    """Return the shift x, y [px] at which two orientation fields correlate best, searched at `side` px at most."""
+    step = -(-max(first.shape) // side)
+    rows, columns = (length // step * step for length in first.shape)
+    small = [field[:rows, :columns].reshape(rows // step, step, columns // step, step).sum(axis=(1, 3))
+             for field in (first, second)]
+    size = [fft.next_fast_len(length) for length in small[0].shape]
+    surface = fft.ifft2(half_whitened(np.conj(fft.fft2(small[0], size)) * fft.fft2(small[1], size))).real
+    row, column = np.unravel_index(surface.argmax(), surface.shape)
+    return tuple(step * int(at - length * (at > length // 2)) for at, length in ((column, size[1]), (row, size[0])))
+
+
+def half_whitened(spectrum: np.ndarray) -> np.ndarray:
+    """Return cross spectra (..., h, w) divided by the root of their amplitude: between plain and phase correlation."""
+    power = np.abs(spectrum)
+    return spectrum / np.sqrt(power + 1e-3 * power.mean(axis=(-2, -1), keepdims=True) + 1e-9)
+
+
+class Tiles(NamedTuple):
+    """Squares of `side` px: their top-left corners (N, 2) x, y, and the spectra of the reference's orientation."""
+    side: int
+    corners: np.ndarray
+    spectra: np.ndarray
+
+
+def cut_tiles(field: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
+    """Return the Fourier transforms of tapered tiles of an orientation field, 0 outside of it, (N, side, side)."""
+    window = np.hanning(side + 2)[1:-1].astype(np.float32)
+    tiles = np.zeros((len(corners), side, side), np.complex64)
+    for tile, (x, y) in zip(tiles, corners, strict=True):
+        top, left = max(y, 0), max(x, 0)
+        part = field[top:max(y + side, 0), left:max(x + side, 0)]
+        tile[top - y:top - y + part.shape[0], left - x:left - x + part.shape[1]] = part
+    return fft.fft2(tiles * window * window[:, None], overwrite_x=True)
+
+
+def make_tiles(field: np.ndarray, most: int = 16) -> Tiles:
+    """Return overlapping tiles of the reference, at most `most` a side, without those that show next to nothing."""
+    side = min(max(32, min(field.shape) // 4), 128)
+    starts = [np.linspace(0, length - side, min(most, 2 * length // side - 1)).round().astype(int)
+              for length in field.shape]
+    corners = np.array([(x, y) for y in starts[0] for x in starts[1]])
+    clear = [np.abs(field[y:y + side, x:x + side]).mean() for x, y in corners]
+    corners = corners[np.array(clear) > MIN_CLEAR]
+    return Tiles(side, corners, cut_tiles(field, corners, side))
+
+
+def surfaces(tiles: Tiles, second: np.ndarray, offsets: np.ndarray, reach: int) -> np.ndarray:
+    """Return the correlation of each tile with the second field at displacements `offsets` + (-reach .. reach).
+
+    offsets : (N, 2) whole x, y [px]. Returns (N, 4 reach + 1, 4 reach + 1), rows y, columns x, in steps of half a px.
+    """
+    shifts = np.arange(-2 * reach, 2 * reach + 1) / 2
+    wave = np.exp(2j * np.pi * shifts[:, None] * fft.fftfreq(tiles.side)).astype(np.complex64) / tiles.side
+    result = np.empty((len(offsets), len(shifts), len(shifts)), np.float32)
+    for part in np.array_split(np.arange(len(offsets)), -(-len(offsets) // 32)):
+        cross = np.conj(tiles.spectra[part]) * cut_tiles(second, tiles.corners[part] + offsets[part], tiles.side)
+        cross[:, 0, 0] = 0
+        result[part] = (wave @ half_whitened(cross) @ wave.T).real
+    return result
+
+
+def motion_basis(model: str, shape: tuple[int, int], places: np.ndarray) -> np.ndarray:
+    """Return (K, N, 2): displacement x, y of places (N, 2) for each parameter, in px at the edge of the frame."""
+    x, y = ((places - np.array(shape[::-1]) / 2) / (max(shape) / 2)).T
+    one, none = np.ones_like(x), np.zeros_like(x)
+    columns = {"translation": [], "euclidean": [(-y, x)], "affine": [(x, none), (y, none), (none, x), (none, y)]}
+    columns["homography"] = [*columns["affine"], (x * x, x * y), (x * y, y * y)]
+    return np.array([(one, none), (none, one), *columns[model]]).transpose(0, 2, 1)
+
+
+def climb(found: np.ndarray, basis: np.ndarray, offsets: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Return the parameters (K,) whose displacements maximise the sum of the surfaces, from `start` on."""
+    smooth = ndimage.spline_filter1d(ndimage.spline_filter1d(found, axis=1), axis=2)
+    number, middle = np.arange(len(found)), found.shape[1] // 2
+    scale = found.max(axis=(1, 2)).sum() + 1e-9
+
+    def loss(parameters):
+        """The negative sum and its gradient, from the surface at each place and a tenth of a step around it."""
+        x, y = 2 * (np.tensordot(parameters, basis, 1) - offsets).T + middle
+        places = (np.tile(number, 5), np.concatenate([y, y, y, y + 0.1, y - 0.1]),
+                  np.concatenate([x, x + 0.1, x - 0.1, x, x]))
+        values = ndimage.map_coordinates(smooth, places, order=3, prefilter=False, mode="nearest").reshape(5, -1)
+        slope = np.stack([values[1] - values[2], values[3] - values[4]], axis=1) / 0.1
+        cost = RIDGE * parameters * (np.arange(len(parameters)) > 1)
+        return cost @ parameters - values[0].sum() / scale, 2 * cost - np.tensordot(basis, slope, 2) / scale
+
+    return optimize.minimize(loss, start, method="BFGS", jac=True, options={"gtol": 1e-4, "maxiter": 30}).x
+
+
+def to_matrix(parameters: np.ndarray, model: str, shape: tuple[int, int]) -> np.ndarray:
+    """Return the matrix (3, 3) of small motions given as parameters of motion_basis."""
+    generator = np.zeros((3, 3))
+    generator[:2, 2] = parameters[:2]
+    if model == "euclidean":
+        generator[:2, :2] = [[0, -parameters[2]], [parameters[2], 0]]
+    elif model != "translation":
+        generator[:2, :2] = parameters[2:6].reshape(2, 2)
+        generator[2, :2] = -parameters[6:] if model == "homography" else 0
+    frame = unit_frame(shape)
+    return np.linalg.inv(frame) @ expm(generator / (max(shape) / 2)) @ frame
+
+
+def peak_strength(found: np.ndarray) -> float:
+    """Return how far the middle of the stacked surfaces (N, m, m) rises above their scatter [deviations].
+
+    The scatter is that of all displacements more than 2 px from the middle, in steps of half a px.
+    """
+    total = found.sum(axis=0)
+    reach = len(total) // 2
+    around = total[np.hypot(*np.ogrid[-reach:reach + 1, -reach:reach + 1]) > 4]
+    spread = 1.4826 * np.median(np.abs(around - np.median(around)))
+    peak = total[reach - 1:reach + 2, reach - 1:reach + 2].max()
+    return float((peak - np.median(around)) / (spread + 1e-12))
+
+
+def register_orientation(first: np.ndarray, second: np.ndarray, stable: np.ndarray, model: str,
+                         rounds: int = 2) -> Match | None:
+    """Return the match of two images by the orientation of their gradients; None if there is none to be sure of.
+
+    first, second : (H, W), NaN where missing. stable : bool, True where nothing moves; only the first is cut by it.
+    One shift for the whole image; then a motion of the given model that maximises the sum of the correlation surfaces
+    of tiles; then, `rounds` times, the same on the second image moved back. The expected error
+    follows from the estimates of two halves of the tiles.
+    """
+    reference, field = orientation(first) * stable, orientation(second)
+    tiles = make_tiles(reference)
+    if not len(tiles.corners):
+        return None
+    basis = motion_basis(model, first.shape, tiles.corners + (tiles.side - 1) / 2)
+    parameters = np.zeros(len(basis))
+    parameters[:2] = whole_shift(reference, field)
+    offsets = np.tile(parameters[:2].astype(int), (len(tiles.corners), 1))
+    found = surfaces(tiles, field, offsets, 8)
+    row, column = np.unravel_index(found.sum(axis=0).argmax(), found.shape[1:])
+    parameters[:2] += (column - found.shape[2] // 2) / 2, (row - found.shape[1] // 2) / 2
+    for blur in (2.0, 0.0):  # wide hills first, lest it stop on a near one
+        parameters = climb(ndimage.gaussian_filter(found, (0, blur, blur)), basis, offsets, parameters)
+    matrix = to_matrix(parameters, model, first.shape)
+    offsets = np.zeros_like(offsets)
+    for reach in [2] * (rounds - 1) + [8]:
+        found = surfaces(tiles, orientation(resample(second, matrix)), offsets, reach)
+        parameters = climb(found, basis, offsets, np.zeros(len(basis)))
+        matrix = matrix @ to_matrix(parameters, model, first.shape)
+    halves = [climb(found[half::2], basis[:, half::2], offsets[half::2], np.zeros(len(basis))) for half in (0, 1)]
+    scatter = np.linalg.norm(np.tensordot(halves[0] - halves[1], basis, 1), axis=1).mean()
+    strength = peak_strength(found)
+    if strength < MIN_STRENGTH or scatter > MAX_SCATTER:
+        return None
+    return Match(matrix / matrix[2, 2], float(np.hypot(0.05, scatter / 2)), strength)
