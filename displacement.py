@@ -11,7 +11,7 @@ import numpy as np
 from scipy import fft
 
 from config import GlacierError
-from registration import local_contrast
+from matching import local_contrast
 
 CHIP = 32  # px, side of the chips that are searched for
 COARSE = 4  # every 4th node of the grid is searched for, in x and in y; the rest follows by refinement

@@ -31,7 +31,7 @@ import itslive
 import store
 import velocity
 from config import Config, GlacierError
-from registration import resample
+from matching import resample
 from velocity import Field, Nodes, Pair
 
 log = logging.getLogger(__name__)
