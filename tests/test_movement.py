@@ -210,7 +210,7 @@ def test_itslive_scores_and_pictures_are_written(moved_home):
     folder = moved_home / "datasets/small/movement"
     scores = json.loads((folder / "itslive.json").read_text())
     assert abs(scores["speed_bias"]) < 2
-    assert scores["speed_correlation"] > 0.95
+    assert scores["speed_correlation"] > 0.9
     shown = {path.name for path in (folder / "quicklooks").iterdir()}
     assert shown == {"speed.png", "error.png", "arrows.png", "flowline.png", "glacier.gif", "itslive.png"}
 
