@@ -11,7 +11,7 @@ import numpy as np
 from scipy import fft
 
 from config import GlacierError
-from registration import local_contrast
+from matching import local_contrast
 
 CHIP = 32  # px, side of the chips that are searched for
 COARSE = 4  # every 4th node of the grid is searched for, in x and in y; the rest follows by refinement
@@ -31,7 +31,7 @@ class Tracks(NamedTuple):
 
     The ground was displacement / 2 before the node in the first image and is as far behind it in the second.
     correlation : of the matched windows, [-1, 1]. peak_ratio : the second highest peak of the search over the highest;
-    1 is ambiguous. departure : from the median of the neighbours, in units of their usual departure.
+    1 is ambiguous, NaN not searched. departure : from the median of the neighbours, in units of their usual departure.
     """
     displacement: np.ndarray
     correlation: np.ndarray
@@ -204,22 +204,29 @@ def refine(first: np.ndarray, second: np.ndarray, field: np.ndarray) -> tuple[np
     return field, np.where(blur(weight, SIGMA) > MIN_SEEN, correlation, np.nan)
 
 
-def track(first: np.ndarray, second: np.ndarray, spacing: int, reach: float) -> Tracks:
+def locate(first: np.ndarray, second: np.ndarray, spacing: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return where to start the refinement, (2, H, W) px, and the peak ratio at the nodes, (h, w), by a search."""
+    rows, columns = (nodes(length, spacing * COARSE) for length in first.shape)
+    found, ratio = search(first, second, rows, columns, reach)
+    found[:, ~(departure(found, noise=1.0) < TOLERANCE)] = np.nan
+    near = (np.abs(nodes(length, spacing)[:, None] - coarse).argmin(axis=1)
+            for length, coarse in zip(first.shape, (rows, columns), strict=True))
+    return midway(interpolate(found, rows, columns, first.shape)), ratio[np.ix_(*near)]
+
+
+def track(first: np.ndarray, second: np.ndarray, spacing: int, reach: float, guess: np.ndarray | None = None) -> Tracks:
     """Return the displacement from the first to the second image at the nodes of a grid.
 
     first, second : (H, W) of one band, NaN where missing, on one frame. spacing : of the nodes [px].
-    reach : the largest displacement to look for [px].
+    reach : the largest displacement to look for [px]. guess : (2, H, W) px, right to about 2 px, to start from;
+    None: found by a search.
     """
     contrasts = local_contrast(first), local_contrast(second)
-    rows, columns = (nodes(length, spacing * COARSE) for length in first.shape)
-    found, ratio = search(*contrasts, rows, columns, reach)
-    found[:, ~(departure(found, noise=1.0) < TOLERANCE)] = np.nan
-    field, correlation = refine(*contrasts, midway(interpolate(found, rows, columns, first.shape)))
-    near_row, near_column = (np.abs(nodes(length, spacing)[:, None] - coarse).argmin(axis=1)
-                             for length, coarse in zip(first.shape, (rows, columns), strict=True))
     grid = np.ix_(*(nodes(length, spacing) for length in first.shape))
+    start, ratio = (guess, np.full(first[grid].shape, np.nan)) if guess is not None else locate(
+        *contrasts, spacing, reach)
+    field, correlation = refine(*contrasts, start)
     field, correlation = np.array([part[grid] for part in field], np.float32), correlation[grid]
-    ratio = ratio[np.ix_(near_row, near_column)]
     field[:, ~(correlation > MIN_CORRELATION) | (ratio > AMBIGUOUS) | (np.hypot(*field) > reach + 1)] = np.nan
     apart = departure(field)
     field[:, ~(apart < TOLERANCE)] = np.nan

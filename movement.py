@@ -101,44 +101,67 @@ def find_pairs(cfg: Config, aligned: alignment.AlignedScenes) -> list[Pair]:
 
 # ── Tracking and combining ───────────────────────────────────────────────────────────────────────────────────────
 
-def track_pair(images: np.ndarray, pair: Pair, nodes: Nodes, stable: np.ndarray, max_velocity: float
-               ) -> tuple[np.ndarray, dict]:
+def track_pair(images: np.ndarray, pair: Pair, nodes: Nodes, stable: np.ndarray, max_velocity: float,
+               yearly_guess: np.ndarray | None) -> tuple[np.ndarray, dict]:
     """Return a pair's velocity and its weight, (3, h, w): vx, vy [m/yr, at rest over stable ground], weight [yr].
 
     The weight is the time between the scenes, as an error in pixels counts less the longer that is, times the
     correlation; NaN and 0 where the match was refused. The record says how far the pair can be trusted.
     """
     reach = max_velocity * pair.years / abs(nodes.grid.transform[0])
-    tracks = displacement.track(images[pair.first], images[pair.second], SPACING, reach)
+    guess = None if yearly_guess is None else yearly_guess * np.float32(pair.years)
+    tracks = displacement.track(images[pair.first], images[pair.second], SPACING, reach, guess)
     moved = velocity.to_velocity(tracks.displacement, pair.years, nodes.grid.transform)
     moved, ground = velocity.correct(moved, stable)
     found = np.isfinite(moved[0])
     weight = np.where(found, pair.years * tracks.correlation, 0)
 
     def typical(values):
-        return round(float(np.median(values[found])), 3) if found.any() else None
+        values = values[found & np.isfinite(values)]
+        return round(float(np.median(values)), 3) if values.size else None
 
     record = {"first": pair.first, "second": pair.second, "years": round(pair.years, 4),
               "found": round(float(found.mean()), 4), "stable_nmad": round(ground, 3) if found.any() else None,
               "correlation": typical(tracks.correlation), "departure": typical(tracks.departure),
-              "peak_ratio": typical(np.nan_to_num(tracks.peak_ratio, nan=1))}
+              "peak_ratio": typical(tracks.peak_ratio)}
     return np.concatenate([moved, weight[None]]), record
 
 
 def track_pairs(images: np.ndarray, pairs: Sequence[Pair], nodes: Nodes, stable: np.ndarray, max_velocity: float,
                 workers: int, out: np.ndarray) -> list[dict]:
-    """Fill `out` (P, 3, h, w) with the velocities of all pairs, some at a time; return their records."""
+    """Fill `out` (P, 3, h, w) with the velocities of all pairs, some at a time; return their records.
+
+    The shortest pairs are searched. The longer ones start from what those found: over years ice deforms, and a search
+    would rather find what does not move, shade and the banks of a narrow glacier.
+    """
+    shortest = min(pair.years for pair in pairs)
+    short = np.array([pair.years < shortest + 0.5 for pair in pairs])
+    records: list = [None] * len(pairs)
+    guess = None
+
     def work(number):
-        out[number], record = track_pair(images, pairs[number], nodes, stable, max_velocity)
-        return record
+        out[number], records[number] = track_pair(images, pairs[number], nodes, stable, max_velocity, guess)
 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the pairs run side by side
     try:
         with ThreadPoolExecutor(min(workers, os.cpu_count() or 1)) as pool:
-            return list(store.progress(pool.map(work, range(len(pairs))), "pairs", len(pairs)))
+            for what, members in (("short pairs", short), ("longer pairs", ~short)):
+                for _ in store.progress(pool.map(work, np.flatnonzero(members).tolist()), what, int(members.sum())):
+                    pass
+                field = combine(out, pairs, short, stable)[0]
+                moving = np.where(velocity.certain(field) | np.isnan(field.velocity), field.velocity, 0)
+                guess = pixel_displacement(field._replace(velocity=moving), nodes)
     finally:
         cv2.setNumThreads(threads)
+    return records
+
+
+def pixel_displacement(field: Field, nodes: Nodes) -> np.ndarray:
+    """Return a field's displacement in one year at every pixel, float32 (2, H, W) [px]; gaps from their neighbours."""
+    (a, b), (d, e) = nodes.grid.transform[:2], nodes.grid.transform[3:5]
+    moved = np.einsum("ij,jhw->ihw", np.linalg.inv([[a, b], [d, e]]), field.velocity)
+    return displacement.interpolate(moved, nodes.rows, nodes.columns, nodes.grid.shape)
 
 
 def combine(tracked: np.ndarray, pairs: Sequence[Pair], members: np.ndarray, stable: np.ndarray, rows: int = 8
@@ -210,11 +233,8 @@ class Movement:
         return combine(self.tracked, self.pairs, members, self.stable)[0]
 
     def displacement(self, field: Field) -> np.ndarray:
-        """Return a field's displacement in one year at every pixel, float32 (2, H, W) [px]; gaps from neighbours."""
-        grid = self.nodes.grid
-        (a, b), (d, e) = grid.transform[:2], grid.transform[3:5]
-        moved = np.einsum("ij,jhw->ihw", np.linalg.inv([[a, b], [d, e]]), field.velocity)
-        return displacement.interpolate(moved, self.nodes.rows, self.nodes.columns, grid.shape)
+        """Return a field's displacement in one year at every pixel, as pixel_displacement."""
+        return pixel_displacement(field, self.nodes)
 
 
 def read_movement(cfg: Config) -> Movement:
@@ -240,7 +260,7 @@ def draw(folder: Path, images: np.ndarray, days: Sequence[date], field: Field, n
     clear = [float(np.isfinite(image).mean()) for image in images]
     top = max(float(np.nanpercentile(speed, 99.5)), 1.0)
     moving = field.velocity.copy()
-    moving[:, ~(speed > 3 * error)] = np.nan
+    moving[:, ~velocity.certain(field)] = np.nan
     years = [f"{days[0].year}-{days[-1].year}"]
     files = [
         figures.map_row(folder / "speed.png", [speed], years, "speed [m/yr]", (0, top), "viridis",

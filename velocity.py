@@ -22,6 +22,7 @@ DAYS = 365.25  # a year
 MIN_PAIRS = 3  # that a velocity needs
 MIN_STABLE = 30  # nodes on stable ground that a pair needs
 REPLICATES = 40  # of the bootstrap
+CERTAIN = 3.0  # times its standard error: a slower velocity may be none
 WINDOW_ERROR = 0.4  # share of what one more smoothing by the tracking window takes away that is counted as error
 
 
@@ -180,6 +181,11 @@ def finish(field: Field, stable: np.ndarray, spacing: int) -> tuple[Field, float
     weight = np.maximum(displacement.blur(known, sigma), 1e-6)
     lost = [part - displacement.blur(np.nan_to_num(part), sigma) / weight for part in velocity]
     return field._replace(velocity=velocity, error=np.hypot(field.error, WINDOW_ERROR * np.hypot(*lost))), ground
+
+
+def certain(field: Field) -> np.ndarray:
+    """Return where the ice surely moves, bool (h, w)."""
+    return np.hypot(*field.velocity) > CERTAIN * np.hypot(*field.error)
 
 
 # ── Along the glacier ────────────────────────────────────────────────────────────────────────────────────────────

@@ -15,11 +15,11 @@ import store
 from config import Config, GlacierError
 from DeepLearning.data import Context, Glacier, as_year
 from displacement import FLOWS, advect, blur, end_point_error, flow, nodes
+from velocity import certain
 
 log = logging.getLogger(__name__)
 
 TEXTURE = 0.05  # local standard deviation [1] from which on a map shows something that can be seen to move
-CERTAIN = 3.0  # times its standard error: a slower velocity is taken as none
 ARROWS = 6  # px between arrows
 
 
@@ -41,8 +41,7 @@ class AdvectedClimatology:
         field = self.made.field(before=self.glacier.date(target))
         if field is None:
             return None
-        certain = np.hypot(*field.velocity) > CERTAIN * np.hypot(*field.error)
-        return self.made.displacement(field._replace(velocity=np.where(certain, field.velocity, 0)))
+        return self.made.displacement(field._replace(velocity=np.where(certain(field), field.velocity, 0)))
 
     def __call__(self, inputs: Tensor, context: Context) -> Tensor:
         series, every = self.glacier.series, self.glacier.series.steps_per_year

@@ -30,7 +30,8 @@ from dataAPI import Grid
 from demo.landscape import BANDS, PIXEL_SIZE, build_landscape
 from demo.makeGlacier import overpasses
 from demo.scene import CIRRUS, CLOUD, DILATED, FILL, OFFSET, PAD, SCALE, SHADOW, observe, snow_lines
-from registration import estimate_transforms, resample
+from matching import resample
+from registration import estimate_transforms
 from velocity import Field, Nodes, Pair
 
 SIZE, YEARS, SCENES_PER_YEAR = 256, (2013, 2020), 22

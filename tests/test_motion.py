@@ -34,8 +34,8 @@ def test_climatology_is_carried_where_the_velocity_is_certain(drifting, error, m
     glacier = SimpleNamespace(series=series, date=lambda step: date(2013 + step, 1, 1))
     field = Field(np.full((2, 4, 4), 45.0), np.full((2, 4, 4), error), np.ones((4, 4)))
 
-    def displacement(certain):
-        return np.stack([np.full((64, 64), 1.5 * bool(certain.velocity[0, 0, 0])), np.zeros((64, 64))])
+    def displacement(moving):
+        return np.stack([np.full((64, 64), 1.5 * bool(moving.velocity[0, 0, 0])), np.zeros((64, 64))])
 
     asked = []
     made = SimpleNamespace(field=lambda before: asked.append(before) or field, displacement=displacement)
