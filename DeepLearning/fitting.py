@@ -52,7 +52,8 @@ class Fit:
         self.folder, self.mirror, self.settings = folder, mirror, settings
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.forward = torch.compile(model) if cfg.compile else model
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.learningRate, weight_decay=cfg.weightDecay)
+        rates = {"lr": cfg.learningRate, "weight_decay": cfg.weightDecay}
+        self.optimizer = torch.optim.AdamW(model.parameters(), **rates, fused=True)
         self.training = glaciers.samples("train")
         self.validation = glaciers.samples("validation", covering=True)
         self.a_step = cfg.batchSize * cfg.accumulate * processes.COUNT

@@ -515,8 +515,8 @@ def test_scores(trained, caplog):
     for row in rows:
         skill = 1 - float(row["mse"]) / mse[row["region"], row["lead"], row["season"], "climatology"]
         assert float(row["skill_vs_climatology"]) == pytest.approx(skill, abs=1e-6)
-    assert {path.name for path in (trained / "evaluation").iterdir()} == {
-        "scores.csv", "scores.png", "patches.png", "manifest.yaml"}  # fmt: skip
+    files = {"scores.csv", "scores.png", "patches.png", "manifest.yaml"}
+    assert files <= {path.name for path in (trained / "evaluation").iterdir()}
     evaluate.run(settings(evaluate.Settings))
     assert "evaluation is up to date" in caplog.text
 
@@ -556,8 +556,8 @@ def test_forecast_lies_at_the_right_place_and_time(trained, caplog):
         assert dataset.tags()["RUN"] == trained.name
         assert dataset.descriptions == ("ndsi 2020-01-01", "ndsi 2020-04-01")
         assert np.isfinite(dataset.read()).all()
-    assert {path.name for path in (trained / "forecast").iterdir()} == {
-        "forecast.tif", "forecast.png", "forecast.gif", "lastTest.png", "manifest.yaml"}  # fmt: skip
+    files = {"forecast.tif", "forecast.png", "forecast.gif", "lastTest.png", "manifest.yaml"}
+    assert files <= {path.name for path in (trained / "forecast").iterdir()}
     forecast.run(settings(forecast.Settings))
     assert "forecast is up to date" in caplog.text
 
