@@ -13,7 +13,7 @@ from scipy.linalg import expm
 
 MODELS = {"translation": cv2.MOTION_TRANSLATION, "euclidean": cv2.MOTION_EUCLIDEAN,
           "affine": cv2.MOTION_AFFINE, "homography": cv2.MOTION_HOMOGRAPHY}
-FLAT = 4.0  # gradients much below this many times the median one count as flat
+FLAT = 8.0  # gradients much below this many times the median one count as flat
 MIN_STRENGTH = 5.0  # deviations; noise and wrong places reach 6.5, but not with so little scatter
 MAX_SCATTER = 0.5  # px between the estimates of two halves of the tiles
 MIN_CORRELATION = 0.1  # of the local contrast of two scenes; below it they show nothing in common
@@ -144,7 +144,7 @@ def orientation(image: np.ndarray) -> np.ndarray:
     """Return the direction of the brightness gradient, complex64 (H, W), of length near 1 where it is clear.
 
     0 where flat or where a missing pixel touches the stencil. image : (H, W), NaN where missing. Edges keep their
-    direction when light and snow change their strength. Fitch et al. (2002), 10.5244/C.16.11.
+    direction when light and snow change their strength. Fitch et al., Orientation Correlation, BMVC 2002.
     """
     missing = ~np.isfinite(image)
     smooth = cv2.GaussianBlur(np.where(missing, 0, image).astype(np.float32), (5, 5), 0.7)

@@ -415,10 +415,11 @@ def write_raw(folder: Path, scenes: np.ndarray, count: int, rng: np.random.Gener
               "shape": list(scenes.shape[1:]), "bands": ["green", "nir08", "swir16"], "scale": 2.75e-5, "offset": -0.2,
               "nodata": 0, "count": count}
     path = folder / "rawData" / "2015.pkl"
+    indices = [spoil(rng, scenes[k % 8], random_warp(rng, "0.5 px", scenes.shape[1:])) for k in range(16)]
     with store.writing(path) as file:
         file.write(store.pickled(header))
         for k in range(count):
-            index = spoil(rng, scenes[k % 8], random_warp(rng, "0.5 px", scenes.shape[1:]))
+            index = indices[k % 16]
             bands = np.nan_to_num([0.3 * (1 + index), 0.3 + 0.5 * index, 0.3 * (1 - index)])
             file.write(store.pickled({
                 "id": f"scene{k:03}", "datetime": (datetime(2015, 1, 5, 5) + timedelta(days=3 * k)).isoformat(),
