@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 NEIGHBOURS = 4  # scenes that each scene is compared with
 MAX_SHIFT = 60.0  # px between two scenes; a larger one is not believed
 MIN_STABLE = 0.03  # part of the scene that must be stable ground
+MIN_PIXELS = 100 * 100  # stable ground for more than shifts [px]
 ARCHIVE_SHIFT, ARCHIVE_SHAPE = 0.4, 0.03  # px, how far scenes as delivered lie apart: shifts; rotations and scales
 MEASURES = ("strength", "expected_error", "residual", "nmad_before", "nmad_after")
 METHODS = {"orientation": register_orientation, "ecc": register_ecc}
@@ -191,7 +192,7 @@ def estimate_transforms(stack: np.ndarray, model: str = "affine", method: str = 
     stack = stack[:, None] if stack.ndim == 3 else stack
     count, shape = len(stack), stack.shape[2:]
     stable = np.ones(shape, bool) if weights is None else np.asarray(weights) > 0.5
-    model = affordable(model, float(stable.mean()))
+    model = affordable(model, stable)
     if count < 2 or not model:
         reason = "the only scene" if count < 2 else f"only {stable.mean():.1%} of the scene is stable ground"
         return unaligned(count, reason)
@@ -211,12 +212,13 @@ def estimate_transforms(stack: np.ndarray, model: str = "affine", method: str = 
     return judge(stack, stable, pairs, matrices, limit, None if gauge == "archive" else central)
 
 
-def affordable(model: str, stable: float) -> str:
-    """Return the model that the stable part of the scene [0-1] can carry: fewer parameters on little ground, or ""."""
-    if stable < MIN_STABLE:
+def affordable(model: str, stable: np.ndarray) -> str:
+    """Return the model that the stable ground (H, W) bool can carry: shifts only if it is little, "" if hardly any."""
+    if stable.mean() < MIN_STABLE:
         return ""
-    if stable < 3 * MIN_STABLE and model != "translation":
-        log.warning("only %.1f %% of the scene is stable ground: shifts only, no motionModel %s", 100 * stable, model)
+    if (stable.mean() < 3 * MIN_STABLE or stable.sum() < MIN_PIXELS) and model != "translation":
+        log.warning("  only %d px, %.0f %%, are stable ground: shifts only, no motionModel %s", stable.sum(),
+                    100 * stable.mean(), model)
         return "translation"
     return model
 
