@@ -50,12 +50,15 @@ def evaluation(folder: Path) -> list[Path]:
 
 def table(rows: list[dict[str, str]]) -> list[tuple]:
     """Return rows of scores as a table with a head; skill against climatology with its interval, if there is one."""
-    names = ("region", "lead", "method", "mse", "mae", "ssim", "skill_vs_climatology")
+    names = ("region", "lead", "method", "skill_vs_climatology", "mse", "mae", "ssim")
     lines = [tuple(name.replace("_", " ") for name in names)]
     for row in rows:
-        interval = [shorten(row[f"{names[-1]}_{end}"]) for end in ("low", "high") if f"{names[-1]}_{end}" in row]
-        cells = [shorten(row[name]) for name in names]
-        lines.append((*cells[:-1], f"{cells[-1]} [{', '.join(interval)}]" if interval else cells[-1]))
+        cells = {name: shorten(row[name]) for name in names}
+        interval = [row[f"{names[3]}_{end}"] for end in ("low", "high") if f"{names[3]}_{end}" in row]
+        if interval:
+            text = f"{float(row[names[3]]):.2f} [{', '.join(f'{float(end):.2f}' for end in interval)}]"
+            cells[names[3]] = text.replace(" ", "\N{NO-BREAK SPACE}").replace("-", "\N{MINUS SIGN}")
+        lines.append(tuple(cells.values()))
     return lines
 
 

@@ -55,7 +55,7 @@ def test_the_readme_names_only_commands_that_a_test_runs():
     assert set(fenced) - run == {
         "make demo", "make test", "jupyter lab getCoordinatesFromMap.ipynb",
         "torchrun --nproc_per_node=2 DeepLearning/trainConvLSTM.py --name=parvati"}
-    assert set(re.findall("`(python [^`]*)`", text)) == {
+    assert set(re.findall("`(python [^`]*)`", text)) <= {
         "python dataAPI.py --name=parvati --dryRun=True", "python DeepLearning/evaluate.py --name=parvati --run=all"}
     for link in re.findall(r"\]\(([^)]+)\)", text) + re.findall('src="([^"]+)"', text):
         assert (ROOT / link).is_file(), link
