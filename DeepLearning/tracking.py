@@ -45,7 +45,7 @@ def list_runs(network: str | None = None, name: str | None = None) -> list[Path]
     runs = []
     for path in runs_folder().glob("*/config.yaml"):
         saved = read_run(path.parent)
-        if network in (None, saved["network"]) and (name is None or name in saved["names"]):
+        if network in (None, saved["network"]) and (name is None or name in saved.get("names", ())):
             runs.append(path.parent)
     return sorted(runs, key=run_number)
 
