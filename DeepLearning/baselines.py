@@ -103,7 +103,7 @@ class Ridge:
         left = product - (square @ common[..., None])[..., 0]
         unit = square.diagonal(dim1=-2, dim2=-1).mean()
         choices = [common + torch.linalg.solve(square + strength * unit * torch.eye(count), left)
-                   for strength in STRENGTHS]  # fmt: skip
+                   for strength in STRENGTHS]
         self.coefficients = min(choices, key=lambda choice: self.validation_error(glacier, choice, seen))
 
     @staticmethod

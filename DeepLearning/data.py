@@ -255,7 +255,7 @@ class Glaciers:
             patches, side, stride = glacier.patches.windows[window], glacier.patch_size, glacier.stride
             times, layers = glacier.known(patches.start)
             images = (patches.inputs[row, column], layers[crop(row * stride, column * stride, side)],
-                      patches.targets[row, column], patches.observed[row, column])  # fmt: skip
+                      patches.targets[row, column], patches.observed[row, column])
             if turns is not None:
                 images = (turned(image, turns[index]) for image in images)
             for values, value in zip(columns, (*images, times), strict=True):

@@ -97,7 +97,7 @@ class Scored:
         groups.append(("all", "all", leads > 0))
         labels = [{"region": region, "lead": lead, "season": season} for lead, season, _ in groups]
         return [row for label, (_, _, chosen) in zip(labels, groups, strict=True)
-                for row in self.group_rows(label, chosen, years)]  # fmt: skip
+                for row in self.group_rows(label, chosen, years)]
 
     def group_rows(self, labels: dict, chosen: np.ndarray, years: np.ndarray) -> list[dict]:
         """Return the rows of some cells, one a method, with its skills against the references and their intervals."""
@@ -140,15 +140,15 @@ def score(glacier: Glacier, networks: dict, device: torch.device, baselines: dic
 def table(rows: list[dict]) -> list[tuple]:
     """Return what is printed of the rows: all lead times, without the single seasons."""
     heads = ("region", "lead", "method", "MSE", "MAE", "SSIM", "F1", "bias", "variance",
-             "skill vs climatology [95 %]", "vs damped persistence", "vs persistence")  # fmt: skip
+             "skill vs climatology [95 %]", "vs damped persistence", "vs persistence")
     lines = [heads]
     for row in rows:
         if row["season"] == "all":
             skills = [f"{row[f'skill_vs_{name}']:+.3f} [{row[f'skill_vs_{name}_low']:+.3f}, "
                       f"{row[f'skill_vs_{name}_high']:+.3f}]"
-                      for name in ("climatology", "damped_persistence", "persistence")]  # fmt: skip
+                      for name in ("climatology", "damped_persistence", "persistence")]
             numbers = (f"{row['mse']:.5f}", f"{row['mae']:.4f}", f"{row['ssim']:.3f}", f"{row['f1']:.3f}",
-                       f"{row['bias']:+.4f}", f"{row['variance_ratio']:.2f}")  # fmt: skip
+                       f"{row['bias']:+.4f}", f"{row['variance_ratio']:.2f}")
             lines.append((row["region"], str(row["lead"]), row["method"], *numbers, *skills))
     return lines
 
@@ -183,7 +183,7 @@ def draw_patches(path: Path, glacier: Glacier, network: torch.nn.Module, device:
     for kind, (error, target, top, left, made, truth) in chosen.items():
         last = glacier.series.values[target - 1, :, top : top + side, left : left + side]
         sheet = {f"{kind}, MSE {error:.4f}, last input": last, "truth, first lead": truth[0], "forecast ": made[0],
-                 "truth, last lead": truth[-1], "forecast": made[-1]}  # fmt: skip
+                 "truth, last lead": truth[-1], "forecast": made[-1]}
         images += [image[0] if len(image) == 1 else image[:3] for image in sheet.values()]
         titles += sheet
     return figures.map_row(path, images, titles, "NDSI [1]", columns=5)
@@ -207,7 +207,7 @@ def labels_of(runs: list[Path]) -> dict[str, Path]:
     """Return the runs by the names of their networks, with their numbers where two share a network."""
     names = [tracking.read_run(run)["network"] for run in runs]
     return {name if names.count(name) == 1 else f"{name} {tracking.run_number(run):03d}": run
-            for name, run in zip(names, runs, strict=True)}  # fmt: skip
+            for name, run in zip(names, runs, strict=True)}
 
 
 def run(cfg: Settings) -> int:
@@ -226,7 +226,7 @@ def run(cfg: Settings) -> int:
         rows = score(glacier, networks, device, BASELINES | motion.baselines(cfg, glacier))
         tracking.write_csv(folder / "scores.csv", rows)
         files = [folder / "scores.csv", draw_scores(folder / "scores.png", rows),
-                 draw_patches(folder / "patches.png", glacier, next(iter(networks.values())), device)]  # fmt: skip
+                 draw_patches(folder / "patches.png", glacier, next(iter(networks.values())), device)]
         mirror = tracking.Mirror(cfg.wandb, runs[0], {"runs": [run.name for run in runs]}, "evaluation")
         mirror.table("scores", rows)
         mirror.finish()

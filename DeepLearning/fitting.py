@@ -63,7 +63,7 @@ class Fit:
     def run(self) -> dict:
         """Train to the end from wherever the folder's last checkpoint stands; return the final state."""
         log.info("  %d training samples, %d a pass in steps of %d; %d validation samples",
-                 len(self.training), self.an_epoch, self.a_step, len(self.validation))  # fmt: skip
+                 len(self.training), self.an_epoch, self.a_step, len(self.validation))
         if (self.folder / "last.pt").is_file():
             self.restore()
         else:
@@ -74,13 +74,13 @@ class Fit:
                 self.next_epoch()
             except KeyboardInterrupt:
                 log.info("Stopped; epoch %d is saved. The same command, or --resume, goes on from there.",
-                         len(self.state["history"]) - 1)  # fmt: skip
+                         len(self.state["history"]) - 1)
                 raise
             row, spent = self.state["history"][-1], time.monotonic() - start
             left = spent / (row["epoch"] - first) * (self.cfg.epochs - row["epoch"])
             log.info("  epoch %d/%d  training %.5f  validation %.5f  best %.5f  %.0f s, at most %.0f s left",
                      row["epoch"], self.cfg.epochs, row["training_mse"], row["validation_mse"], self.state["best"],
-                     spent, left)  # fmt: skip
+                     spent, left)
         return self.state
 
     def next_epoch(self) -> None:
@@ -106,7 +106,7 @@ class Fit:
             (self.glaciers.batch(mine[first : first + cfg.batchSize], turns[first : first + cfg.batchSize]),
              chance[first : first + cfg.batchSize])
             for first in range(0, len(mine), cfg.batchSize)
-        ]  # fmt: skip
+        ]
         pixels = sum(batch.observed.sum().item() * batch.targets.shape[2] for batch, _ in batches)
         (pixels,) = processes.total(pixels)
         self.model.train()
@@ -165,7 +165,7 @@ class Fit:
         error = pooled_mse(self.average, self.glaciers, self.validation, self.cfg.batchSize, self.device)
         if math.isnan(error):
             raise GlacierError("no pixel of the validation targets was observed, or the network answers NaN; "
-                               "choose other years, a larger validationFraction or a smaller learningRate")  # fmt: skip
+                               "choose other years, a larger validationFraction or a smaller learningRate")
         row = {"epoch": self.state["epoch"], "step": self.state["step"], **means, "validation_mse": error}
         self.state["history"].append(row)
         self.state["stale"] += 1
@@ -188,14 +188,14 @@ class Fit:
     def save(self, name: str, model: nn.Module, more: dict) -> None:
         """Write a checkpoint that says by itself which network it holds, for which patches."""
         content = {"network": type(model).__name__, "arguments": model.arguments, "patches": self.glaciers.hashes,
-                   "settings": self.settings, "weights": model.state_dict(), **more}  # fmt: skip
+                   "settings": self.settings, "weights": model.state_dict(), **more}
         try:
             with store.writing(self.folder / name) as file:
                 torch.save(canonical(content), file)
         except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
             reason = " ".join(str(error).split())[:120]
             raise GlacierError(f"{self.folder / name} could not be written ({reason}); the one of the epoch before is "
-                               "kept; make room and run the same command again") from error  # fmt: skip
+                               "kept; make room and run the same command again") from error
 
     def restore(self) -> None:
         """Take up weights, averages, optimizer, random state and history of last.pt."""
@@ -247,7 +247,7 @@ def load_weights(model: nn.Module, folder: Path, name: str) -> dict:
     saved = tracking.read_checkpoint(folder / name)
     if saved["network"] != type(model).__name__ or saved["arguments"] != model.arguments:
         raise GlacierError(f"{folder / name} holds {saved['network']} {saved['arguments']}, "
-                           f"not {type(model).__name__} {model.arguments}; train with those settings")  # fmt: skip
+                           f"not {type(model).__name__} {model.arguments}; train with those settings")
     model.load_state_dict(saved["weights"])
     return saved
 

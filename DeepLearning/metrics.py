@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 SUMS = ("pixels", "squared", "absolute", "error", "forecast", "forecast_squared", "truth", "truth_squared",
-        "similarity", "hits", "false_alarms", "misses")  # fmt: skip
+        "similarity", "hits", "false_alarms", "misses")
 WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03  # of SSIM, as published
 SNOW = 0.4  # NDSI from which a pixel counts as snow, Dozier (1989), 10.1016/0034-4257(89)90101-6
 
@@ -27,7 +27,7 @@ def tile_sums(forecast: Tensor, truth: Tensor, observed: Tensor, tiles: Tensor) 
     similarity = similarity_map(forecast, truth, observed)
     snow_x, snow_y = x >= SNOW, y >= SNOW
     values = (torch.ones_like(x), (x - y) ** 2, (x - y).abs(), x - y, x, x * x, y, y * y, similarity,
-              snow_x & snow_y, snow_x & ~snow_y, ~snow_x & snow_y)  # fmt: skip
+              snow_x & snow_y, snow_x & ~snow_y, ~snow_x & snow_y)
     index = tiles.clamp_min(0).flatten()
     sums = torch.zeros(len(SUMS), len(truth), int(tiles.max()) + 1, dtype=torch.float64)
     for total, value in zip(sums, values, strict=True):

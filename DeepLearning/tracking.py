@@ -101,7 +101,7 @@ def runs_for(cfg: Config, wanted: Sequence[str], patches: str) -> list[Path]:
         if saved["patches"].get(cfg.name, patches) != patches:
             command = f"python DeepLearning/train{saved['network']}.py --name={cfg.name}"
             raise GlacierError(f"run {folder.name} was trained on other patches of {cfg.name} than are there now; "
-                               f"train again: {command}")  # fmt: skip
+                               f"train again: {command}")
     return folders
 
 
@@ -111,7 +111,7 @@ def read_checkpoint(path: Path) -> dict:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise GlacierError(f"{path} is missing or damaged ({' '.join(str(error).split())[:120]}); "
-                           "train again with --force") from error  # fmt: skip
+                           "train again with --force") from error
 
 
 def make_once(cfg: Config, folder: Path, settings: dict, inputs: dict, work: Callable[[Path], store.Result]) -> None:
@@ -178,16 +178,16 @@ class Mirror:
 
         known = self.folder / f"wandb-{kind}.id"
         quiet = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE_S, x_disable_stats=True,
-                               x_disable_meta=True, disable_git=True, disable_code=True)  # fmt: skip
+                               x_disable_meta=True, disable_git=True, disable_code=True)
         again = {"id": known.read_text(), "resume": "allow"} if mode == "online" and known.is_file() else {}
         self.run = wandb.init(project=PROJECT, name=self.folder.name, group=self.folder.name, job_type=kind,
-                              dir=self.folder, mode=mode, config=settings, settings=quiet, **again)  # fmt: skip
+                              dir=self.folder, mode=mode, config=settings, settings=quiet, **again)
         known.write_text(self.run.id)
         if mode == "online":
             log.info("Live at %s", self.run.url)
         else:
             log.info("Weights & Biases is offline. To see this run there: wandb login, then wandb sync %s",
-                     Path(self.run.dir).parent)  # fmt: skip
+                     Path(self.run.dir).parent)
 
     def log(self, row: dict, step: int | None = None) -> None:
         """Mirror one row of metrics."""
@@ -237,4 +237,4 @@ def table_of(rows: list[dict]):
     import wandb
 
     return wandb.Table(columns=list(rows[0]), data=[[str(row["lead"]) if key == "lead" else value
-                                                     for key, value in row.items()] for row in rows])  # fmt: skip
+                                                     for key, value in row.items()] for row in rows])

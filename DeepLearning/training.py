@@ -43,7 +43,7 @@ class TrainingConfig(Config):
     clipNorm: float = setting(1.0, "largest norm of the gradient", low=0)
     averaging: float = setting(0.98, "part that the averaged weights keep at a step; they forecast", low=0, high=1)
     teacherForcing: float = setting(0.0, "part of the lead times that read the truth at first, for networks that feed "
-                                         "back; falls to 0 by half time", low=0, high=1)  # fmt: skip
+                                         "back; falls to 0 by half time", low=0, high=1)
     augment: bool = setting(False, "flip and turn patches; off: melt starts on slopes that face the sun")
     patience: int = setting(8, "passes without a better validation error before stopping early", low=1)
     seed: int = setting(0, "of weights and sampling", low=0)
@@ -126,7 +126,7 @@ def fit(cfg: TrainingConfig, build: Build, glaciers: Glaciers, device: torch.dev
     seconds = time.monotonic() - start
     store.write_manifest(folder, used(cfg), glaciers.hashes, files, counts | {"mse": errors}, seconds)
     rows = [(part, f"{own:.5f}", *(f"{skill(own, other):+.3f} against {name}" for name, other in others.items()))
-            for part, (own, others) in errors.items()]  # fmt: skip
+            for part, (own, others) in errors.items()]
     rows += [*counts.items(), ("seconds", f"{seconds:.1f}")]
     log.info("%s", "\n".join(store.lines_of([("MSE", "", "skill"), *rows])))
     figures.report(cfg)
@@ -143,7 +143,7 @@ def closing_errors(fitted: Fit, cfg: TrainingConfig, device: torch.device) -> di
     errors = {}
     for part, (glaciers, samples) in parts.items():
         own, *others = (pooled_mse(predict, glaciers, samples, cfg.batchSize, device)
-                        for predict in (best, climatology, persistence))  # fmt: skip
+                        for predict in (best, climatology, persistence))
         errors[part] = [own, dict(zip(("climatology", "persistence"), others, strict=True))]
     return errors
 

@@ -140,7 +140,7 @@ def make_glacier(home: Path, side: int, steps: int) -> Config:
             out[:] = random.random(shape) > 0.1 if kind is bool else random.random(shape, dtype=np.float32)
     dates = [str(alignment.step_date(4 * 2013 + step, 4)) for step in range(steps)]
     record = {"dates": dates, "counts": [1] * steps, "channels": ["ndsi"], "steps_per_year": 4, "crs": "EPSG:32643",
-              "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0]}  # fmt: skip
+              "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0]}
     alignment.write_json(folder / "composites.json", record)
     store.write_manifest(folder, {}, {}, folder.glob("composites.*"), {}, 0)
     os.environ["GLACIER_HOME"] = str(home)
@@ -161,7 +161,7 @@ def compare_reading(home: Path, side: int, steps: int, count: int) -> list[tuple
 
     def views(chosen):
         pairs = [(windows[window].inputs[row, column], windows[window].targets[row, column])
-                 for _, window, row, column in chosen.tolist()]  # fmt: skip
+                 for _, window, row, column in chosen.tolist()]
         return [torch.stack(parts) for parts in zip(*pairs, strict=True)]
 
     def batches(chosen):
@@ -170,7 +170,7 @@ def compare_reading(home: Path, side: int, steps: int, count: int) -> list[tuple
 
     rows = [(f"{what} read, against pickled {kind} [samples/s]", *race(home, samples, read, kind == "arrays"))
             for what, read in (("patches", views), ("patches and context", batches))
-            for kind in ("tensors", "arrays")]  # fmt: skip
+            for kind in ("tensors", "arrays")]
     files = [path for kind in ("images", "targets") for path in (home / "datasets/random/patches" / kind).iterdir()]
     disk = sum(path.stat().st_size for path in files)
     copied = sum(4 * (window.inputs.numel() + window.targets.numel()) for window in windows)

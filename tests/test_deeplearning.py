@@ -69,7 +69,7 @@ def toy_home(tmp_path_factory) -> Path:
             out[:] = array
     dates = [str(alignment.step_date(2013 * 4 + step, 4)) for step in range(4 * YEARS)]
     record = {"steps_per_year": 4, "dates": dates, "counts": [3] * len(dates), "channels": ["ndsi"],
-              "crs": "EPSG:32643", "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0]}  # fmt: skip
+              "crs": "EPSG:32643", "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0]}
     alignment.write_json(folder / "composites.json", record)
     store.write_manifest(folder, {"stepsPerYear": 4}, {}, folder.glob("composites.*"), {}, 0)
     settings = {"patchSize": 16, "stride": 8, "sequenceLength": 4, "horizon": 2, "years": [2013, 2019]}
@@ -361,7 +361,7 @@ def test_two_processes_do_what_one_does_with_the_doubled_batch(toy_home, tmp_pat
         home.mkdir()
         (home / "datasets").symlink_to(toy_home / "datasets")
         launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", "--master_port=0",
-                    "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]  # fmt: skip
+                    "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
         words = [str(ROOT / "DeepLearning" / "trainAttentionLSTM.py"), *(f"--{name}={QUICK[name]}" for name in QUICK)]
         words = [*launcher, *words, f"--batchSize={size}", "--augment=True"]
         environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"}
@@ -388,7 +388,7 @@ def start(home: Path, *flags: str, **variables: str) -> subprocess.Popen:
     words = [str(ROOT / "DeepLearning" / "trainAttentionLSTM.py"), *(f"--{name}={QUICK[name]}" for name in QUICK)]
     environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"} | variables
     return subprocess.Popen([sys.executable, *words, *flags], env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def finish(process: subprocess.Popen, run: Path) -> tuple[str, dict]:

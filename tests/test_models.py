@@ -10,7 +10,7 @@ from DeepLearning.models import MODELS, AttentionLSTM
 
 THIN = {"LSTM": {"hidden": 8}, "AttentionLSTM": {"hidden": 8}, "UNet": {"widths": (4, 8, 8)},
         "ConvLSTM": {"hidden": (4, 6)}, "AttentionConvLSTM": {"hidden": (4, 6), "width": 4, "fold": 2},
-        "SimVP": {"hidden": 4, "width": 8, "blocks": 2}}  # fmt: skip
+        "SimVP": {"hidden": 4, "width": 8, "blocks": 2}}
 
 
 def sample(batch=2, steps=4, channels=1, side=16, horizon=3):
@@ -79,7 +79,7 @@ def test_networks_that_feed_back_read_hints(network):
 @pytest.mark.parametrize(("network", "knobs", "millions"), [
     ("LSTM", {"hidden": 2500, "layers": 3}, 325), ("AttentionLSTM", {"hidden": 2500, "layers": 3, "heads": 5}, 194),
     ("ConvLSTM", {"hidden": (64, 64, 24), "decoder": (24, 64, 24)}, 0.83),
-    ("UNet", {"widths": (64, 128, 256, 512, 1024)}, 31)])  # fmt: skip
+    ("UNet", {"widths": (64, 128, 256, 512, 1024)}, 31)])
 def test_published_sizes(network, knobs, millions):
     with torch.device("meta"):
         model = MODELS[network](50, 1, 4, 4, **knobs)

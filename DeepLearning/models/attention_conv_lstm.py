@@ -23,7 +23,7 @@ class AttentionConvLSTM(ConvLSTM):
         self, patch_size: int, channels: int, steps: int, horizon: int,
         hidden: tuple[int, ...] = (16, 16), decoder: tuple[int, ...] = (), kernel: int = 3, fold: int = 1,
         width: int = 16,
-    ):  # fmt: skip
+    ):
         super().__init__(patch_size, channels, steps, horizon, hidden, decoder, kernel, fold, width=width)
         remembered, out = hidden[-1], self.arguments["decoder"][-1]
         self.query = nn.Conv2d(out, 2 * width, 1)

@@ -23,7 +23,7 @@ class AttentionLSTM(Departure):
     def __init__(
         self, patch_size: int, channels: int, steps: int, horizon: int,
         hidden: int = 128, layers: int = 2, heads: int = 4,
-    ):  # fmt: skip
+    ):
         super().__init__(patch_size, channels, steps, horizon, hidden=hidden, layers=layers, heads=heads)
         pixels = channels * patch_size * patch_size
         self.embed = nn.Linear(2 * pixels, hidden)

@@ -53,7 +53,7 @@ class ConvLSTM(Departure):
     def __init__(
         self, patch_size: int, channels: int, steps: int, horizon: int,
         hidden: tuple[int, ...] = (16, 16), decoder: tuple[int, ...] = (), kernel: int = 3, fold: int = 1, **knobs,
-    ):  # fmt: skip
+    ):
         decoder = tuple(decoder) or tuple(reversed(hidden))
         knobs |= {"hidden": list(hidden), "decoder": list(decoder), "kernel": kernel, "fold": fold}
         super().__init__(patch_size, channels, steps, horizon, **knobs)

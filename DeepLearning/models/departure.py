@@ -1,6 +1,8 @@
 """What all networks share: they forecast the departure from climatology, not the snow itself."""
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from DeepLearning.data import Context
 CARRY_SPEED = 10.0  # AdamW moves every parameter alike; the carry is of order 1, weights of order 0.1
 
 
-class Departure(nn.Module):
+class Departure(nn.Module, ABC):
     """A network whose forecast is  climatology + carry * last departure + correction.
 
     The carry (one number a lead time) and the last layer of every correction start at 0, so an untrained network *is*
@@ -29,7 +31,7 @@ class Departure(nn.Module):
     def __init__(self, patch_size: int, channels: int, steps: int, horizon: int, **knobs):
         super().__init__()
         self.arguments = {
-            "patch_size": patch_size, "channels": channels, "steps": steps, "horizon": horizon, **knobs}  # fmt: skip
+            "patch_size": patch_size, "channels": channels, "steps": steps, "horizon": horizon, **knobs}
         self.channels, self.horizon = channels, horizon
         self.carry = nn.Parameter(torch.zeros(horizon))
         self.register_buffer("limits", torch.tensor([-torch.inf, torch.inf]))
@@ -54,12 +56,12 @@ class Departure(nn.Module):
         """Set which part of the last departure each lead time keeps, (horizon,)."""
         self.carry.copy_(carry / CARRY_SPEED)
 
+    @abstractmethod
     def correction(self, inputs: Tensor, departures: Tensor, context: Context, carried: Tensor, shown: Tensor | None):
         """Return what to add to climatology and `carried`, (B, horizon, C, h, w).
 
         inputs, departures : (B, T, C, h, w) without NaN. shown : target departures to read, NaN where there is none.
         """
-        raise NotImplementedError
 
     def input_season(self, context: Context) -> Tensor:
         """Return the inputs' place in the year, (B, T, 2)."""

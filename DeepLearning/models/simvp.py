@@ -44,7 +44,7 @@ class SimVP(Departure):
     def __init__(
         self, patch_size: int, channels: int, steps: int, horizon: int,
         hidden: int = 8, width: int = 32, blocks: int = 3,
-    ):  # fmt: skip
+    ):
         super().__init__(patch_size, channels, steps, horizon, hidden=hidden, width=width, blocks=blocks)
         planes = 2 * channels + 2
         self.fine = convolution(planes, hidden)
