@@ -244,18 +244,23 @@ def judge(stack: np.ndarray, stable: np.ndarray, pairs: Sequence[Pair], matrices
           central: int | None) -> Transforms:
     """Return the transforms, with scenes taken back that match no other or lie worse on their neighbours than before.
 
-    Before means: this scene as delivered, its two best neighbours where they are now. central : a scene that is right.
+    Before means: this scene as delivered, its two best neighbours where they are now. central : a scene that is right;
+    None: the frame is the archive's, and a scene whose middle lies within the expected error of its place stays there.
     """
     count = len(stack)
     best = [sorted((pair for pair in pairs if scene in pair[:2]), key=lambda pair: pair.error)[:2]
             for scene in range(count)]
+    error = np.array([min((pair.error for pair in chosen), default=np.nan) for chosen in best])
+    if central is None:
+        middle = np.array([stable.shape[1] / 2, stable.shape[0] / 2, 1])
+        in_place = np.hypot(*(matrices @ middle - middle)[:, :2].T) < error
+        matrices = np.where(in_place[:, None, None], np.eye(3), matrices)
     checks: list[list[tuple]] = [[] for _ in range(count)]
     for i, j in sorted({pair[:2] for chosen in best for pair in chosen}):
         for scene, check in zip((i, j), check_pair(stack[i], stack[j], stable, matrices[i], matrices[j]), strict=True):
             checks[scene].append(check)
     means = np.array([np.nanmean(check, axis=0) if check else np.full(5, np.nan) for check in checks])
     before, after, residual, nmad_before, nmad_after = means.T
-    error = np.array([min((pair.error for pair in chosen), default=np.nan) for chosen in best])
     strength = np.array([max((pair.strength for pair in chosen), default=np.nan) for chosen in best])
     shift = np.array([corner_shift(matrix, stable.shape) for matrix in matrices])
     reasons = tuple("it matches no other scene" if not chosen
