@@ -96,8 +96,9 @@ def label(glacier: Glacier) -> str:
     return "NDSI [1]" if glacier.channels == 1 else "reflectance [1]"
 
 
-def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, device: torch.device) -> store.Result:
-    """Write the forecast beyond the last composite, and the last test window beside its truth."""
+def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, device: torch.device,
+                  max_velocity: float) -> store.Result:
+    """Write the forecast beyond the last composite, and the last test window beside its truth. max_velocity [m/yr]."""
     first = len(glacier.series.dates) - glacier.sequence_length
     ahead = glacier.forecast_scene(network, first, device)[0].numpy()
     dates = [str(glacier.date(len(glacier.series.dates) + lead)) for lead in range(glacier.horizon)]
@@ -108,7 +109,7 @@ def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, devi
         known = glacier.patches.windows[tests[-1]].start
         forecast = glacier.forecast_scene(network, known, device)[0].numpy()
         files += draw_known(folder, glacier, known + glacier.sequence_length, forecast)
-        shown, flows = motion.draw_flows(folder, glacier, known + glacier.sequence_length, forecast)
+        shown, flows = motion.draw_flows(folder, glacier, known + glacier.sequence_length, forecast, max_velocity)
         tracking.write_csv(folder / "flow.csv", flows)
         files += [*shown, folder / "flow.csv"]
     files += sections.forecast(folder)
@@ -124,11 +125,11 @@ def run(cfg: Settings) -> int:
 
     def work(target: Path) -> store.Result:
         device = choose_device(cfg.device)
-        return make_forecast(target, glacier, load_network(folder, device), device)
+        return make_forecast(target, glacier, load_network(folder, device), device, cfg.maxVelocity)
 
     inputs = {"patches": glacier.hash, "run": store.manifest_hash(store.read_manifest(folder))}
     own = "forecast" if tracking.read_run(folder)["names"][0] == cfg.name else f"forecast-{cfg.name}"
-    tracking.make_once(cfg, folder / own, {}, inputs, work)
+    tracking.make_once(cfg, folder / own, store.used_settings(cfg, ["maxVelocity"]), inputs, work)
     log.info("All of %s in one page: %s", cfg.name, figures.report(cfg))
     return 0
 

@@ -14,7 +14,7 @@ import movement
 import store
 from config import Config, GlacierError
 from DeepLearning.data import Context, Glacier, as_year
-from displacement import FLOWS, advect, blur, end_point_error, flow, nodes
+from displacement import FLOWS, advect, blur, end_point_error, flow, nodes, track
 from velocity import certain
 
 log = logging.getLogger(__name__)
@@ -96,10 +96,36 @@ def compare_flows(truth: np.ndarray, forecast: np.ndarray, pixel_size: float) ->
     return rows
 
 
-def draw_flows(folder: Path, glacier: Glacier, target: int, forecast: np.ndarray) -> tuple[list[Path], list[dict]]:
-    """Draw the flow from the last input to the first target, in truth and forecast; return files and compare_flows.
+def compare_tracks(before: np.ndarray, truth: np.ndarray, forecast: np.ndarray, pixel_size: float,
+                   reach: float) -> list[dict]:
+    """Return for each lead time how far chips moved since an earlier year, in truth and forecast, as compare_flows.
+
+    before, truth, forecast : (horizon, H, W), the same season an earlier year (all NaN: none, no row) and the targets.
+    reach : largest displacement to look for [px]. Medians over the nodes that are found in the truth; found_percent
+    of them are found in the forecast too, NaN where the truth holds no texture to follow.
+    """
+    rows = []
+    for lead, images in enumerate(zip(before, truth, forecast, strict=True), 1):
+        if not np.isfinite(images[0]).any():
+            continue
+        real, shown = (track(images[0], image, movement.SPACING, reach).displacement for image in images[1:])
+        found = np.isfinite(real[0])
+        shown = np.where(found, shown, np.nan)
+        still = np.zeros_like(real)
+        compared = {"truth": (real, still), "forecast": (shown, still), "difference": (shown, real)}
+        share = 100 * np.isfinite(shown[0]).sum() / found.sum() if found.any() else np.nan
+        rows.append({"lead": lead, "flow": "chips"} | {
+            f"{name}_m": round(end_point_error(*fields) * pixel_size, 2) for name, fields in compared.items()
+        } | {"found_percent": round(float(share), 1)})
+    return rows
+
+
+def draw_flows(folder: Path, glacier: Glacier, target: int, forecast: np.ndarray,
+               max_velocity: float) -> tuple[list[Path], list[dict]]:
+    """Draw the flow from the last input to the first target, in truth and forecast; return the file and the motions.
 
     target : step of the first target. forecast : (horizon, C, H, W); the first channel is looked at.
+    max_velocity : of the ice [m/yr]. The motions are the rows of compare_flows and compare_tracks.
     """
     truth = np.array(glacier.series.values[target - 1:target + len(forecast), 0])
     shown = np.concatenate([truth[:1], forecast[:, 0]])
@@ -110,4 +136,6 @@ def draw_flows(folder: Path, glacier: Glacier, target: int, forecast: np.ndarray
     titles = [f"{glacier.date(target)} {what}" for what in ("truth", "forecast")]
     path = figures.arrows(folder / "flow.png", [truth[1], shown[1]], fields, rows, columns, titles,
                           "optical flow since the step before [m]", size)
-    return [path], compare_flows(truth, shown, size)
+    year_ago = glacier.scene_context(target - glacier.sequence_length).year_ago[0, :, 0].numpy()
+    tracks = compare_tracks(year_ago, truth[1:], shown[1:], size, max_velocity / size)
+    return [path], [row | {"found_percent": 100.0} for row in compare_flows(truth, shown, size)] + tracks

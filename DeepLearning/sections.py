@@ -80,6 +80,7 @@ def forecast(folder: Path) -> list[Path]:
         flows = read_rows(folder / "flow.csv")
         parts += [Picture(folder / "flow.png", "What seems to move between two steps, in truth and forecast: between "
                                                "seasons mostly the snow line, not the ice"),
-                  Fold("Motion in truth and forecast, and their difference [m a step]",
+                  Fold("Motion in truth and forecast, and their difference [m]: optical flow since the step before, "
+                       "chips since the same season of an earlier year",
                        [tuple(flows[0]), *(tuple(row.values()) for row in flows)])]
     return [figures.section(folder, f"Forecast: {folder.parent.name}", *parts)]

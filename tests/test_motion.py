@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from DeepLearning.motion import AdvectedClimatology, compare_flows
+from DeepLearning.motion import AdvectedClimatology, compare_flows, compare_tracks
 from velocity import Field
 
 
@@ -26,6 +26,19 @@ def test_a_copied_forecast_has_no_motion_and_a_perfect_one_no_difference(driftin
         assert row["forecast_m"] == pytest.approx(0, abs=3)
         assert row["difference_m"] == pytest.approx(row["truth_m"], rel=0.2)
     assert {row["difference_m"] for row in compare_flows(drifting[:4], drifting[:4], 30.0)} == {0}
+
+
+def test_chips_are_followed_in_truth_and_forecast_and_a_blurred_forecast_loses_them(drifting):
+    before = np.stack([drifting[0], np.full((64, 64), np.nan, np.float32)])
+    truth = drifting[1:3]
+    (perfect,) = compare_tracks(before, truth, truth, 30.0, 8.0)  # the second lead has no earlier year
+    assert (perfect["lead"], perfect["difference_m"], perfect["found_percent"]) == (1, 0, 100)
+    assert perfect["truth_m"] == pytest.approx(45, abs=6)
+    (copied,) = compare_tracks(before, truth, np.repeat(drifting[:1], 2, axis=0), 30.0, 8.0)
+    assert copied["forecast_m"] == pytest.approx(0, abs=1)
+    assert copied["difference_m"] == pytest.approx(copied["truth_m"], rel=0.1)
+    (flat,) = compare_tracks(before, truth, np.full_like(truth, 0.5), 30.0, 8.0)
+    assert flat["found_percent"] == 0
 
 
 @pytest.mark.parametrize(("error", "moves"), [(0.1, True), (1000.0, False)])
