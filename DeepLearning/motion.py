@@ -77,6 +77,13 @@ def inputs(cfg: Config) -> dict[str, str]:
 
 # ── The motion of a forecast ─────────────────────────────────────────────────────────────────────────────────────
 
+def lengths(real: np.ndarray, shown: np.ndarray, pixel_size: float) -> dict[str, float]:
+    """Return the median length of two displacements (2, h, w) [px] and of their difference, each in m."""
+    still = np.zeros_like(real)
+    compared = {"truth": (real, still), "forecast": (shown, still), "difference": (shown, real)}
+    return {f"{name}_m": round(end_point_error(*fields) * pixel_size, 2) for name, fields in compared.items()}
+
+
 def compare_flows(truth: np.ndarray, forecast: np.ndarray, pixel_size: float) -> list[dict]:
     """Return for each lead time and optical flow how far things move in truth and forecast, and how these differ [m].
 
@@ -89,10 +96,7 @@ def compare_flows(truth: np.ndarray, forecast: np.ndarray, pixel_size: float) ->
         for method in FLOWS:
             real, shown = (np.where(deviation > TEXTURE, flow(images[lead - 1], images[lead], method), np.nan)
                            for images in (truth, forecast))
-            still = np.zeros_like(real)
-            compared = {"truth": (real, still), "forecast": (shown, still), "difference": (shown, real)}
-            rows.append({"lead": lead, "flow": method} | {
-                f"{name}_m": round(end_point_error(*fields) * pixel_size, 2) for name, fields in compared.items()})
+            rows.append({"lead": lead, "flow": method} | lengths(real, shown, pixel_size))
     return rows
 
 
@@ -111,12 +115,9 @@ def compare_tracks(before: np.ndarray, truth: np.ndarray, forecast: np.ndarray, 
         real, shown = (track(images[0], image, movement.SPACING, reach).displacement for image in images[1:])
         found = np.isfinite(real[0])
         shown = np.where(found, shown, np.nan)
-        still = np.zeros_like(real)
-        compared = {"truth": (real, still), "forecast": (shown, still), "difference": (shown, real)}
         share = 100 * np.isfinite(shown[0]).sum() / found.sum() if found.any() else np.nan
-        rows.append({"lead": lead, "flow": "chips"} | {
-            f"{name}_m": round(end_point_error(*fields) * pixel_size, 2) for name, fields in compared.items()
-        } | {"found_percent": round(float(share), 1)})
+        rows.append({"lead": lead, "flow": "chips"} | lengths(real, shown, pixel_size)
+                    | {"found_percent": round(float(share), 1)})
     return rows
 
 
