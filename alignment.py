@@ -3,7 +3,8 @@
     python alignment.py --name=parvati
 
 Reads rawData/. Writes aligned/: scenes.npy (every scene, co-registered), composites.npy (one a step of the year, gaps
-filled from the past), observed.npy (which composite pixels were really seen), their .json records, and pictures.
+filled from the past), observed.npy (which composite pixels were really seen), seen.npy and spread.npy (by how many
+scenes, and how far these differ), their .json records, and pictures.
 """
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,20 +27,20 @@ import numpy as np
 import dataAPI
 import figures
 import store
+from composites import KERNEL, KINDS, Arrays, composite, fill_gaps, shapes, step_date, year_step  # noqa: F401
 from config import Config, GlacierError
 from matching import resample
-from registration import Transforms, estimate_transforms
+from registration import Transforms, estimate_transforms, one_thread
 
 log = logging.getLogger(__name__)
 
 STAGE = "aligned"
 USES = ("extractNDSI", "alignmentMethod", "alignmentFrame", "motionModel", "stoppingCriterion", "maxIterations",
         "stepsPerYear")
+COMPOSITES = ("composites.npy", "observed.npy", "seen.npy", "spread.npy")  # as composites.Arrays has them
 SNOW = 0.4  # NDSI above it is snow or ice; Dozier (1989), 10.1016/0034-4257(89)90101-6
 BRIGHTNESS = ("nir08", "red", "green")  # the first of these that is there shows the texture of rock and of snow
 MAX_CORRECTION = 60.0  # m, five times what Landsat's Tier 1 allows (12 m RMSE); at least 2 px, for coarser sensors
-DISTANCE = np.hypot(*np.mgrid[-2:3, -2:3])
-KERNEL = np.divide(1.0, DISTANCE, out=np.zeros_like(DISTANCE), where=DISTANCE > 0)  # 1 / distance [1/px]
 
 
 # ── Quantities ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -59,7 +60,7 @@ def ndsi(green: np.ndarray, swir16: np.ndarray) -> np.ndarray:
 
 # ── Stable ground ────────────────────────────────────────────────────────────────────────────────────────────────
 
-def persistent_snow(index: np.ndarray, dates: Sequence[date], margin: int = 3) -> np.ndarray:
+def persistent_snow(index: Sequence[np.ndarray], dates: Sequence[date], margin: int = 3) -> np.ndarray:
     """Return where snow and ice outlast the melt season, bool (H, W): it moves, the rest is ground.
 
     index : NDSI (T, H, W), NaN where missing; one scene is read at a time. The melt season is the month with the least
@@ -69,7 +70,7 @@ def persistent_snow(index: np.ndarray, dates: Sequence[date], margin: int = 3) -
     months = np.array([day.month for day in dates])
     typical = {month: np.median(cover[months == month]) for month in np.unique(months)}
     least = min(typical, key=typical.get)
-    seen, snowy = np.zeros(index.shape[1:], np.int32), np.zeros(index.shape[1:], np.int32)
+    seen, snowy = np.zeros((2, *index[0].shape), np.int32)
     for scene in np.flatnonzero(np.isin((months - least) % 12, (11, 0, 1))):
         seen += np.isfinite(index[scene])
         snowy += index[scene] > SNOW
@@ -98,103 +99,6 @@ def outline_mask(path: str, grid: dataAPI.Grid) -> np.ndarray:
     return inside > 0
 
 
-# ── Composites ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-def year_step(day: date, steps_per_year: int) -> int:
-    """Return the number of the step that holds a day, counted from the year 0.
-
-    Steps are whole months where these divide among them (4: calendar quarters), else equal numbers of days.
-    """
-    if 12 % steps_per_year == 0:
-        return day.year * steps_per_year + (day.month - 1) * steps_per_year // 12
-    days = date(day.year, 12, 31).timetuple().tm_yday
-    return day.year * steps_per_year + (day.timetuple().tm_yday - 1) * steps_per_year // days
-
-
-def step_date(step: int, steps_per_year: int) -> date:
-    """Return the first day of a step of year_step."""
-    year, part = divmod(step, steps_per_year)
-    if 12 % steps_per_year == 0:
-        return date(year, 1 + part * 12 // steps_per_year, 1)
-    days = date(year, 12, 31).timetuple().tm_yday
-    return date(year, 1, 1) + timedelta(days=-(-part * days // steps_per_year))
-
-
-def robust_mean(scenes: np.ndarray, members: Sequence[int], rows: int = 128) -> np.ndarray:
-    """Return the median of some scenes, float32 (C, H, W), NaN where none saw the pixel.
-
-    scenes : (T, C, H, W); `rows` rows are read at a time, so it may be memory-mapped.
-    """
-    result = np.full(scenes.shape[1:], np.nan, np.float32)
-    for top in range(0, scenes.shape[2] if len(members) else 0, rows):
-        ranked = np.sort([scenes[i, :, top:top + rows] for i in members], axis=0)  # NaN comes last
-        seen = np.isfinite(ranked).sum(axis=0, keepdims=True)
-        low, high = (np.take_along_axis(ranked, np.maximum(place, 0), axis=0)[0]
-                     for place in ((seen - 1) // 2, seen // 2))
-        result[:, top:top + rows] = np.where(seen[0] > 0, (low + high) / 2, np.nan)
-    return result
-
-
-def fill_gaps(image: np.ndarray, kernel: np.ndarray = KERNEL, passes: int | None = None) -> np.ndarray:
-    """Return the image with missing pixels set to the weighted mean of the seen pixels around them, float32 (H, W).
-
-    image : (H, W), NaN where missing. kernel : weights around a pixel, odd sides. passes : how often, each pass
-    building on the last; None: until full. Seen pixels stay as they are; an image without any stays NaN.
-    Normalised convolution, Knutsson & Westin (1993), 10.1109/CVPR.1993.341081.
-    """
-    values = image.astype(float)
-    missing = np.isnan(values)
-    while missing.any() and not missing.all() and passes != 0:
-        total, weight = (cv2.filter2D(part, cv2.CV_64F, kernel, borderType=cv2.BORDER_CONSTANT)
-                         for part in (np.where(missing, 0, values), (~missing).astype(float)))
-        near = missing & (weight > 0)
-        values[near] = total[near] / weight[near]
-        missing &= ~near
-        passes = None if passes is None else passes - 1
-    return values.astype(np.float32)
-
-
-def fill_step(values: np.ndarray, observed: np.ndarray, step: int, steps_per_year: int) -> np.ndarray:
-    """Return the composite of a step without gaps, float32 (C, H, W); no later step is read.
-
-    values : (S, C, H, W), earlier steps without gaps, this one NaN in its gaps. observed : (S, H, W) bool.
-    Narrow gaps (4 px to the nearest seen pixel at most) are filled from around; wide ones with the mean of what the
-    same season of earlier years really showed, else with the step before, and in the first step from around.
-    """
-    filled = np.array([fill_gaps(channel, passes=None if step == 0 else 2) for channel in values[step]])
-    if not np.isnan(filled).any():
-        return filled
-    total, count = np.zeros_like(filled), np.zeros(filled.shape[1:], np.float32)
-    for earlier in range(step % steps_per_year, step, steps_per_year):
-        total += np.where(observed[earlier], values[earlier], 0)
-        count += observed[earlier]
-    past = np.where(count > 0, total / np.maximum(count, 1), values[step - 1])
-    return np.where(np.isnan(filled), past, filled)
-
-
-def composite(scenes: np.ndarray, dates: Sequence[date], steps_per_year: int, out: Callable | None = None
-              ) -> tuple[np.ndarray, np.ndarray, list[date]]:
-    """Return a composite for each step of the year: values (S, C, H, W), observed (S, H, W), first day of each step.
-
-    scenes : (T, C, H, W), NaN where missing. dates : of the scenes, in any order. Steps run unbroken from the first
-    with a seen pixel to the last; values have no gaps (fill_step); observed is True where a scene of the step saw
-    every channel of the pixel. out : called with (S, C, H, W), gives the two arrays to fill; None: in memory.
-    """
-    numbers = np.array([year_step(day, steps_per_year) for day in dates])
-    order = np.argsort(numbers, kind="stable")
-    first = next((numbers[i] for i in order if np.isfinite(scenes[i]).all(axis=0).any()), None)
-    if first is None:
-        raise GlacierError("no scene has a pixel without cloud; raise maxCloudPercent or maxMissingFraction, "
-                           "then run dataAPI.py")
-    shape = (int(numbers.max() - first) + 1, *scenes.shape[1:])
-    values, observed = out(shape) if out else (np.empty(shape, np.float32), np.empty((shape[0], *shape[2:]), bool))
-    for step in store.progress(range(shape[0]), "composites"):
-        values[step] = robust_mean(scenes, np.flatnonzero(numbers == first + step))
-        observed[step] = np.isfinite(values[step]).all(axis=0)
-        values[step] = fill_step(values, observed, step, steps_per_year)
-    return values, observed, [step_date(int(first) + step, steps_per_year) for step in range(shape[0])]
-
-
 # ── The stage ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 def channel_names(cfg: Config, bands: Sequence[str]) -> tuple[str, ...]:
@@ -209,59 +113,89 @@ def channel_names(cfg: Config, bands: Sequence[str]) -> tuple[str, ...]:
     return ("ndsi",) if cfg.extractNDSI else needed
 
 
-class Series(NamedTuple):
-    """The scenes as delivered, on disk, NaN where masked. float32.
+class Layers(Sequence):
+    """Layers of the scenes in scratch files, read one scene at a time: float32 (n, H, W), or (H, W) for one number.
 
-    channels : (T, C, H, W), what is aligned. images : (T, B, H, W), what is compared to find the transforms: the
-    logarithm of the brightness, in which the sun's height is only a constant, and the snow index, which hardly
-    depends on the light; each errs in its own way. records : id, date, platform of each scene.
+    A few kB to hand to another process; nothing of it stays in memory.
     """
-    channels: np.ndarray
-    images: np.ndarray
+
+    def __init__(self, paths: list[Path], part: slice | int):
+        self.paths, self.part = paths, part
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, scene: int) -> np.ndarray:
+        return np.array(np.load(self.paths[scene], mmap_mode="r")[self.part])
+
+
+class Series(NamedTuple):
+    """The scenes as delivered, NaN where masked.
+
+    channels : (C, H, W) each, what is aligned. images : (B, H, W) each, what is compared to find the transforms: the
+    logarithm of the brightness, in which the sun's height is only a constant, and the snow index, which hardly
+    depends on the light; each errs in its own way. index : (H, W) each, the snow index; None without swir16.
+    records : id, date, platform of each scene.
+    """
+    channels: Layers
+    images: Layers
+    index: Layers | None
     records: list[dict]
 
 
-def collect(scenes: Iterable[dataAPI.Scene], names: Sequence[str], path: Path) -> Series:
-    """Return the series, written to a scratch file scene by scene."""
-    records, shape, images = [], (), 1
-    with open(path, "wb") as file:
-        for scene in scenes:
-            brightness = next(band for band in BRIGHTNESS if band in scene.bands)
-            layers = [np.log(np.maximum(scene.reflectance(brightness), 0.02))]
-            if "swir16" in scene.bands:
-                layers.append(ndsi(scene.reflectance("green"), scene.reflectance("swir16")))
-            images = len(layers)
-            layers += [scene.reflectance(name) for name in names if name != "ndsi"]
-            shape = (len(layers), *scene.mask.shape)
-            for layer in layers:
-                file.write(layer.tobytes())
-            records.append({"id": scene.id, "date": scene.date.date().isoformat(), "platform": scene.platform})
-    layers = np.memmap(path, np.float32, "r", shape=(len(records), *shape))
-    return Series(layers[:, -len(names):], layers[:, :images], records)
+def collect(scenes: Iterable[dataAPI.Scene], names: Sequence[str], folder: Path) -> Series:
+    """Return the series, written to scratch files in `folder`, one a scene."""
+    records, paths, images = [], [], 1
+    for scene in scenes:
+        brightness = next(band for band in BRIGHTNESS if band in scene.bands)
+        layers = [np.log(np.maximum(scene.reflectance(brightness), 0.02))]
+        if "swir16" in scene.bands:
+            layers.append(ndsi(scene.reflectance("green"), scene.reflectance("swir16")))
+        images = len(layers)
+        layers += [scene.reflectance(name) for name in names if name != "ndsi"]
+        paths.append(folder / f"{len(paths)}.npy")
+        np.save(paths[-1], np.array(layers, np.float32))
+        records.append({"id": scene.id, "date": scene.date.date().isoformat(), "platform": scene.platform})
+    index = Layers(paths, 1) if images > 1 else None
+    return Series(Layers(paths, slice(-len(names), None)), Layers(paths, slice(images)), index, records)
 
 
 def stable_ground(cfg: Config, grid: dataAPI.Grid, series: Series) -> np.ndarray:
     """Return the weights of co-registration, float32 (H, W): 1 on ground, 0 on ice that may move."""
     if cfg.iceOutline:
         ice, origin = outline_mask(cfg.iceOutline, grid), cfg.iceOutline
-    elif series.images.shape[1] > 1:
+    elif series.index is not None:
         dates = [date.fromisoformat(record["date"]) for record in series.records]
-        ice, origin = persistent_snow(series.images[:, 1], dates), "snow and ice that outlast the melt season"
+        ice, origin = persistent_snow(series.index, dates), "snow and ice that outlast the melt season"
     else:
         ice, origin = np.zeros(grid.shape, bool), "no iceOutline and no swir16 band to find it: motion may be lost"
     log.info("  moving ice: %.0f %% of the scene (%s)", 100 * ice.mean(), origin)
     return (~ice).astype(np.float32)
 
 
+@contextlib.contextmanager
+def workplace(cfg: Config) -> Iterator[Executor | None]:
+    """Give what compares the scenes: `workers` processes here (None for one), or the workers of a Dask scheduler."""
+    if cfg.executor != Config.executor:
+        with dataAPI.workplace(cfg) as (cluster, _):
+            yield cluster
+        return
+    processes = min(cfg.workers, os.cpu_count() or 1)
+    if processes == 1:
+        yield None
+        return
+    with ProcessPoolExecutor(processes, initializer=one_thread) as pool:
+        yield pool
+
+
 def find_transforms(cfg: Config, grid: dataAPI.Grid, series: Series) -> Transforms:
     """Return where the scenes lie, found by several processes at once."""
     stable = stable_ground(cfg, grid, series)
     limit = max(2.0, MAX_CORRECTION / abs(grid.transform[0]))
-    processes = min(cfg.workers, os.cpu_count() or 1)
-    with ProcessPoolExecutor(processes, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with workplace(cfg) as executor:
         return estimate_transforms(
             series.images, cfg.motionModel, cfg.alignmentMethod, stable, gauge=cfg.alignmentFrame, limit=limit,
-            criterion=cfg.stoppingCriterion, iterations=cfg.maxIterations, executor=pool if processes > 1 else None)
+            criterion=cfg.stoppingCriterion, iterations=cfg.maxIterations, executor=executor)
 
 
 def make_aligned(cfg: Config, folder: Path) -> store.Result:
@@ -270,21 +204,23 @@ def make_aligned(cfg: Config, folder: Path) -> store.Result:
     names = channel_names(cfg, next(dataAPI.read_scenes(cfg)).bands)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch, contextlib.ExitStack() as files:
-        series = collect(dataAPI.read_scenes(cfg), names, Path(scratch) / "layers")
+        series = collect(dataAPI.read_scenes(cfg), names, Path(scratch))
         transforms = find_transforms(cfg, grid, series)
-        aligned = files.enter_context(store.writing_array(folder / "scenes.npy", series.channels.shape))
+        aligned = files.enter_context(store.writing_array(
+            folder / "scenes.npy", (len(series.records), len(names), *grid.shape)))
         for i, scene in enumerate(store.progress(series.channels, "resampling")):
             aligned[i] = [resample(channel, transforms.matrices[i]) for channel in scene]
 
-        def out(shape):
-            return (files.enter_context(store.writing_array(folder / "composites.npy", shape)),
-                    files.enter_context(store.writing_array(folder / "observed.npy", (shape[0], *shape[2:]), bool)))
+        def out(steps: int) -> Arrays:
+            sizes = shapes(steps, aligned.shape[1:])
+            return Arrays(*(files.enter_context(store.writing_array(folder / name, size, kind))
+                            for name, size, kind in zip(COMPOSITES, sizes, KINDS, strict=True)))
 
         days = [date.fromisoformat(record["date"]) for record in series.records]
         values, observed, steps = composite(aligned, days, cfg.stepsPerYear, out)
         pictures = draw(folder / "quicklooks", series, aligned, transforms, values, steps, grid.transform[0])
         seen = float(observed.mean())
-    arrays = [folder / name for name in ("scenes.npy", "composites.npy", "observed.npy")]
+    arrays = [folder / name for name in ("scenes.npy", *COMPOSITES)]
     result = write_records(cfg, folder, grid, names, series.records, transforms, steps, seen)
     pictures += describe(cfg, folder, result.table)
     return store.Result([*result.files, *arrays, *pictures], result.counts, result.table)
@@ -381,8 +317,12 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
     seen = figures.curves(quicklooks / "observed.png", steps, {"observed": found.observed.mean(axis=(1, 2))},
                           "date", "observed part of the scene [1]")
     images = [to_map(scene) for scene in found.values[-8:]]
+    thin = thinning(found.values.shape[-2:])
     last = figures.map_row(quicklooks / "composites.png", images, found.dates[-8:], "NDSI [1]",
-                           pixel_size=pixel_size * thinning(found.values.shape[-2:]))
+                           pixel_size=pixel_size * thin)
+    deviations = [scene[0, ::thin, ::thin] for scene in found.spread[-8:]]
+    spread = figures.map_row(quicklooks / "spread.png", deviations, found.dates[-8:],
+                             f"NMAD of {found.channels[0]} [1]", pixel_size=pixel_size * thin)
     section = figures.section(
         folder, "Co-registration and composites", [("what", "number"), *table],
         figures.Picture(moved, "How far each scene lay from the common frame before co-registration, which undid it"),
@@ -390,9 +330,11 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
                                 "deviations of local contrast: below 'before' is better"),
         figures.Picture(seen, "How much of each composite was seen; the rest is filled from earlier steps"),
         figures.Picture(last, f"The last composites, each from its first day on: {', '.join(found.channels)}"),
+        figures.Picture(spread, "How far the scenes of each of these steps differ, where at least two saw the pixel: "
+                                "where snow came or went, or a cloud was missed"),
         figures.Picture(quicklooks / "coregistration.gif", "Clear scenes as delivered (left) and co-registered: on the "
                                                            "right only the ice and the snow line may still move"))
-    return [moved, better, seen, last, section]
+    return [moved, better, seen, last, spread, section]
 
 
 # ── Readers for the stages that follow ───────────────────────────────────────────────────────────────────────────
@@ -401,11 +343,13 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
 class Composites:
     """The composites, memory-mapped.
 
-    values : (T, C, H, W) float32 without gaps. observed : (T, H, W) bool, True where really seen. dates : ISO, first
-    day of each step. counts : scenes in each step. transform : rasterio's a, b, c, d, e, f.
+    values, observed, seen, spread : see composites.Arrays. dates : ISO, first day of each step. counts : scenes in
+    each step. transform : rasterio's a, b, c, d, e, f.
     """
     values: np.ndarray
     observed: np.ndarray
+    seen: np.ndarray
+    spread: np.ndarray
     dates: tuple[str, ...]
     counts: tuple[int, ...]
     channels: tuple[str, ...]
@@ -445,9 +389,8 @@ def read_composites(cfg: Config) -> Composites:
     folder = cfg.folder / STAGE
     record = read_json(folder / "composites.json")
     return Composites(
-        store.read_array(folder / "composites.npy"), store.read_array(folder / "observed.npy"), tuple(record["dates"]),
-        tuple(record["counts"]), tuple(record["channels"]), record["steps_per_year"], record["crs"],
-        tuple(record["transform"]))
+        *(store.read_array(folder / name) for name in COMPOSITES), tuple(record["dates"]), tuple(record["counts"]),
+        tuple(record["channels"]), record["steps_per_year"], record["crs"], tuple(record["transform"]))
 
 
 def read_aligned_scenes(cfg: Config) -> AlignedScenes:

@@ -17,6 +17,7 @@ FLAT = 8.0  # gradients much below this many times the median one count as flat
 MIN_STRENGTH = 5.0  # deviations; noise and wrong places reach 6.5, but not with so little scatter
 MAX_SCATTER = 0.5  # px between the estimates of two halves of the tiles
 MIN_CORRELATION = 0.1  # of the local contrast of two scenes; below it they show nothing in common
+BLUNT = 3.0  # px of error that a peak of one deviation would mean
 MIN_CLEAR = 0.01  # mean orientation of a tile below which it shows nothing
 RIDGE = 5e-4  # cost of a px of motion at the frame's edge other than shift, against the height of all peaks
 
@@ -44,27 +45,31 @@ def coordinates(matrix: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray,
     return x / scale, y / scale
 
 
-def resample(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def resample(image: np.ndarray, matrix: np.ndarray, rows: int = 1024) -> np.ndarray:
     """Return a scene on the common frame, float32 (H, W), by cubic interpolation (in steps of 1/32 px).
 
-    image : (H, W), NaN where missing. matrix : (3, 3), common frame px (x, y, 1) -> scene px.
+    image : (H, W), NaN where missing. matrix : (3, 3), common frame px (x, y, 1) -> scene px. rows : done at a time.
     NaN where a pixel that the interpolation uses (4 x 4; one row or column at whole coordinates) is missing or outside.
     """
-    x, y = (np.round(part * 32) / 32 for part in coordinates(matrix, image.shape))
     missing = ~np.isfinite(image)
-    values = cv2.remap(np.where(missing, 0, image).astype(np.float32), x.astype(np.float32), y.astype(np.float32),
-                       cv2.INTER_CUBIC)
+    filled = np.where(missing, 0, image).astype(np.float32)
     padded = np.pad(missing, 3, constant_values=True).astype(np.uint8)
-    row, column = (np.clip(np.floor(part), -3, size + 1).astype(int) + 3
-                   for part, size in zip((y, x), image.shape, strict=True))
-    whole_x, whole_y = x == np.floor(x), y == np.floor(y)
-    for width, in_x in ((1, whole_x), (4, ~whole_x)):
-        for height, in_y in ((1, whole_y), (4, ~whole_y)):
-            if (at := in_x & in_y).any():
-                box = np.ones((height, width), np.uint8)
-                touched = cv2.dilate(padded, box, anchor=(min(1, width - 1), min(1, height - 1)))
-                values[at & (touched[row, column] > 0)] = np.nan
-    return values
+    touched = {(height, width): cv2.dilate(padded, np.ones((height, width), np.uint8),
+                                           anchor=(min(1, width - 1), min(1, height - 1))) > 0
+               for height in (1, 4) for width in (1, 4)}
+    result = np.empty_like(filled)
+    for top in range(0, len(image), rows):
+        down = np.array([[1, 0, 0], [0, 1, top], [0, 0, 1]])
+        part = result[top:top + rows]
+        x, y = (np.round(part * 32) / 32 for part in coordinates(matrix @ down, part.shape))
+        part[:] = cv2.remap(filled, x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC)
+        row, column = (np.clip(np.floor(places), -3, size + 1).astype(int) + 3
+                       for places, size in zip((y, x), image.shape, strict=True))
+        whole_x, whole_y = x == np.floor(x), y == np.floor(y)
+        for (height, width), lost in touched.items():
+            at = (whole_y == (height == 1)) & (whole_x == (width == 1))
+            part[at & lost[row, column]] = np.nan
+    return result
 
 
 class Match(NamedTuple):
@@ -141,18 +146,20 @@ def register_ecc(first: np.ndarray, second: np.ndarray, stable: np.ndarray, mode
 # ── Two images by the orientation of their gradients ─────────────────────────────────────────────────────────────────
 
 def orientation(image: np.ndarray) -> np.ndarray:
-    """Return the direction of the brightness gradient, complex64 (H, W), of length near 1 where it is clear.
+    """Return the direction of edges at twice its angle, complex64 (H, W), of length near 1 where it is clear.
 
     0 where flat or where a missing pixel touches the stencil. image : (H, W), NaN where missing. Edges keep their
-    direction when light and snow change their strength. Fitch et al., Orientation Correlation, BMVC 2002.
+    direction when light and snow change their strength (Fitch et al., Orientation Correlation, BMVC 2002); at twice its
+    angle (Granlund 1978, 10.1016/0146-664X(78)90047-3) also when the bright side becomes the dark one.
     """
     missing = ~np.isfinite(image)
-    smooth = cv2.GaussianBlur(np.where(missing, 0, image).astype(np.float32), (5, 5), 0.7)
+    smooth = cv2.GaussianBlur(np.where(missing, 0, image).astype(np.float32), (3, 3), 0.4)
     gradient = cv2.Scharr(smooth, cv2.CV_32F, 1, 0) + 1j * cv2.Scharr(smooth, cv2.CV_32F, 0, 1)
     strength = np.abs(gradient)
-    strength[cv2.dilate(missing.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=1) > 0] = 0
-    clear = strength[strength > 1e-6]
-    return gradient * (strength > 1e-6) / (strength + FLAT * (np.median(clear) if len(clear) else 1))
+    strength[cv2.dilate(missing.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1) > 0] = 0
+    clear = strength[::3, ::3][strength[::3, ::3] > 1e-6]
+    length = strength + FLAT * (np.median(clear) if len(clear) else 1)
+    return gradient * gradient * (strength > 1e-6) / (length * np.maximum(strength, 1e-6))
 
 
 def whole_shift(first: np.ndarray, second: np.ndarray, side: int = 512) -> tuple[int, int]:
@@ -193,7 +200,7 @@ def cut_tiles(field: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
 
 def make_tiles(field: np.ndarray, most: int = 16) -> Tiles:
     """Return overlapping tiles of the reference, at most `most` a side, without those that show next to nothing."""
-    side = min(max(32, min(field.shape) // 4), 128)
+    side = min(max(32, min(field.shape) // 5), 128)
     starts = [np.linspace(0, length - side, min(most, 2 * length // side - 1)).round().astype(int)
               for length in field.shape]
     corners = np.array([(x, y) for y in starts[0] for x in starts[1]])
@@ -271,14 +278,13 @@ def peak_strength(found: np.ndarray) -> float:
     return float((peak - np.median(around)) / (spread + 1e-12))
 
 
-def register_orientation(first: np.ndarray, second: np.ndarray, stable: np.ndarray, model: str,
-                         rounds: int = 2) -> Match | None:
-    """Return the match of two images by the orientation of their gradients; None if there is none to be sure of.
+def register_orientation(first: np.ndarray, second: np.ndarray, stable: np.ndarray, model: str) -> Match | None:
+    """Return the match of two images by the direction of their edges; None if there is none to be sure of.
 
     first, second : (H, W), NaN where missing. stable : bool, True where nothing moves; only the first is cut by it.
     One shift for the whole image; then a motion of the given model that maximises the sum of the correlation surfaces
-    of tiles; then, `rounds` times, the same on the second image moved back. The expected error
-    follows from the estimates of two halves of the tiles.
+    of tiles; then the same on the second image moved back. The expected error follows from the estimates of two halves
+    of the tiles and from how little the peak stands out.
     """
     reference, field = orientation(first) * stable, orientation(second)
     tiles = make_tiles(reference)
@@ -293,15 +299,12 @@ def register_orientation(first: np.ndarray, second: np.ndarray, stable: np.ndarr
     parameters[:2] += (column - found.shape[2] // 2) / 2, (row - found.shape[1] // 2) / 2
     for blur in (2.0, 0.0):  # wide hills first, lest it stop on a near one
         parameters = climb(ndimage.gaussian_filter(found, (0, blur, blur)), basis, offsets, parameters)
-    matrix = to_matrix(parameters, model, first.shape)
-    offsets = np.zeros_like(offsets)
-    for reach in [2] * (rounds - 1) + [8]:
-        found = surfaces(tiles, orientation(resample(second, matrix)), offsets, reach)
-        parameters = climb(found, basis, offsets, np.zeros(len(basis)))
-        matrix = matrix @ to_matrix(parameters, model, first.shape)
+    matrix, offsets = to_matrix(parameters, model, first.shape), np.zeros_like(offsets)
+    found = surfaces(tiles, orientation(resample(second, matrix)), offsets, 8)
+    matrix = matrix @ to_matrix(climb(found, basis, offsets, np.zeros(len(basis))), model, first.shape)
     halves = [climb(found[half::2], basis[:, half::2], offsets[half::2], np.zeros(len(basis))) for half in (0, 1)]
     scatter = np.linalg.norm(np.tensordot(halves[0] - halves[1], basis, 1), axis=1).mean()
     strength = peak_strength(found)
     if strength < MIN_STRENGTH or scatter > MAX_SCATTER:
         return None
-    return Match(matrix / matrix[2, 2], float(np.hypot(0.05, scatter / 2)), strength)
+    return Match(matrix / matrix[2, 2], float(np.hypot(scatter / 2, BLUNT / strength)), strength)

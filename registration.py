@@ -7,8 +7,7 @@ adjusted together.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from scipy.sparse import csgraph
+from threadpoolctl import threadpool_limits
 
 import store
 from config import GlacierError
@@ -32,7 +32,7 @@ from matching import (
 
 log = logging.getLogger(__name__)
 
-NEIGHBOURS = 4  # scenes that each scene is compared with
+NEIGHBOURS, FAR = 3, 2  # scenes that each scene is compared with: the most similar ones, and any others
 MAX_SHIFT = 60.0  # px between two scenes; a larger one is not believed
 MIN_STABLE = 0.03  # part of the scene that must be stable ground
 MIN_PIXELS = 100 * 100  # stable ground for more than shifts [px]
@@ -68,9 +68,9 @@ class Pair(NamedTuple):
 
 # ── The series as a whole ────────────────────────────────────────────────────────────────────────────────────────
 
-def similarity(stack: np.ndarray, side: int = 64) -> np.ndarray:
+def similarity(stack: Sequence, side: int = 64) -> np.ndarray:
     """Return how alike scenes (T, B, H, W) look, (T, T): correlation of shrunk local contrast x root of the overlap."""
-    size = tuple(min(side, length) for length in stack.shape[:-3:-1])
+    size = tuple(min(side, length) for length in stack[0].shape[:-3:-1])
 
     def shrunk(image):
         return cv2.resize(image, size, interpolation=cv2.INTER_AREA).ravel()
@@ -86,36 +86,33 @@ def similarity(stack: np.ndarray, side: int = 64) -> np.ndarray:
     return contrast @ contrast.T / np.sqrt(np.maximum(power * power.T, 1e-12)) * np.sqrt(overlap)
 
 
-def neighbour_pairs(alike: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Return sorted pairs of scenes: each with its `count` most similar ones, and the tree that connects all."""
-    ranked = np.argsort(-(alike - 3 * np.eye(len(alike))), axis=1, kind="stable")[:, :min(count, len(alike) - 1)]
+def neighbour_pairs(alike: np.ndarray, near: int = NEIGHBOURS, far: int = FAR) -> list[tuple[int, int]]:
+    """Return sorted pairs of scenes: each with its `near` most similar ones and with `far` others, drawn by lot.
+
+    The tree that connects all is among them. The most similar scenes are of the same season; without the others, each
+    season would drift away with its shadows.
+    """
+    count, random = len(alike), np.random.default_rng(0)
+    ranked = np.argsort(-(alike - 3 * np.eye(count)), axis=1, kind="stable")[:, :-1]
     tree = csgraph.minimum_spanning_tree(np.triu(2.0 - alike, 1)).nonzero()
-    ends = [(i, j) for i, row in enumerate(ranked.tolist()) for j in row]
-    ends += list(zip(*(part.tolist() for part in tree), strict=True))
+    ends = list(zip(*(part.tolist() for part in tree), strict=True))
+    for scene, order in enumerate(ranked):
+        others = order[near:]
+        chosen = [*order[:near], *random.choice(others, min(far, len(others)), replace=False)]
+        ends += [(scene, int(other)) for other in chosen]
     return sorted({(min(pair), max(pair)) for pair in ends})
 
 
-def in_order(work: Callable, tasks: Iterable, executor: Executor | None, ahead: int = 8) -> Iterator:
-    """Yield work(task) for each task, in order; with an executor, at most `ahead` tasks are in memory at once."""
-    if executor is None:
-        yield from map(work, tasks)
-        return
-    waiting: deque = deque()
-    for task in tasks:
-        waiting.append(executor.submit(work, task))
-        if len(waiting) == ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+def one_thread() -> None:
+    """Keep this process to one thread: the many small matrix products lose more by waiting for others than they win."""
+    cv2.setNumThreads(1)
+    threadpool_limits(1)
 
 
-def compare(task: tuple, stable: np.ndarray, model: str, register: Callable) -> list[Pair]:
-    """Return the believable matches of two scenes, one for each of their images.
-
-    task : numbers of the two scenes, then their images, each (B, H, W).
-    """
-    first, second, ones, others = task
-    matches = [register(one, other, stable, model) for one, other in zip(ones, others, strict=True)]
+def compare(ends: tuple[int, int], stack: Sequence, stable: np.ndarray, model: str, register: Callable) -> list[Pair]:
+    """Return the believable matches of two scenes (numbers in the stack), one for each of their images."""
+    first, second = ends
+    matches = [register(one, other, stable, model) for one, other in zip(stack[first], stack[second], strict=True)]
     return [Pair(first, second, *match) for match in matches
             if match is not None and corner_shift(match.matrix, stable.shape) <= MAX_SHIFT]
 
@@ -172,25 +169,26 @@ def scaled(matrices: np.ndarray) -> np.ndarray:
     return matrices / matrices[:, 2:, 2:]
 
 
-def estimate_transforms(stack: np.ndarray, model: str = "affine", method: str = "orientation",
+def estimate_transforms(stack: np.ndarray | Sequence, model: str = "affine", method: str = "orientation",
                         weights: np.ndarray | None = None, *, gauge: str = "central", limit: float = np.inf,
                         criterion: float = 1e-5, iterations: int = 100, executor: Executor | None = None) -> Transforms:
     """Return the transform of every scene onto a common frame, estimated over stable ground.
 
-    stack : (T, H, W), NaN where missing, in any unit; or (T, B, H, W), several images of each scene. A few scenes are
-        read at a time, so it may be memory-mapped.
+    stack : (T, H, W), NaN where missing, in any unit; or (T, B, H, W), several images of each scene. Any sequence that
+        gives (B, H, W) by number will do: a few scenes are read at a time.
     weights : (H, W) in [0, 1], how stable the ground is; None: all of it.
     model, method : a key of MODELS, METHODS. criterion, iterations : when ECC stops.
     gauge : "central": the common frame is that of the scene most like the others; "archive": the middle of all scenes
         as delivered, whose positions then also count as weak measurements.
-    limit : largest correction that is believed [px]. executor : where pairs are compared; None: here.
+    limit : largest correction that is believed [px]. executor : where pairs are compared, in processes; None: here.
     A scene whose correction cannot be believed keeps the identity, and a reason.
     """
     for word, value, known in (("motionModel", model, MODELS), ("alignmentMethod", method, METHODS)):
         if value not in known:
             raise GlacierError(f"{word} must be one of {', '.join(known)}; got {value!r}")
-    stack = stack[:, None] if stack.ndim == 3 else stack
-    count, shape = len(stack), stack.shape[2:]
+    stack = stack[:, None] if getattr(stack, "ndim", 4) == 3 else stack
+    count, shape = len(stack), stack[0].shape[-2:]
+    run = map if executor is None else executor.map
     stable = np.ones(shape, bool) if weights is None else np.asarray(weights) > 0.5
     model = affordable(model, stable)
     if count < 2 or not model:
@@ -198,10 +196,9 @@ def estimate_transforms(stack: np.ndarray, model: str = "affine", method: str = 
         return unaligned(count, reason)
     alike = similarity(stack)
     register = partial(register_ecc, criterion=criterion, iterations=iterations) if method == "ecc" else METHODS[method]
-    ends = neighbour_pairs(alike, NEIGHBOURS)
-    tasks = ((i, j, np.array(stack[i]), np.array(stack[j])) for i, j in ends)
-    work = partial(compare, stable=stable, model=model, register=register)
-    found = store.progress(in_order(work, tasks, executor), "pairs of scenes", len(ends))
+    ends = neighbour_pairs(alike)
+    work = partial(compare, stack=stack, stable=stable, model=model, register=register)
+    found = store.progress(run(work, ends), "pairs of scenes", len(ends))
     pairs, members = largest_group([pair for matches in found for pair in matches], count)
     if not pairs:
         return unaligned(count, "it matches no other scene")
@@ -209,7 +206,7 @@ def estimate_transforms(stack: np.ndarray, model: str = "affine", method: str = 
     central = int(np.where(members, alike @ members, -np.inf).argmax())
     frame = np.median(matrices[members], axis=0) if gauge == "archive" else matrices[central]
     matrices = scaled(matrices @ np.linalg.inv(frame))
-    return judge(stack, stable, pairs, matrices, limit, None if gauge == "archive" else central)
+    return judge(stack, stable, pairs, matrices, limit, None if gauge == "archive" else central, run)
 
 
 def affordable(model: str, stable: np.ndarray) -> str:
@@ -240,8 +237,8 @@ def largest_group(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], np.nda
     return [pair for pair in pairs if members[pair.first]], members
 
 
-def judge(stack: np.ndarray, stable: np.ndarray, pairs: Sequence[Pair], matrices: np.ndarray, limit: float,
-          central: int | None) -> Transforms:
+def judge(stack: Sequence, stable: np.ndarray, pairs: Sequence[Pair], matrices: np.ndarray, limit: float,
+          central: int | None, run: Callable = map) -> Transforms:
     """Return the transforms, with scenes taken back that match no other or lie worse on their neighbours than before.
 
     Before means: this scene as delivered, its two best neighbours where they are now. central : a scene that is right;
@@ -256,17 +253,20 @@ def judge(stack: np.ndarray, stable: np.ndarray, pairs: Sequence[Pair], matrices
         in_place = np.hypot(*(matrices @ middle - middle)[:, :2].T) < error
         matrices = np.where(in_place[:, None, None], np.eye(3), matrices)
     checks: list[list[tuple]] = [[] for _ in range(count)]
-    for i, j in sorted({pair[:2] for chosen in best for pair in chosen}):
-        for scene, check in zip((i, j), check_pair(stack[i], stack[j], stable, matrices[i], matrices[j]), strict=True):
+    ends = sorted({pair[:2] for chosen in best for pair in chosen})
+    for both, found in zip(ends, run(partial(check_pair, stack=stack, stable=stable, matrices=matrices), ends),
+                           strict=True):
+        for scene, check in zip(both, found, strict=True):
             checks[scene].append(check)
-    means = np.array([np.nanmean(check, axis=0) if check else np.full(5, np.nan) for check in checks])
-    before, after, residual, nmad_before, nmad_after = means.T
+    means = np.array([np.nanmean(check, axis=0) if check else np.full(4, np.nan) for check in checks])
+    after, residual, nmad_before, nmad_after = means.T
     strength = np.array([max((pair.strength for pair in chosen), default=np.nan) for chosen in best])
     shift = np.array([corner_shift(matrix, stable.shape) for matrix in matrices])
     reasons = tuple("it matches no other scene" if not chosen
                     else f"the correction is larger than {limit:.1f} px" if moved > limit
-                    else "the correction made it worse" if not (now >= was or scene == central) else ""
-                    for scene, (chosen, moved, now, was) in enumerate(zip(best, shift, after, before, strict=True)))
+                    else "the correction made it worse" if not (now <= was or scene == central) else ""
+                    for scene, (chosen, moved, was, now) in enumerate(
+                        zip(best, shift, nmad_before, nmad_after, strict=True)))
     accepted = np.array([not reason for reason in reasons])
     residual = np.where(residual < 1, residual, error)
     measures = dict(zip(MEASURES, (strength, error, residual, nmad_before, nmad_after), strict=True))
@@ -274,21 +274,20 @@ def judge(stack: np.ndarray, stable: np.ndarray, pairs: Sequence[Pair], matrices
     return Transforms(np.where(accepted[:, None, None], matrices, np.eye(3)), quality, accepted, reasons, measures)
 
 
-def check_pair(ones: np.ndarray, others: np.ndarray, stable: np.ndarray, to_one: np.ndarray, to_other: np.ndarray
+def check_pair(ends: tuple[int, int], stack: Sequence, stable: np.ndarray, matrices: np.ndarray
                ) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each of two scenes (B, H, W): correlation before and after, residual [px], NMAD before and after.
+    """Return for each of two scenes (numbers in the stack): correlation after, residual [px], NMAD before and after.
 
     The residual is what phase correlation, which had no part in the alignment, still finds between them.
     """
-    checks = []
-    for one, other in zip(ones, others, strict=True):
+    checks, to_other, back = [], matrices[ends[1]], np.linalg.inv(matrices[ends[0]])
+    for one, other in zip(*(stack[scene] for scene in ends), strict=True):
         first, second = local_contrast(one), local_contrast(other)
-        back = np.linalg.inv(to_one)
         after, nmad_after = agreement(first, second, stable, to_other @ back)
         moved = seen_through(second, to_other @ back)
         both = stable & (first != 0) & (moved != 0)
         residual = np.hypot(*cv2.phaseCorrelateIterative(first * both, moved * both))
         for matrix in (to_other, back):
-            before, nmad_before = agreement(first, second, stable, matrix)
-            checks.append((before, after, residual, nmad_before, nmad_after))
+            nmad_before = agreement(first, second, stable, matrix)[1]
+            checks.append((after, residual, nmad_before, nmad_after))
     return np.mean(checks[::2], axis=0), np.mean(checks[1::2], axis=0)

@@ -1,0 +1,146 @@
+"""Composites: one image a step of the year, from all scenes of the step, without gaps. Pure functions of arrays."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+import store
+from config import GlacierError
+
+DISTANCE = np.hypot(*np.mgrid[-2:3, -2:3])
+KERNEL = np.divide(1.0, DISTANCE, out=np.zeros_like(DISTANCE), where=DISTANCE > 0)  # 1 / distance [1/px]
+
+
+def year_step(day: date, steps_per_year: int) -> int:
+    """Return the number of the step that holds a day, counted from the year 0.
+
+    Steps are whole months where these divide among them (4: calendar quarters), else equal numbers of days.
+    """
+    if 12 % steps_per_year == 0:
+        return day.year * steps_per_year + (day.month - 1) * steps_per_year // 12
+    days = date(day.year, 12, 31).timetuple().tm_yday
+    return day.year * steps_per_year + (day.timetuple().tm_yday - 1) * steps_per_year // days
+
+
+def step_date(step: int, steps_per_year: int) -> date:
+    """Return the first day of a step of year_step."""
+    year, part = divmod(step, steps_per_year)
+    if 12 % steps_per_year == 0:
+        return date(year, 1 + part * 12 // steps_per_year, 1)
+    days = date(year, 12, 31).timetuple().tm_yday
+    return date(year, 1, 1) + timedelta(days=-(-part * days // steps_per_year))
+
+
+def robust_mean(scenes: np.ndarray, members: Sequence[int], rows: int = 128
+                ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return median, spread and count of some scenes: float32 (C, H, W), float32 (C, H, W), uint16 (H, W).
+
+    scenes : (T, C, H, W), NaN where missing; `rows` rows are read at a time, so it may be memory-mapped.
+    The median is NaN where none saw the pixel. Spread: 1.4826 x median distance from it (NMAD), NaN where fewer than
+    two did. Count : scenes that saw every channel.
+    """
+    median, spread = np.full((2, *scenes.shape[1:]), np.nan, np.float32)
+    count = np.zeros(scenes.shape[2:], np.uint16)
+    for top in range(0, scenes.shape[2] if len(members) else 0, rows):
+        part = np.array([scenes[i, :, top:top + rows] for i in members])
+        middle, seen = median_of(part)
+        around = 1.4826 * median_of(np.abs(part - middle))[0]
+        median[:, top:top + rows] = middle
+        spread[:, top:top + rows] = np.where(seen > 1, around, np.nan)
+        count[top:top + rows] = np.isfinite(part).all(axis=1).sum(axis=0)
+    return median, spread, count
+
+
+def median_of(scenes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the median over the first axis, NaN where all are, and how many are not NaN."""
+    ranked = np.sort(scenes, axis=0)  # NaN comes last
+    seen = np.isfinite(ranked).sum(axis=0)
+    low, high = (np.take_along_axis(ranked, np.maximum(place, 0)[None], axis=0)[0]
+                 for place in ((seen - 1) // 2, seen // 2))
+    return np.where(seen > 0, (low + high) / 2, np.nan), seen
+
+
+def fill_gaps(image: np.ndarray, kernel: np.ndarray = KERNEL, passes: int | None = None) -> np.ndarray:
+    """Return the image with missing pixels set to the weighted mean of the seen pixels around them, float32 (H, W).
+
+    image : (H, W), NaN where missing. kernel : weights around a pixel, odd sides. passes : how often, each pass
+    building on the last; None: until full. Seen pixels stay as they are; an image without any stays NaN.
+    Normalised convolution, Knutsson & Westin (1993), 10.1109/CVPR.1993.341081.
+    """
+    values = image.astype(float)
+    missing = np.isnan(values)
+    while missing.any() and not missing.all() and passes != 0:
+        total, weight = (cv2.filter2D(part, cv2.CV_64F, kernel, borderType=cv2.BORDER_CONSTANT)
+                         for part in (np.where(missing, 0, values), (~missing).astype(float)))
+        near = missing & (weight > 0)
+        values[near] = total[near] / weight[near]
+        missing &= ~near
+        passes = None if passes is None else passes - 1
+    return values.astype(np.float32)
+
+
+def fill_step(values: np.ndarray, observed: np.ndarray, step: int, steps_per_year: int) -> np.ndarray:
+    """Return the composite of a step without gaps, float32 (C, H, W); no later step is read.
+
+    values : (S, C, H, W), earlier steps without gaps, this one NaN in its gaps. observed : (S, H, W) bool.
+    Narrow gaps (4 px to the nearest seen pixel at most) are filled from around; wide ones with the mean of what the
+    same season of earlier years really showed, else with the step before, and in the first step from around.
+    """
+    filled = np.array([fill_gaps(channel, passes=None if step == 0 else 2) for channel in values[step]])
+    if not np.isnan(filled).any():
+        return filled
+    total, count = np.zeros_like(filled), np.zeros(filled.shape[1:], np.float32)
+    for earlier in range(step % steps_per_year, step, steps_per_year):
+        total += np.where(observed[earlier], values[earlier], 0)
+        count += observed[earlier]
+    past = np.where(count > 0, total / np.maximum(count, 1), values[step - 1])
+    return np.where(np.isnan(filled), past, filled)
+
+
+class Arrays(NamedTuple):
+    """What `composite` fills, for S steps.
+
+    values : float32 (S, C, H, W), without gaps. observed : bool (S, H, W), True where a scene of the step saw every
+    channel of the pixel. seen : uint16 (S, H, W), how many did. spread : float32 (S, C, H, W), NMAD of the step's
+    scenes, NaN where fewer than two saw the pixel.
+    """
+    values: np.ndarray
+    observed: np.ndarray
+    seen: np.ndarray
+    spread: np.ndarray
+
+
+KINDS = Arrays(np.float32, bool, np.uint16, np.float32)
+
+
+def shapes(steps: int, scene: tuple[int, int, int]) -> Arrays:
+    """Return the shapes of the arrays for scenes (C, H, W)."""
+    return Arrays((steps, *scene), (steps, *scene[1:]), (steps, *scene[1:]), (steps, *scene))
+
+
+def composite(scenes: np.ndarray, dates: Sequence[date], steps_per_year: int, out: Callable[[int], Arrays] | None = None
+              ) -> tuple[np.ndarray, np.ndarray, list[date]]:
+    """Return a composite for each step of the year: values (S, C, H, W), observed (S, H, W), first day of each step.
+
+    scenes : (T, C, H, W), NaN where missing. dates : of the scenes, in any order. Steps run unbroken from the first
+    with a seen pixel to the last; values have no gaps (fill_step). out : called with S, gives the arrays to fill, see
+    Arrays; None: in memory.
+    """
+    numbers = np.array([year_step(day, steps_per_year) for day in dates])
+    order = np.argsort(numbers, kind="stable")
+    first = next((numbers[i] for i in order if np.isfinite(scenes[i]).all(axis=0).any()), None)
+    if first is None:
+        raise GlacierError("no scene has a pixel without cloud; raise maxCloudPercent or maxMissingFraction, "
+                           "then run dataAPI.py")
+    steps = int(numbers.max() - first) + 1
+    made = out(steps) if out else Arrays(*map(np.empty, shapes(steps, scenes.shape[1:]), KINDS))
+    for step in store.progress(range(steps), "composites"):
+        members = np.flatnonzero(numbers == first + step)
+        made.values[step], made.spread[step], made.seen[step] = robust_mean(scenes, members)
+        made.observed[step] = np.isfinite(made.values[step]).all(axis=0)
+        made.values[step] = fill_step(made.values, made.observed, step, steps_per_year)
+    return made.values, made.observed, [step_date(int(first) + step, steps_per_year) for step in range(steps)]
