@@ -283,8 +283,8 @@ def register_orientation(first: np.ndarray, second: np.ndarray, stable: np.ndarr
 
     first, second : (H, W), NaN where missing. stable : bool, True where nothing moves; only the first is cut by it.
     One shift for the whole image; then a motion of the given model that maximises the sum of the correlation surfaces
-    of tiles; then the same on the second image moved back. The expected error follows from the estimates of two halves
-    of the tiles and from how little the peak stands out.
+    of tiles; then, twice, the same on the second image moved back. The expected error follows from the estimates of
+    two halves of the tiles and from how little the peak stands out.
     """
     reference, field = orientation(first) * stable, orientation(second)
     tiles = make_tiles(reference)
@@ -300,8 +300,9 @@ def register_orientation(first: np.ndarray, second: np.ndarray, stable: np.ndarr
     for blur in (2.0, 0.0):  # wide hills first, lest it stop on a near one
         parameters = climb(ndimage.gaussian_filter(found, (0, blur, blur)), basis, offsets, parameters)
     matrix, offsets = to_matrix(parameters, model, first.shape), np.zeros_like(offsets)
-    found = surfaces(tiles, orientation(resample(second, matrix)), offsets, 8)
-    matrix = matrix @ to_matrix(climb(found, basis, offsets, np.zeros(len(basis))), model, first.shape)
+    for reach in (2, 8):  # twice, as a peak seems nearer to 0 than it is; then with surroundings to judge it by
+        found = surfaces(tiles, orientation(resample(second, matrix)), offsets, reach)
+        matrix = matrix @ to_matrix(climb(found, basis, offsets, np.zeros(len(basis))), model, first.shape)
     halves = [climb(found[half::2], basis[:, half::2], offsets[half::2], np.zeros(len(basis))) for half in (0, 1)]
     scatter = np.linalg.norm(np.tensordot(halves[0] - halves[1], basis, 1), axis=1).mean()
     strength = peak_strength(found)

@@ -32,7 +32,7 @@ from matching import (
 
 log = logging.getLogger(__name__)
 
-NEIGHBOURS, FAR = 3, 2  # scenes that each scene is compared with: the most similar ones, and any others
+NEIGHBOURS, FAR = 3, 3  # scenes that each scene is compared with: the most similar ones, and any others
 MAX_SHIFT = 60.0  # px between two scenes; a larger one is not believed
 MIN_STABLE = 0.03  # part of the scene that must be stable ground
 MIN_PIXELS = 100 * 100  # stable ground for more than shifts [px]
@@ -239,7 +239,8 @@ def largest_group(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], np.nda
 
 def judge(stack: Sequence, stable: np.ndarray, pairs: Sequence[Pair], matrices: np.ndarray, limit: float,
           central: int | None, run: Callable = map) -> Transforms:
-    """Return the transforms, with scenes taken back that match no other or lie worse on their neighbours than before.
+    """Return the transforms, with scenes taken back that match no other or lie worse on their neighbours than before,
+    by correlation and by NMAD: moving shadows and snow lines mislead one of them easily.
 
     Before means: this scene as delivered, its two best neighbours where they are now. central : a scene that is right;
     None: the frame is the archive's, and a scene whose middle lies within the expected error of its place stays there.
@@ -258,15 +259,15 @@ def judge(stack: Sequence, stable: np.ndarray, pairs: Sequence[Pair], matrices: 
                            strict=True):
         for scene, check in zip(both, found, strict=True):
             checks[scene].append(check)
-    means = np.array([np.nanmean(check, axis=0) if check else np.full(4, np.nan) for check in checks])
-    after, residual, nmad_before, nmad_after = means.T
+    means = np.array([np.nanmean(check, axis=0) if check else np.full(5, np.nan) for check in checks])
+    before, after, residual, nmad_before, nmad_after = means.T
     strength = np.array([max((pair.strength for pair in chosen), default=np.nan) for chosen in best])
     shift = np.array([corner_shift(matrix, stable.shape) for matrix in matrices])
+    better = (after >= before) | (nmad_after <= nmad_before) | (np.arange(count) == central)
     reasons = tuple("it matches no other scene" if not chosen
                     else f"the correction is larger than {limit:.1f} px" if moved > limit
-                    else "the correction made it worse" if not (now <= was or scene == central) else ""
-                    for scene, (chosen, moved, was, now) in enumerate(
-                        zip(best, shift, nmad_before, nmad_after, strict=True)))
+                    else "" if fits else "the correction made it worse"
+                    for chosen, moved, fits in zip(best, shift, better, strict=True))
     accepted = np.array([not reason for reason in reasons])
     residual = np.where(residual < 1, residual, error)
     measures = dict(zip(MEASURES, (strength, error, residual, nmad_before, nmad_after), strict=True))
@@ -276,18 +277,21 @@ def judge(stack: Sequence, stable: np.ndarray, pairs: Sequence[Pair], matrices: 
 
 def check_pair(ends: tuple[int, int], stack: Sequence, stable: np.ndarray, matrices: np.ndarray
                ) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each of two scenes (numbers in the stack): correlation after, residual [px], NMAD before and after.
+    """Return for each of two scenes: correlation before and after, residual [px], NMAD before and after.
+
+    ends : their numbers in the stack.
 
     The residual is what phase correlation, which had no part in the alignment, still finds between them.
     """
     checks, to_other, back = [], matrices[ends[1]], np.linalg.inv(matrices[ends[0]])
     for one, other in zip(*(stack[scene] for scene in ends), strict=True):
-        first, second = local_contrast(one), local_contrast(other)
+        first, second = (cv2.GaussianBlur(image, (0, 0), 1) * (image != 0)  # lest it counts that resampling smooths
+                         for image in (local_contrast(one), local_contrast(other)))
         after, nmad_after = agreement(first, second, stable, to_other @ back)
         moved = seen_through(second, to_other @ back)
         both = stable & (first != 0) & (moved != 0)
         residual = np.hypot(*cv2.phaseCorrelateIterative(first * both, moved * both))
         for matrix in (to_other, back):
-            nmad_before = agreement(first, second, stable, matrix)[1]
-            checks.append((after, residual, nmad_before, nmad_after))
+            before, nmad_before = agreement(first, second, stable, matrix)
+            checks.append((before, after, residual, nmad_before, nmad_after))
     return np.mean(checks[::2], axis=0), np.mean(checks[1::2], axis=0)
