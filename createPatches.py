@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,22 +54,30 @@ def pad(array: torch.Tensor, size: int, stride: int) -> torch.Tensor:
 
 
 def stitch(patches: torch.Tensor, shape: tuple[int, int], stride: int) -> torch.Tensor:
-    """Return the scene (..., H, W) of its patches, the inverse of `cut`.
+    """Return the scene (..., H, W) of its patches (rows, columns, ..., size, size), the inverse of `cut`, as `blend`.
 
-    patches : (rows, columns, ..., size, size). shape : (H, W) of the scene.
+    shape : (H, W) of the scene. Pixels that no patch reaches are NaN.
+    """
+    rows, columns = patches.shape[:2]
+    places = [(row * stride, column * stride) for row in range(rows) for column in range(columns)]
+    return blend(zip(places, patches.flatten(0, 1), strict=True), shape)
+
+
+def blend(patches: Iterable[tuple[tuple[int, int], torch.Tensor]], shape: tuple[int, int]) -> torch.Tensor:
+    """Return the scene (..., H, W) of patches (..., size, size), each with its place (top, left) in the scene.
+
     Where patches overlap they are averaged under a squared-sine window, so that no seam is seen; each patch counts
     most in its middle. Pixels that no patch reaches are NaN.
     """
-    rows, columns, *_, size = patches.shape
-    ramp = torch.sin(torch.pi * (torch.arange(size) + 0.5) / size) ** 2
-    window = torch.outer(ramp, ramp).to(patches.dtype)
-    total = patches.new_zeros((*patches.shape[2:-2], *shape))
-    weight = patches.new_zeros(shape)
-    for row in range(rows):
-        for column in range(columns):
-            place = (..., slice(row * stride, row * stride + size), slice(column * stride, column * stride + size))
-            total[place] += patches[row, column] * window
-            weight[place] += window
+    total = weight = None
+    for (top, left), patch in patches:
+        if total is None:
+            ramp = torch.sin(torch.pi * (torch.arange(patch.shape[-1]) + 0.5) / patch.shape[-1]) ** 2
+            window = torch.outer(ramp, ramp).to(patch.dtype)
+            total, weight = patch.new_zeros((*patch.shape[:-2], *shape)), patch.new_zeros(shape)
+        place = (..., slice(top, top + len(window)), slice(left, left + len(window)))
+        total[place] += patch * window
+        weight[place] += window
     return torch.where(weight > 0, total / weight, torch.nan)
 
 

@@ -103,7 +103,8 @@ class Fit:
         chance = random.random((len(samples), self.glaciers.glaciers[0].horizon))
         mine, turns, chance = (processes.share(part) for part in (samples, turns, chance))
         batches = [
-            (self.glaciers.batch(mine[first : first + cfg.batchSize], turns[first : first + cfg.batchSize]),
+            (self.glaciers.batch(mine[first : first + cfg.batchSize],
+                                 turns[first : first + cfg.batchSize] if cfg.augment else None),
              chance[first : first + cfg.batchSize])
             for first in range(0, len(mine), cfg.batchSize)
         ]

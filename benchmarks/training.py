@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 import alignment
 import config
@@ -176,30 +177,44 @@ def make_glacier(home: Path, side: int, steps: int) -> Config:
 def compare_reading(home: Path, side: int, steps: int, count: int) -> list[tuple]:
     """Return rows for samples a second and for disk: patches of SIDE px at stride 10 of side x side px scenes.
 
-    Twice: inputs and targets alone, and all that a batch holds, climatology and the rest of the context included. The
-    plain way is one pickle a sample with the same content.
+    A sample is here all that a training batch holds, climatology and the rest of the context included. The plain way is
+    one pickle a sample, read by PyTorch's DataLoader: of a sequence alone, inputs and targets, or of the same content.
     """
     glaciers = Glaciers([Glacier(make_glacier(home, side, steps))])
     windows = glaciers.glaciers[0].patches.windows
     samples = glaciers.draw(glaciers.samples("train"), count, 0, 0)
 
-    def views(chosen):
-        pairs = [(windows[window].inputs[row, column], windows[window].targets[row, column])
-                 for _, window, row, column in chosen.tolist()]
-        return [torch.stack(parts) for parts in zip(*pairs, strict=True)]
+    def sequences(chosen):
+        _, window, row, column = chosen.T
+        frames = torch.from_numpy(glaciers.glaciers[0].views[0][window, row, column])
+        return [frames[:, :STEPS], frames[:, STEPS:]]
 
     def batches(chosen):
         batch = glaciers.batch(chosen)
         return [batch.inputs, *vars(batch.context).values(), batch.targets, batch.observed]
 
     rows = [(f"{what} read, against pickled {kind} [samples/s]", *race(home, samples, read, kind == "arrays"))
-            for what, read in (("patches", views), ("patches and context", batches))
+            for what, read in (("sequences", sequences), ("sequences and context", batches))
             for kind in ("tensors", "arrays")]
     files = [path for kind in ("images", "targets") for path in (home / "datasets/random/patches" / kind).iterdir()]
     disk = sum(path.stat().st_size for path in files)
     copied = sum(4 * (window.inputs.numel() + window.targets.numel()) for window in windows)
     name = f"disk of {len(windows)} windows, {side} x {side} px [MB]"
     return [*rows, (name, f"{disk / 1e6:.0f}", f"{copied / 1e6:.0f}", f"1/{copied / disk:.0f}")]
+
+
+class Pickles(Dataset):
+    """Samples, one pickled file each, as a first data set is often written."""
+
+    def __init__(self, folder: Path, count: int):
+        self.folder, self.count = folder, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> list:
+        with open(self.folder / f"{number}.pkl", "rb") as file:
+            return pickle.load(file)
 
 
 def race(home: Path, samples: np.ndarray, read, arrays: bool) -> tuple[str, str, str]:
@@ -209,26 +224,19 @@ def race(home: Path, samples: np.ndarray, read, arrays: bool) -> tuple[str, str,
     """
     for number in range(len(samples)):
         with open(home / f"{number}.pkl", "wb") as file:
-            parts = read(samples[number : number + 1])
+            parts = [part[0].clone() for part in read(samples[number : number + 1])]
             pickle.dump([part.numpy() if arrays else part for part in parts], file)
-    speeds = []
+    loader, speeds = DataLoader(Pickles(home, len(samples)), batch_size=BATCH), []
     for _ in range(5):
         start = time.process_time()
         for first in range(0, len(samples), BATCH):
             read(samples[first : first + BATCH])
         middle = time.process_time()
-        for first in range(0, len(samples), BATCH):
-            pieces = [read_pickle(home / f"{number}.pkl") for number in range(first, min(first + BATCH, len(samples)))]
-            [torch.cat(parts) for parts in zip(*pieces, strict=True)]
+        for _ in loader:
+            pass
         speeds.append((len(samples) / (middle - start), len(samples) / (time.process_time() - middle)))
     fast, slow = (statistics.median(column) for column in zip(*speeds, strict=True))
     return f"{fast:.0f}", f"{slow:.0f}", f"{statistics.median(one / other for one, other in speeds):.1f}"
-
-
-def read_pickle(path: Path) -> list[Tensor]:
-    """Return one pickled sample."""
-    with open(path, "rb") as file:
-        return [torch.as_tensor(part) for part in pickle.load(file)]
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ import config
 import createPatches
 import store
 from config import Config, GlacierError
-from DeepLearning import evaluate, fitting, forecast, tracking, training
+from DeepLearning import data, evaluate, fitting, forecast, tracking, training
 from DeepLearning.baselines import DampedPersistence, Ridge, training_windows
 from DeepLearning.data import Glacier, Glaciers
 from DeepLearning.models import MODELS
@@ -130,6 +130,23 @@ def test_a_batch_is_the_series_cut_out(toy):
     assert np.array_equal(batch.context.year_ago[0], series.values[2:4][crop])
     assert np.array_equal(batch.context.input_mean[0, 3], createPatches.climatology(series, 5, 1)[0][0][crop])
     assert batch.context.target_time[0].tolist() == pytest.approx([2014.5, 2014.75], abs=0.01)
+
+
+def test_context_kept_in_a_file_is_the_same(toy, monkeypatch):
+    samples = np.array([[0, 2, 1, 3], [0, 9, 0, 0]])
+    expected = read().batch(samples).context
+    monkeypatch.setattr(data, "IN_MEMORY", 0)
+    in_file = read().batch(samples).context
+    assert all(torch.equal(getattr(in_file, name), getattr(expected, name)) for name in vars(expected))
+    assert not list((toy / "datasets" / "toy" / "patches").glob("tmp*"))
+
+
+def test_a_batch_of_two_glaciers_keeps_its_order(toy):
+    glacier, other = read(Glacier), read(Glacier)
+    other.series = replace(other.series, values=-other.series.values)
+    batch = Glaciers([glacier, other]).batch(np.array([[1, 2, 1, 3], [0, 2, 1, 3], [1, 2, 1, 3]]))
+    assert torch.equal(batch.inputs[0], -batch.inputs[1])
+    assert torch.equal(batch.targets[2], -batch.targets[1])
 
 
 def test_turned_patches_turn_as_a_whole(toy):
