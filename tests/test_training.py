@@ -141,6 +141,9 @@ def test_fine_tuning_starts_from_a_run(trained):
     assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
     with pytest.raises(GlacierError, match="holds AttentionLSTM .*'hidden': 16.* not AttentionLSTM .*'hidden': 32"):
         training.train(settings(start=trained.name, hidden=32), build)
+    with pytest.raises(GlacierError, match="did you mean toy-AttentionLSTM-00"):
+        training.train(settings(start="toy-AttentionLTSM-001"), build)
+    assert len(tracking.list_runs()) == 2
 
 
 def test_several_glaciers_and_one_held_out(toy, toy_home, tmp_path_factory, monkeypatch):
