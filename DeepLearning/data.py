@@ -106,6 +106,7 @@ class Glacier:
         self.patch_size, self.stride = cfg.patchSize, cfg.stride
         self._known: dict[int, tuple[Tensor, Tensor]] = {}
         self._input_means: dict[int, np.ndarray] = {}
+        self._moments: createPatches.Moments | None = None
         self._folder = cfg.folder / "patches"
 
     @property
@@ -147,10 +148,10 @@ class Glacier:
         if first not in self._known:
             target, end = first + self.sequence_length, first + self.sequence_length + self.horizon
             times = torch.tensor([as_year(self.date(step)) for step in range(first, end)], dtype=torch.float64)
-            mean, spread = createPatches.climatology(self.series, target, self.horizon)
-            before = [self._input_mean(step) for step in range(first, target)]
+            inputs = np.stack([self._input_mean(step) for step in range(first, target)])
+            mean, spread = createPatches.climatology(self.series, target, self.horizon, self._before(target))
             layers = self._layers[first]
-            np.concatenate([np.stack(before), mean, spread, self._year_ago(target)], out=layers)
+            np.concatenate([inputs, mean, spread, self._year_ago(target)], out=layers)
             self._known[first] = times, torch.from_numpy(layers)
         return self._known[first]
 
@@ -194,8 +195,17 @@ class Glacier:
         """Return the climatology (C, H, W) of a step, from the steps before it; NaN for the first step."""
         if step not in self._input_means:
             nothing = np.full(self.series.values.shape[1:], np.nan, np.float32)
-            self._input_means[step] = createPatches.climatology(self.series, step, 1)[0][0] if step else nothing
+            known = createPatches.climatology(self.series, step, 1, self._before(step))[0][0] if step else nothing
+            self._input_means[step] = known
         return self._input_means[step]
+
+    def _before(self, step: int) -> createPatches.Moments:
+        """Return the moments of all steps before one: quick when asked in the order of time."""
+        if self._moments is None or self._moments.steps > step:
+            self._moments = createPatches.Moments(self.series)
+        while self._moments.steps < step:
+            self._moments.add(self._moments.steps)
+        return self._moments
 
     def _year_ago(self, first_target: int) -> np.ndarray:
         """Return for each target the latest earlier step of its season that lies before the first target."""
@@ -264,7 +274,9 @@ class Glaciers:
                 every = max(1, glacier.patch_size // glacier.stride)
                 places = places[(places % every == 0).all(axis=1)]
             windows = range(len(glacier.patches.windows)) if part is None else glacier.windows(part)
-            found += [(number, window, row, column) for window in windows for row, column in places]
+            for window in windows:
+                glacier.known(glacier.patches.windows[window].start)  # in the order of time, which is quick
+                found += [(number, window, row, column) for row, column in places]
         return np.array(found, dtype=int).reshape(-1, 4)
 
     def draw(self, samples: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
