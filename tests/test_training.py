@@ -66,6 +66,15 @@ def test_accumulated_batches_are_one_large_batch(toy):
     assert all(torch.allclose(whole[name], parts[name], atol=1e-5) for name in whole)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C compiler")
+def test_a_compiled_network_trains_alike(toy):
+    plain = trained_weights(toy, epochs=1)
+    run = toy / "DeepLearning/runs/toy-AttentionLSTM-002"
+    compiled = finish(start(toy, "--epochs=1", "--compile=True"), run)[1]["last"]
+    assert all(torch.allclose(plain[name], compiled[name], atol=1e-3) for name in plain)
+
+
 def test_every_setting_of_the_loop_trains(toy):
     """bfloat16, augmentation, teacher forcing, no averaging: each changes the weights, and they stay finite."""
     from DeepLearning.trainLSTM import Settings as LSTMSettings
