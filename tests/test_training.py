@@ -172,22 +172,70 @@ def test_several_glaciers_and_one_held_out(toy, toy_home, tmp_path_factory, monk
         training.train(settings(names=("toy", "twin"), holdout="twin"), build)
 
 
+def start(home: Path, *flags: str, processes: int = 0, **variables: str) -> subprocess.Popen:
+    """Start a training; processes : how many of them, by torchrun; 0 for one without it."""
+    torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"] if processes else []
+    words = [str(ROOT / "DeepLearning" / "trainAttentionLSTM.py"), *(f"--{name}={QUICK[name]}" for name in QUICK)]
+    environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"} | variables
+    return subprocess.Popen([sys.executable, *torchrun, *words, *flags], env=environment, start_new_session=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen, run: Path) -> tuple[str, dict]:
+    """Return what a training printed, and what it left: files as bytes, the last checkpoint's weights."""
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    left = {name: (run / name).read_bytes() for name in ("best.pt", "metrics.csv", "config.yaml")}
+    return output, left | {"last": tracking.read_checkpoint(run / "last.pt")["weights"]}
+
+
+def wait_for_epochs(process: subprocess.Popen, run: Path, count: int) -> None:
+    """Wait until a training has written so many epochs."""
+    while not (run / "metrics.csv").is_file() or len((run / "metrics.csv").read_text().splitlines()) < count + 2:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+
+
+def fresh_home(toy_home: Path, home: Path) -> Path:
+    """Return a new folder with the toy glacier and no run."""
+    home.mkdir()
+    (home / "datasets").symlink_to(toy_home / "datasets")
+    return home
+
+
 def test_two_processes_do_what_one_does_with_the_doubled_batch(toy_home, tmp_path):
     losses = []
     for count, size in ((1, 16), (2, 8)):
-        home = tmp_path / str(count)
-        home.mkdir()
-        (home / "datasets").symlink_to(toy_home / "datasets")
-        launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", "--master_port=0",
-                    "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
-        words = [str(ROOT / "DeepLearning" / "trainAttentionLSTM.py"), *(f"--{name}={QUICK[name]}" for name in QUICK)]
-        words = [*launcher, *words, f"--batchSize={size}", "--augment=True"]
-        environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(words, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout.count("Training toy-AttentionLSTM-001") == 1
+        home = fresh_home(toy_home, tmp_path / str(count))
+        output, _ = finish(start(home, f"--batchSize={size}", "--augment=True", processes=count), home / RUN)
+        assert output.count("Training toy-AttentionLSTM-001") == 1
         losses.append(np.genfromtxt(home / RUN / "metrics.csv", delimiter=",", skip_header=2))
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of torchrun in /proc")
+def test_two_killed_processes_go_on_to_the_same_bytes(toy_home, tmp_path):
+    """All killed at once, as a cluster does; then --resume: weights and metrics as if never stopped."""
+    whole, broken = (fresh_home(toy_home, tmp_path / name) for name in ("whole", "broken"))
+    _, expected = finish(start(whole, "--epochs=12", processes=2), whole / RUN)
+    process = start(broken, "--epochs=12", processes=2)
+    wait_for_epochs(process, broken / RUN, 2)
+    for child in children(process.pid):
+        os.kill(child, signal.SIGKILL)
+    process.kill()
+    process.communicate()
+    assert not (broken / RUN / "manifest.yaml").exists()
+    output, left = finish(start(broken, "--resume", processes=2), broken / RUN)
+    assert "Going on with" in output
+    weights, known = left.pop("last"), expected.pop("last")
+    assert all(torch.equal(weights[name], known[name]) for name in known)
+    assert left == expected
+
+
+def children(number: int) -> list[int]:
+    """Return the processes that a process has started."""
+    return [int(word) for word in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
 
 
 def test_up_to_date_and_new_run_after_a_change(trained, caplog):
@@ -202,26 +250,10 @@ def test_up_to_date_and_new_run_after_a_change(trained, caplog):
     assert len(tracking.list_runs()) == 2
 
 
-def start(home: Path, *flags: str, **variables: str) -> subprocess.Popen:
-    words = [str(ROOT / "DeepLearning" / "trainAttentionLSTM.py"), *(f"--{name}={QUICK[name]}" for name in QUICK)]
-    environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"} | variables
-    return subprocess.Popen([sys.executable, *words, *flags], env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def finish(process: subprocess.Popen, run: Path) -> tuple[str, dict]:
-    """Return what a training printed, and what it left: files as bytes, the last checkpoint's weights."""
-    output = process.communicate()[0]
-    assert process.returncode == 0, output
-    left = {name: (run / name).read_bytes() for name in ("best.pt", "metrics.csv", "config.yaml")}
-    return output, left | {"last": tracking.read_checkpoint(run / "last.pt")["weights"]}
-
-
 @pytest.fixture(scope="module")
 def unbroken(toy_home, tmp_path_factory) -> dict:
     """What a training leaves that nothing stopped."""
-    home = tmp_path_factory.mktemp("unbroken")
-    (home / "datasets").symlink_to(toy_home / "datasets")
+    home = fresh_home(toy_home, tmp_path_factory.mktemp("unbroken") / "home")
     return finish(start(home, "--epochs=12"), home / RUN)[1]
 
 
@@ -229,9 +261,7 @@ def unbroken(toy_home, tmp_path_factory) -> dict:
 def test_stopped_training_ends_in_the_same_bytes(toy, unbroken, stop, flag):
     """Killed or Ctrl-C, then the same command or --resume: weights and metrics as if never stopped."""
     run, process = toy / RUN, start(toy, "--epochs=12")
-    while not (run / "metrics.csv").is_file() or len((run / "metrics.csv").read_text().splitlines()) < 4:
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.01)
+    wait_for_epochs(process, run, 2)
     process.send_signal(stop)
     output = process.communicate()[0]
     if stop == signal.SIGINT:
