@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,22 +54,30 @@ def pad(array: torch.Tensor, size: int, stride: int) -> torch.Tensor:
 
 
 def stitch(patches: torch.Tensor, shape: tuple[int, int], stride: int) -> torch.Tensor:
-    """Return the scene (..., H, W) of its patches, the inverse of `cut`.
+    """Return the scene (..., H, W) of its patches (rows, columns, ..., size, size), the inverse of `cut`, as `blend`.
 
-    patches : (rows, columns, ..., size, size). shape : (H, W) of the scene.
+    shape : (H, W) of the scene. Pixels that no patch reaches are NaN.
+    """
+    rows, columns = patches.shape[:2]
+    places = [(row * stride, column * stride) for row in range(rows) for column in range(columns)]
+    return blend(zip(places, patches.flatten(0, 1), strict=True), shape)
+
+
+def blend(patches: Iterable[tuple[tuple[int, int], torch.Tensor]], shape: tuple[int, int]) -> torch.Tensor:
+    """Return the scene (..., H, W) of patches (..., size, size), each with its place (top, left) in the scene.
+
     Where patches overlap they are averaged under a squared-sine window, so that no seam is seen; each patch counts
     most in its middle. Pixels that no patch reaches are NaN.
     """
-    rows, columns, *_, size = patches.shape
-    ramp = torch.sin(torch.pi * (torch.arange(size) + 0.5) / size) ** 2
-    window = torch.outer(ramp, ramp).to(patches.dtype)
-    total = patches.new_zeros((*patches.shape[2:-2], *shape))
-    weight = patches.new_zeros(shape)
-    for row in range(rows):
-        for column in range(columns):
-            place = (..., slice(row * stride, row * stride + size), slice(column * stride, column * stride + size))
-            total[place] += patches[row, column] * window
-            weight[place] += window
+    total = weight = None
+    for (top, left), patch in patches:
+        if total is None:
+            ramp = torch.sin(torch.pi * (torch.arange(patch.shape[-1]) + 0.5) / patch.shape[-1]) ** 2
+            window = torch.outer(ramp, ramp).to(patch.dtype)
+            total, weight = patch.new_zeros((*patch.shape[:-2], *shape)), patch.new_zeros(shape)
+        place = (..., slice(top, top + len(window)), slice(left, left + len(window)))
+        total[place] += patch * window
+        weight[place] += window
     return torch.where(weight > 0, total / weight, torch.nan)
 
 
@@ -100,38 +108,52 @@ def read_series(cfg: Config) -> Series:
                   found.crs, tuple(found.transform))
 
 
-def climatology(series: Series, first_target: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+class Moments:
+    """Sums over the observed pixels of some steps of a series, from which their mean and spread follow.
+
+    count (1, H, W), total, squares, filled (C, H, W) : of the steps added, `filled` over observed and filled pixels.
+    """
+
+    def __init__(self, series: Series, steps: Iterable[int] = ()):
+        self.series, self.steps = series, 0
+        self.count = np.zeros((1, *series.observed.shape[1:]), np.float32)
+        self.total, self.squares, self.filled = np.zeros((3, *series.values.shape[1:]), np.float64)
+        for step in steps:
+            self.add(step)
+
+    def add(self, step: int) -> None:
+        """Add a step."""
+        seen, values = self.series.observed[step][None], self.series.values[step]
+        self.steps += 1
+        self.count += seen
+        self.total += np.where(seen, values, 0)
+        self.squares += np.where(seen, values.astype(np.float64) ** 2, 0)
+        self.filled += values
+
+    def mean_and_spread(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation, (C, H, W); where nothing was observed, of filled values, and 0."""
+        mean = np.where(self.count > 0, self.total / np.maximum(self.count, 1), self.filled / max(self.steps, 1))
+        variance = self.squares / np.maximum(self.count, 1) - np.where(self.count > 0, mean, 0) ** 2
+        return mean, np.sqrt(np.maximum(variance, 0))
+
+
+def climatology(series: Series, first_target: int, horizon: int,
+                before: Moments | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and spread (standard deviation), each (horizon, C, H, W), of the steps first_target, +1, ...
 
     Causal: of the same season in the steps before first_target, over observed pixels. A pixel that was not observed in
     that season takes the mean of all its earlier steps; a spread of fewer than two years is that of all earlier steps.
+    before : the moments of all earlier steps, if they are known.
     """
     mean, spread = np.empty((2, horizon, *series.values.shape[1:]), np.float32)
-    everything = moments(series, range(first_target))
+    all_mean, all_spread = (before or Moments(series, range(first_target))).mean_and_spread()
     for lead in range(horizon):
-        season = range((first_target + lead) % series.steps_per_year, first_target, series.steps_per_year)
-        seen_mean, seen_spread, years = moments(series, season)
-        mean[lead] = np.where(years > 0, seen_mean, everything[0])
-        spread[lead] = np.where(years > 1, seen_spread, everything[1])
+        every = series.steps_per_year
+        season = Moments(series, range((first_target + lead) % every, first_target, every))
+        season_mean, season_spread = season.mean_and_spread()
+        mean[lead] = np.where(season.count > 0, season_mean, all_mean)
+        spread[lead] = np.where(season.count > 1, season_spread, all_spread)
     return mean, spread
-
-
-def moments(series: Series, steps: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean, standard deviation (C, H, W) and count (1, H, W) over the observed pixels of some steps.
-
-    Pixels that were never observed have the mean of their filled values, and count 0.
-    """
-    count = np.zeros((1, *series.observed.shape[1:]), np.float32)
-    total, squares, filled = np.zeros((3, *series.values.shape[1:]), np.float64)
-    for step in steps:
-        seen = series.observed[step][None]
-        count += seen
-        total += np.where(seen, series.values[step], 0)
-        squares += np.where(seen, series.values[step].astype(np.float64) ** 2, 0)
-        filled += series.values[step]
-    mean = np.where(count > 0, total / np.maximum(count, 1), filled / max(len(steps), 1))
-    variance = squares / np.maximum(count, 1) - np.where(count > 0, mean, 0) ** 2
-    return mean, np.sqrt(np.maximum(variance, 0)), count
 
 
 # ── The split ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,24 +1,29 @@
 """What a network sees: the patches of stage 3, and for each what a forecaster may know besides the inputs.
 
-Inputs and targets are views into memory-mapped windows: a batch copies its own patches and nothing else.
+All patches of a glacier are one strided view of its series: a batch copies its own patches and nothing else.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 import alignment
 import createPatches
 import store
 from config import Config, GlacierError
+
+IN_MEMORY = 2_000_000_000  # bytes of context up to which it is kept in memory, which is quicker to read
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,9 @@ class Glacier:
         self.sequence_length, self.horizon = cfg.sequenceLength, cfg.horizon
         self.patch_size, self.stride = cfg.patchSize, cfg.stride
         self._known: dict[int, tuple[Tensor, Tensor]] = {}
-        self._input_means: dict[int, Tensor] = {}
+        self._input_means: dict[int, np.ndarray] = {}
+        self._moments: createPatches.Moments | None = None
+        self._folder = cfg.folder / "patches"
 
     @property
     def channels(self) -> int:
@@ -141,24 +148,64 @@ class Glacier:
         if first not in self._known:
             target, end = first + self.sequence_length, first + self.sequence_length + self.horizon
             times = torch.tensor([as_year(self.date(step)) for step in range(first, end)], dtype=torch.float64)
-            mean, spread = createPatches.climatology(self.series, target, self.horizon)
-            before = [self._input_mean(step) for step in range(first, target)]
-            layers = [torch.stack(before), *map(torch.from_numpy, (mean, spread, self._year_ago(target)))]
-            self._known[first] = times, torch.cat(layers)
+            inputs = np.stack([self._input_mean(step) for step in range(first, target)])
+            mean, spread = createPatches.climatology(self.series, target, self.horizon, self._before(target))
+            layers = self._layers[first]
+            np.concatenate([inputs, mean, spread, self._year_ago(target)], out=layers)
+            self._known[first] = times, torch.from_numpy(layers)
         return self._known[first]
+
+    @cached_property
+    def _layers(self) -> np.ndarray:
+        """Where `known` keeps its layers, (windows, T + 3 horizon, C, H, W): in memory or in a nameless file.
+
+        Together they are several times as large as the series; what lies in a file may leave the memory.
+        """
+        windows = len(self.series.values) - self.sequence_length + 1
+        shape = (windows, self.sequence_length + 3 * self.horizon, *self.series.values.shape[1:])
+        if 4 * math.prod(shape) <= IN_MEMORY:
+            return np.empty(shape, np.float32)
+        with tempfile.TemporaryFile(dir=self._folder) as file:
+            return np.memmap(file, np.float32, "w+", shape=shape).view(np.ndarray)
+
+    @cached_property
+    def views(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All patches as views (first step, rows, columns, ..., size, size): frames, observed, layers as in `known`."""
+        series, size, length = self.series, self.patch_size, self.sequence_length + self.horizon
+        frames = sliding_window_view(series.values, (length, size, size), axis=(0, 2, 3)).transpose(0, 2, 3, 4, 1, 5, 6)
+        observed = sliding_window_view(series.observed, (length, size, size))
+        layers = sliding_window_view(self._layers, (size, size), axis=(3, 4)).transpose(0, 3, 4, 1, 2, 5, 6)
+        return tuple(view[:, :: self.stride, :: self.stride] for view in (frames, observed, layers))
+
+    def gather(self, windows: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> list[Tensor]:
+        """Return of each sample: dates, inputs and targets together, layers as in `known`, observed targets."""
+        starts = [self.patches.windows[window].start for window in windows]
+        times = torch.stack([self.known(start)[0] for start in starts])
+        frames, observed, layers = self.views
+        parts = (frames[starts, rows, columns], layers[starts, rows, columns],
+                 observed[:, :, :, self.sequence_length :, None][starts, rows, columns])
+        return [times, *map(torch.from_numpy, parts)]
 
     def as_context(self, times: Tensor, layers: Tensor) -> Context:
         """Return dates (B, T + horizon) and layers (B, T + 3 horizon, C, h, w), as in `known`, as a context."""
         length, horizon = self.sequence_length, self.horizon
         return Context(times[:, :length], times[:, length:], *layers.split([length, horizon, horizon, horizon], dim=1))
 
-    def _input_mean(self, step: int) -> Tensor:
+    def _input_mean(self, step: int) -> np.ndarray:
         """Return the climatology (C, H, W) of a step, from the steps before it; NaN for the first step."""
         if step not in self._input_means:
             nothing = np.full(self.series.values.shape[1:], np.nan, np.float32)
-            mean = createPatches.climatology(self.series, step, 1)[0][0] if step else nothing
-            self._input_means[step] = torch.from_numpy(mean)
+            known = createPatches.climatology(self.series, step, 1, self._before(step))[0][0] if step else nothing
+            self._input_means[step] = known
         return self._input_means[step]
+
+    def _before(self, step: int) -> createPatches.Moments:
+        """Return the moments of all steps before one: quick when asked in the order of time."""
+        if self._moments is None or self._moments.steps > step:
+            self._moments = createPatches.Moments(self.series)
+        while self._moments.steps < step:
+            self._moments.add(self._moments.steps)
+        return self._moments
 
     def _year_ago(self, first_target: int) -> np.ndarray:
         """Return for each target the latest earlier step of its season that lies before the first target."""
@@ -170,24 +217,17 @@ class Glacier:
 
     @torch.no_grad()
     def forecast_scene(self, network: torch.nn.Module, first: int, device: torch.device, size: int = 64) -> Tensor:
-        """Return a network's forecast (1, horizon, C, H, W), from half-overlapping patches.
-
-        Overlaps are blended with a cosine window, so patch borders do not show.
-        """
+        """Return a network's forecast (1, horizon, C, H, W), blended from half-overlapping patches."""
         inputs, side = self.scene_inputs(first), self.patch_size
         times, layers = self.known(first)
-        ramp = torch.sin(torch.pi * (torch.arange(side) + 0.5) / side)
-        window, weight = ramp[:, None] * ramp, torch.zeros(inputs.shape[-2:])
-        total = torch.zeros(1, self.horizon, *inputs.shape[2:])
         places = [(top, left) for top in covering(inputs.shape[-2], side) for left in covering(inputs.shape[-1], side)]
+        answers = []
         for start in range(0, len(places), size):
             crops = [crop(*place, side) for place in places[start : start + size]]
             context = self.as_context(times.expand(len(crops), -1), torch.stack([layers[here] for here in crops]))
-            answers = network(torch.cat([inputs[here] for here in crops]).to(device), context.to(device))
-            for here, answer in zip(crops, answers.float().cpu(), strict=True):
-                total[here] += answer * window
-                weight[here] += window
-        return total / weight
+            answers.append(network(torch.cat([inputs[here] for here in crops]).to(device), context.to(device)))
+        made = torch.cat([answer.float().cpu() for answer in answers])
+        return createPatches.blend(zip(places, made, strict=True), inputs.shape[-2:])[None]
 
 
 class Glaciers:
@@ -234,7 +274,9 @@ class Glaciers:
                 every = max(1, glacier.patch_size // glacier.stride)
                 places = places[(places % every == 0).all(axis=1)]
             windows = range(len(glacier.patches.windows)) if part is None else glacier.windows(part)
-            found += [(number, window, row, column) for window in windows for row, column in places]
+            for window in windows:
+                glacier.known(glacier.patches.windows[window].start)  # in the order of time, which is quick
+                found += [(number, window, row, column) for row, column in places]
         return np.array(found, dtype=int).reshape(-1, 4)
 
     def draw(self, samples: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
@@ -249,19 +291,17 @@ class Glaciers:
 
     def batch(self, samples: np.ndarray, turns: Sequence[int] | None = None) -> Batch:
         """Return samples as one batch. turns : a number 0..7 a sample, by which it is flipped and turned."""
-        columns = [[] for _ in range(5)]
-        for index, (number, window, row, column) in enumerate(samples.tolist()):
-            glacier = self.glaciers[number]
-            patches, side, stride = glacier.patches.windows[window], glacier.patch_size, glacier.stride
-            times, layers = glacier.known(patches.start)
-            images = (patches.inputs[row, column], layers[crop(row * stride, column * stride, side)],
-                      patches.targets[row, column], patches.observed[row, column])
-            if turns is not None:
-                images = (turned(image, turns[index]) for image in images)
-            for values, value in zip(columns, (*images, times), strict=True):
-                values.append(value)
-        inputs, layers, targets, observed, times = map(torch.stack, columns)
-        return Batch(inputs, self.glaciers[0].as_context(times, layers), targets, observed[:, :, None])
+        of_glacier = [samples[:, 0] == number for number in np.unique(samples[:, 0])]
+        pieces = [self.glaciers[samples[chosen, 0][0]].gather(*samples[chosen, 1:].T) for chosen in of_glacier]
+        if len(pieces) > 1:
+            back = np.argsort(np.concatenate([chosen.nonzero()[0] for chosen in of_glacier]))
+            pieces = [[torch.cat(parts)[back] for parts in zip(*pieces, strict=True)]]
+        times, *images = pieces[0]
+        if turns is not None:
+            images = [torch.stack([turned(*pair) for pair in zip(image, turns, strict=True)]) for image in images]
+        frames, layers, observed = images
+        length, context = self.glaciers[0].sequence_length, self.glaciers[0].as_context(times, layers)
+        return Batch(frames[:, :length], context, frames[:, length:], observed)
 
     def batches(self, samples: np.ndarray, size: int) -> Iterator[Batch]:
         """Yield the samples as batches, in order."""

@@ -103,7 +103,8 @@ class Fit:
         chance = random.random((len(samples), self.glaciers.glaciers[0].horizon))
         mine, turns, chance = (processes.share(part) for part in (samples, turns, chance))
         batches = [
-            (self.glaciers.batch(mine[first : first + cfg.batchSize], turns[first : first + cfg.batchSize]),
+            (self.glaciers.batch(mine[first : first + cfg.batchSize],
+                                 turns[first : first + cfg.batchSize] if cfg.augment else None),
              chance[first : first + cfg.batchSize])
             for first in range(0, len(mine), cfg.batchSize)
         ]
@@ -244,11 +245,17 @@ def canonical(content):
 
 def load_weights(model: nn.Module, folder: Path, name: str) -> dict:
     """Load a run's checkpoint into a network, return the checkpoint; GlacierError if it holds another shape."""
+    saved = read_weights(model, folder, name)
+    model.load_state_dict(saved["weights"])
+    return saved
+
+
+def read_weights(model: nn.Module, folder: Path, name: str) -> dict:
+    """Return a run's checkpoint; GlacierError if it holds another shape than the network's."""
     saved = tracking.read_checkpoint(folder / name)
     if saved["network"] != type(model).__name__ or saved["arguments"] != model.arguments:
         raise GlacierError(f"{folder / name} holds {saved['network']} {saved['arguments']}, "
                            f"not {type(model).__name__} {model.arguments}; train with those settings")
-    model.load_state_dict(saved["weights"])
     return saved
 
 

@@ -23,7 +23,7 @@ from config import Config, GlacierError, setting
 from DeepLearning import processes, sections, tracking
 from DeepLearning.baselines import climatology, persistence
 from DeepLearning.data import Glacier, Glaciers
-from DeepLearning.fitting import Fit, fitted_carry, load_weights, pooled_mse
+from DeepLearning.fitting import Fit, fitted_carry, load_weights, pooled_mse, read_weights
 from DeepLearning.metrics import skill
 from DeepLearning.models import MODELS
 
@@ -83,10 +83,12 @@ def train(cfg: TrainingConfig, build: Build) -> int:
     device = processes.local_device(choose_device(cfg.device))
     glaciers = read_glaciers(cfg)
     with torch.device("meta"):
-        network = type(build(cfg, glaciers.channels)).__name__
+        model = build(cfg, glaciers.channels)
+    if cfg.start:
+        read_weights(model, tracking.find_run(cfg.start), "best.pt")  # a wrong one is refused before a run is made
     processes.start(device)
     try:
-        folder, cfg, finished = processes.from_writer(lambda: choose_run(cfg, network, glaciers.hashes))
+        folder, cfg, finished = processes.from_writer(lambda: choose_run(cfg, type(model).__name__, glaciers.hashes))
         if finished:
             log.info("%s is up to date.", folder)
         else:

@@ -7,12 +7,14 @@ against copied patches. --quick: small sizes.
 """
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -20,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 import alignment
 import config
@@ -40,6 +43,8 @@ class PlainLSTM(nn.Module):
     def __init__(self, lstm: nn.LSTM):
         super().__init__()
         self.cells = nn.ModuleList(nn.LSTMCell(lstm.hidden_size, lstm.hidden_size) for _ in range(lstm.num_layers))
+        for cell, weights in zip(self.cells, lstm.all_weights, strict=True):
+            copy_weights(cell, weights)
 
     def forward(self, tokens: Tensor, states=None):
         states = list(states or [None] * len(self.cells))
@@ -61,21 +66,30 @@ class PlainConvLSTM(nn.Module):
         self.hidden = layer.hidden
         channels = layer.from_input.in_channels + layer.hidden
         self.gates = nn.Conv2d(channels, 4 * layer.hidden, layer.from_input.kernel_size, padding="same")
+        together = torch.cat([layer.from_input.weight, layer.from_state.weight], dim=1)
+        copy_weights(self.gates, [together, layer.from_input.bias])
 
-    def forward(self, frames: Tensor, state):
-        batch, steps, _, height, width = frames.shape
-        output, cell = state or frames.new_zeros(2, batch, self.hidden, height, width).unbind()
+    def forward(self, frames: Tensor, steps: int, state):
+        frames = frames.chunk(steps)
+        output, cell = state or frames[0].new_zeros(2, len(frames[0]), self.hidden, *frames[0].shape[2:]).unbind()
         outputs = []
-        for step in range(steps):
-            keep, write, show, new = self.gates(torch.cat([frames[:, step], output], dim=1)).chunk(4, dim=1)
-            cell = torch.sigmoid(keep) * cell + torch.sigmoid(write) * torch.tanh(new)
+        for frame in frames:
+            keep, write, show, new = self.gates(torch.cat([frame, output], dim=1)).chunk(4, dim=1)
+            cell = torch.sigmoid(keep + 1) * cell + torch.sigmoid(write) * torch.tanh(new)
             output = torch.sigmoid(show) * torch.tanh(cell)
             outputs.append(output)
-        return torch.stack(outputs, dim=1), (output, cell)
+        return torch.cat(outputs), (output, cell)
+
+
+@torch.no_grad()
+def copy_weights(layer: nn.Module, weights: Sequence[Tensor]) -> None:
+    """Set a layer's parameters, in their order."""
+    for parameter, weight in zip(layer.parameters(), weights, strict=True):
+        parameter.copy_(weight)
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """Return the network with its recurrent layers replaced by the plain ones."""
+    """Return the network with its recurrent layers replaced by plain ones of the same weights."""
     for name, child in list(model.named_children()):
         if isinstance(child, nn.LSTM):
             setattr(model, name, PlainLSTM(child))
@@ -95,33 +109,44 @@ def sample(side: int) -> tuple[Tensor, Context, Tensor]:
     return inputs, Context(times[:, :STEPS], times[:, STEPS:], before, mean, spread, ago), targets
 
 
-def step_seconds(model: nn.Module, data, plainly: bool) -> float:
-    """Return the seconds of one training step, forward, backward, AdamW: as here, or plainly with anomaly detection."""
-    inputs, context, targets = data
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=not plainly)
-    with torch.autograd.set_detect_anomaly(plainly, check_nan=plainly):
+class Stepper:
+    """A network with its AdamW, trained on the same sample again and again: as here, or plainly with anomaly detection.
+    """
+
+    def __init__(self, model: nn.Module, data, plainly: bool):
+        self.model, self.data, self.plainly = model.train(), data, plainly
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=not plainly)
+
+    def seconds(self) -> float:
+        """Take one step, forward, backward, AdamW; return its seconds."""
+        inputs, context, targets = self.data
         start = time.process_time()
-        optimizer.zero_grad(set_to_none=True)
-        (model(inputs, context) - targets).square().mean().backward()
-        optimizer.step()
+        with torch.autograd.set_detect_anomaly(self.plainly):
+            self.optimizer.zero_grad(set_to_none=True)
+            (self.model(inputs, context) - targets).square().mean().backward()
+            self.optimizer.step()
         return time.process_time() - start
+
+
+def published(side: int, wide: int) -> dict[str, Callable[[], nn.Module]]:
+    """Return the networks of the published presets by name; side : of a patch [px]; wide : width of the LSTMs' states.
+    """
+    shape = (side, 1, STEPS, HORIZON)
+    return {
+        "LSTM": lambda: LSTM(*shape, hidden=wide, layers=3),
+        "AttentionLSTM": lambda: AttentionLSTM(*shape, hidden=wide, layers=3, heads=5),
+        "ConvLSTM": lambda: ConvLSTM(*shape, hidden=(64, 64, 24), decoder=(24, 64, 24)),
+        "UNet": lambda: UNet(*shape, widths=(64, 128, 256, 512, 1024)),
+    }
 
 
 def compare_steps(quick: bool, repeats: int) -> list[tuple]:
     """Return a row for each published network: seconds a step here and plainly, and their ratio."""
-    side = 16 if quick else SIDE
-    wide = 64 if quick else 2500
-    shape = (side, 1, STEPS, HORIZON)
-    networks = {
-        "LSTM": lambda: LSTM(*shape, hidden=wide, layers=3),
-        "AttentionLSTM": lambda: AttentionLSTM(*shape, hidden=wide, layers=3, heads=4 if quick else 5),
-        "ConvLSTM": lambda: ConvLSTM(*shape, hidden=(64, 64, 24), decoder=(24, 64, 24)),
-        "UNet": lambda: UNet(*shape, widths=(64, 128, 256, 512, 1024)),
-    }
-    data, rows = sample(side), []
-    for name, build in networks.items():
-        ours, theirs = build().train(), plain(build()).train()
-        pairs = [(step_seconds(ours, data, False), step_seconds(theirs, data, True)) for _ in range(repeats + 1)][1:]
+    data, rows = sample(16 if quick else SIDE), []
+    for name, build in published(*((16, 50) if quick else (SIDE, 2500))).items():
+        model = build()
+        ours, theirs = Stepper(copy.deepcopy(model), data, False), Stepper(plain(model), data, True)
+        pairs = [(ours.seconds(), theirs.seconds()) for _ in range(repeats + 1)][1:]
         here, there = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(one / other for one, other in pairs)
         rows.append((f"step of {name} [s]", f"{here:.3f}", f"{there:.3f}", f"{ratio:.2f}"))
@@ -152,30 +177,44 @@ def make_glacier(home: Path, side: int, steps: int) -> Config:
 def compare_reading(home: Path, side: int, steps: int, count: int) -> list[tuple]:
     """Return rows for samples a second and for disk: patches of SIDE px at stride 10 of side x side px scenes.
 
-    Twice: inputs and targets alone, and all that a batch holds, climatology and the rest of the context included. The
-    plain way is one pickle a sample with the same content.
+    A sample is here all that a training batch holds, climatology and the rest of the context included. The plain way is
+    one pickle a sample, read by PyTorch's DataLoader: of a sequence alone, inputs and targets, or of the same content.
     """
     glaciers = Glaciers([Glacier(make_glacier(home, side, steps))])
     windows = glaciers.glaciers[0].patches.windows
     samples = glaciers.draw(glaciers.samples("train"), count, 0, 0)
 
-    def views(chosen):
-        pairs = [(windows[window].inputs[row, column], windows[window].targets[row, column])
-                 for _, window, row, column in chosen.tolist()]
-        return [torch.stack(parts) for parts in zip(*pairs, strict=True)]
+    def sequences(chosen):
+        _, window, row, column = chosen.T
+        frames = torch.from_numpy(glaciers.glaciers[0].views[0][window, row, column])
+        return [frames[:, :STEPS], frames[:, STEPS:]]
 
     def batches(chosen):
         batch = glaciers.batch(chosen)
         return [batch.inputs, *vars(batch.context).values(), batch.targets, batch.observed]
 
     rows = [(f"{what} read, against pickled {kind} [samples/s]", *race(home, samples, read, kind == "arrays"))
-            for what, read in (("patches", views), ("patches and context", batches))
+            for what, read in (("sequences", sequences), ("sequences and context", batches))
             for kind in ("tensors", "arrays")]
     files = [path for kind in ("images", "targets") for path in (home / "datasets/random/patches" / kind).iterdir()]
     disk = sum(path.stat().st_size for path in files)
     copied = sum(4 * (window.inputs.numel() + window.targets.numel()) for window in windows)
     name = f"disk of {len(windows)} windows, {side} x {side} px [MB]"
     return [*rows, (name, f"{disk / 1e6:.0f}", f"{copied / 1e6:.0f}", f"1/{copied / disk:.0f}")]
+
+
+class Pickles(Dataset):
+    """Samples, one pickled file each, as a first data set is often written."""
+
+    def __init__(self, folder: Path, count: int):
+        self.folder, self.count = folder, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> list:
+        with open(self.folder / f"{number}.pkl", "rb") as file:
+            return pickle.load(file)
 
 
 def race(home: Path, samples: np.ndarray, read, arrays: bool) -> tuple[str, str, str]:
@@ -185,26 +224,19 @@ def race(home: Path, samples: np.ndarray, read, arrays: bool) -> tuple[str, str,
     """
     for number in range(len(samples)):
         with open(home / f"{number}.pkl", "wb") as file:
-            parts = read(samples[number : number + 1])
+            parts = [part[0].clone() for part in read(samples[number : number + 1])]
             pickle.dump([part.numpy() if arrays else part for part in parts], file)
-    speeds = []
+    loader, speeds = DataLoader(Pickles(home, len(samples)), batch_size=BATCH), []
     for _ in range(5):
         start = time.process_time()
         for first in range(0, len(samples), BATCH):
             read(samples[first : first + BATCH])
         middle = time.process_time()
-        for first in range(0, len(samples), BATCH):
-            pieces = [read_pickle(home / f"{number}.pkl") for number in range(first, min(first + BATCH, len(samples)))]
-            [torch.cat(parts) for parts in zip(*pieces, strict=True)]
+        for _ in loader:
+            pass
         speeds.append((len(samples) / (middle - start), len(samples) / (time.process_time() - middle)))
     fast, slow = (statistics.median(column) for column in zip(*speeds, strict=True))
     return f"{fast:.0f}", f"{slow:.0f}", f"{statistics.median(one / other for one, other in speeds):.1f}"
-
-
-def read_pickle(path: Path) -> list[Tensor]:
-    """Return one pickled sample."""
-    with open(path, "rb") as file:
-        return [torch.as_tensor(part) for part in pickle.load(file)]
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ARTEFACTS = ROOT / "tests" / "artefacts"  # screenshots to look at, not tracked
 sys.path.insert(0, str(ROOT))
 
+from toy import one_thread, toy, toy_home, trained, trained_home  # noqa: E402, F401
 
 TRAINING = ("--epochs=2", "--samplesPerEpoch=64")  # enough to have a run
 

@@ -1,12 +1,15 @@
 """Networks and baselines: shapes, the honest start, answers known beforehand."""
+import copy
 from datetime import date
 
 import pytest
 import torch
 
+from benchmarks import training
 from DeepLearning.baselines import BASELINES
 from DeepLearning.data import Context, as_year, covering, season, turned
 from DeepLearning.models import MODELS, AttentionLSTM
+from DeepLearning.models.recurrent import RecurrentLayers
 
 THIN = {"LSTM": {"hidden": 8}, "AttentionLSTM": {"hidden": 8}, "UNet": {"widths": (4, 8, 8)},
         "ConvLSTM": {"hidden": (4, 6)}, "AttentionConvLSTM": {"hidden": (4, 6), "width": 4, "fold": 2},
@@ -84,6 +87,29 @@ def test_published_sizes(network, knobs, millions):
     with torch.device("meta"):
         model = MODELS[network](50, 1, 4, 4, **knobs)
     assert sum(part.numel() for part in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "AttentionLSTM", "ConvLSTM", "UNet"])
+def test_the_plain_networks_of_the_benchmark_are_the_same_networks(name):
+    """Written step by step with as many weights, they answer alike: the benchmark compares time, nothing else."""
+    model = training.published(side=16, wide=20)[name]()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    twin = training.plain(copy.deepcopy(model))
+    assert sum(map(torch.numel, twin.parameters())) == sum(map(torch.numel, model.parameters()))
+    inputs, context, _ = training.sample(16)
+    assert torch.allclose(twin(inputs, context), model(inputs, context), atol=1e-5)
+
+
+def test_recurrent_layers_are_an_lstm():
+    torch.manual_seed(0)
+    layers, tokens = RecurrentLayers(5, 7, 2, batch_first=True), torch.randn(3, 4, 5)
+    _, state = torch.nn.LSTM.forward(layers, tokens)
+    for before in (None, state):
+        answers = layers(tokens, before)
+        expected = torch.nn.LSTM.forward(layers, tokens, before)
+        assert torch.allclose(answers[0], expected[0], atol=1e-6)
+        assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(answers[1], expected[1], strict=True))
 
 
 def test_missing_input_counts_as_climatology():

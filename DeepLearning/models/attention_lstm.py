@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from DeepLearning.data import Context
 from DeepLearning.models.departure import Departure, zero_start
+from DeepLearning.models.recurrent import RecurrentLayers
 
 
 class AttentionLSTM(Departure):
@@ -28,7 +29,7 @@ class AttentionLSTM(Departure):
         pixels = channels * patch_size * patch_size
         self.embed = nn.Linear(2 * pixels, hidden)
         self.season = zero_start(nn.Linear(2, hidden))
-        self.encoder = nn.LSTM(hidden, hidden, layers, batch_first=True)
+        self.encoder = RecurrentLayers(hidden, hidden, layers, batch_first=True)
         self.lead = nn.Parameter(0.02 * torch.randn(horizon, hidden))
         self.attention = nn.MultiheadAttention(hidden, heads, batch_first=True)
         self.norm = nn.LayerNorm(hidden)

@@ -3,8 +3,8 @@
 Shi et al. (2015), "Convolutional LSTM Network", arXiv:1506.04214: an encoder reads the inputs, its states are handed
 over to a decoder in reverse order, which keeps them through the lead times and reads the frame it has just forecast.
 As there, squares of pixels may be folded into channels, which makes it cheaper. Different from it: no peepholes; a
-layer's convolution over its inputs runs once for all steps, only the one over its state runs step by step; climatology
-and season are read beside the frames, which are departures from climatology.
+layer's input and state pass one convolution together, at a first step without a state the input alone; climatology and
+season are read beside the frames, which are departures from climatology.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from DeepLearning.data import Context
 from DeepLearning.models.departure import Departure, fed_back, zero_start
+from DeepLearning.models.recurrent import next_state
 
 
 class ConvLSTMLayer(nn.Module):
@@ -25,19 +26,22 @@ class ConvLSTMLayer(nn.Module):
         self.from_input = nn.Conv2d(in_channels, 4 * hidden, kernel, padding=kernel // 2)
         self.from_state = nn.Conv2d(hidden, 4 * hidden, kernel, padding=kernel // 2, bias=False)
 
-    def forward(self, frames: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Return the outputs (B, T, hidden, h, w) of frames (B, T, in_channels, h, w), and the last (output, cell)."""
-        batch, steps, _, height, width = frames.shape
-        gates = self.from_input(frames.flatten(0, 1)).view(batch, steps, -1, height, width)
-        output, cell = state or frames.new_zeros(2, batch, self.hidden, height, width).unbind()
-        outputs = []
-        for step in range(steps):
-            now = gates[:, step] if state is None and step == 0 else gates[:, step] + self.from_state(output)
-            keep, write, show, new = now.chunk(4, dim=1)
-            cell = torch.sigmoid(keep + 1) * cell + torch.sigmoid(write) * torch.tanh(new)
-            output = torch.sigmoid(show) * torch.tanh(cell)
-            outputs.append(output)
-        return torch.stack(outputs, dim=1), (output, cell)
+    def forward(self, frames: Tensor, steps: int, state: tuple[Tensor, Tensor] | None):
+        """Return the outputs (steps * B, hidden, h, w) and the last (output, cell).
+
+        frames : (steps * B, in_channels, h, w), one step after the other. state : (output, cell) before, None for 0.
+        """
+        outputs, both = [], torch.cat([self.from_input.weight, self.from_state.weight], dim=1)
+        for frame in frames.chunk(steps):
+            if state is None:
+                gates = self.from_input(frame)
+            else:
+                known = torch.cat([frame, state[0]], dim=1)
+                gates = functional.conv2d(known, both, self.from_input.bias, padding=self.from_input.padding)
+            keep, write, show, new = gates.chunk(4, dim=1)
+            state = next_state(keep + 1, write, show, new, state)
+            outputs.append(state[0])
+        return torch.cat(outputs), state
 
 
 class ConvLSTM(Departure):
@@ -64,19 +68,20 @@ class ConvLSTM(Departure):
 
     def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
         """Return the learned part of the departure, (B, horizon, C, h, w)."""
-        outputs, states = self.fold(self.input_planes(inputs, departures, context)), []
+        steps, states = inputs.shape[1], []
+        outputs = self.fold(self.input_planes(inputs, departures, context)).transpose(0, 1).flatten(0, 1)
         for layer in self.encoder:
-            outputs, state = layer(outputs, None)
+            outputs, state = layer(outputs, steps, None)
             states.append(state)
-        memory = self.remember(outputs)
+        memory = self.remember(outputs.unflatten(0, (steps, -1)).transpose(0, 1))
         states = hand_over(states, self.decoder)
         known = self.fold(self.target_planes(context))
         before, corrections = departures[:, -1], []
         for lead in range(self.horizon):
-            frame = torch.cat([known[:, lead], self.fold(before)], dim=1)[:, None]
+            frame = torch.cat([known[:, lead], self.fold(before)], dim=1)
             for number, layer in enumerate(self.decoder):
-                frame, states[number] = layer(frame, states[number])
-            corrections.append(self.unfold(self.project(self.read(frame[:, 0], memory)), before.shape))
+                frame, states[number] = layer(frame, 1, states[number])
+            corrections.append(self.unfold(self.project(self.read(frame, memory)), before.shape))
             before = fed_back(carried[:, lead] + corrections[-1], shown, lead)
         return torch.stack(corrections, dim=1)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from DeepLearning.data import Context
 from DeepLearning.models.departure import Departure, fed_back, zero_start
+from DeepLearning.models.recurrent import RecurrentLayers
 
 
 class LSTM(Departure):
@@ -26,8 +27,8 @@ class LSTM(Departure):
         self.embed = nn.Linear(2 * pixels, hidden)
         self.embed_own = nn.Linear(pixels, hidden)
         self.season = zero_start(nn.Linear(2, hidden))
-        self.encoder = nn.LSTM(hidden, hidden, layers, batch_first=True)
-        self.decoder = nn.LSTM(hidden, hidden, layers, batch_first=True)
+        self.encoder = RecurrentLayers(hidden, hidden, layers, batch_first=True)
+        self.decoder = RecurrentLayers(hidden, hidden, layers, batch_first=True)
         self.project = zero_start(nn.Linear(hidden, pixels))
 
     def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:

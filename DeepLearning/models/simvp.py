@@ -54,6 +54,7 @@ class SimVP(Departure):
         self.out_of = nn.Conv2d(width, horizon * hidden, 1)
         self.decoder = convolution(2 * hidden + planes, hidden)
         self.project = zero_start(nn.Conv2d(hidden, channels, 1))
+        self.to(memory_format=torch.channels_last)  # depth-wise convolutions take half the time so on a processor
 
     def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
         """Return the learned part of the departure, (B, horizon, C, h, w)."""

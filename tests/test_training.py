@@ -1,0 +1,388 @@
+"""Training on a small series whose statistics are known: the loop, going on after a stop, processes, tracking."""
+import importlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+from toy import QUICK, RUN, read, read_csv, settings
+from wandb.proto import wandb_internal_pb2
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+import config
+import store
+from config import GlacierError
+from DeepLearning import evaluate, fitting, tracking, training
+from DeepLearning.models import MODELS
+from DeepLearning.trainAttentionLSTM import PRESETS, build
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# ── Training ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+def test_loss_counts_observed_pixels_only():
+    forecast, targets = torch.tensor([1.0, 2.0, 5.0]).view(1, 1, 1, 1, 3), torch.zeros(1, 1, 1, 1, 3)
+    observed = torch.tensor([True, True, False]).view(1, 1, 1, 1, 3)
+    assert fitting.squared_error(forecast, targets, observed) == 1 + 4
+    assert fitting.squared_error(forecast, targets, observed & False) == 0
+
+
+def test_learning_rate_rises_then_falls():
+    rates = [fitting.learning_rate(step, 100, 9, 2.0) for step in range(101)]
+    assert rates[:3] == pytest.approx([0.2, 0.4, 0.6])
+    assert rates[9] == 2
+    assert np.all(np.diff(rates[9:]) < 0)
+    assert rates[100] == pytest.approx(0)
+
+
+def test_training_finds_the_part_that_carries_over(toy):
+    """Departures of the toy keep 0.8 a step: a network must beat climatology and persistence in validation."""
+    training.train(settings(), build)
+    (_, (own, others)), = store.read_manifest(toy / RUN)["counts"]["mse"].items()
+    assert own < 0.9 * others["climatology"]
+    assert own < 0.9 * others["persistence"]
+
+
+def trained_weights(toy, **more) -> dict:
+    """Return the last weights of a training on the toy glacier."""
+    training.train(settings(**more), build)
+    return tracking.read_checkpoint(tracking.list_runs()[-1] / "last.pt")["weights"]
+
+
+def test_accumulated_batches_are_one_large_batch(toy):
+    whole = trained_weights(toy, batchSize=16)
+    parts = trained_weights(toy, batchSize=4, accumulate=4)
+    assert all(torch.allclose(whole[name], parts[name], atol=1e-5) for name in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C compiler")
+def test_a_compiled_network_trains_alike(toy):
+    plain = trained_weights(toy, epochs=1)
+    run = toy / "DeepLearning/runs/toy-AttentionLSTM-002"
+    compiled = finish(start(toy, "--epochs=1", "--compile=True"), run)[1]["last"]
+    assert all(torch.allclose(plain[name], compiled[name], atol=1e-3) for name in plain)
+
+
+def test_every_setting_of_the_loop_trains(toy):
+    """bfloat16, augmentation, teacher forcing, no averaging: each changes the weights, and they stay finite."""
+    from DeepLearning.trainLSTM import Settings as LSTMSettings
+    from DeepLearning.trainLSTM import build as build_lstm
+
+    seen = []
+    for more in ({}, {"precision": "bfloat16"}, {"augment": True}, {"teacherForcing": 1.0}, {"averaging": 0.0}):
+        training.train(config.load(LSTMSettings, **QUICK, **more), build_lstm)
+        weights = tracking.read_checkpoint(tracking.list_runs()[-1] / "best.pt")["weights"]
+        seen.append(torch.cat([part.flatten() for part in weights.values()]).nan_to_num(posinf=0, neginf=0))
+        assert seen[-1].isfinite().all()
+    assert len({tuple(weights[:500].tolist()) for weights in seen}) > 1
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_epoch(toy):
+    with pytest.raises(GlacierError, match="train with a smaller learningRate than 1e\\+30"):
+        training.train(settings(learningRate=1e30, warmupEpochs=0.0), build)
+    saved = tracking.read_checkpoint(toy / RUN / "best.pt")["weights"]
+    assert all(part.isfinite().all() for name, part in saved.items() if name != "limits")
+    assert not (toy / RUN / "manifest.yaml").exists()
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(toy):
+    """No file may grow beyond 8 kB: the checkpoint of the next epoch does not fit, the one before survives."""
+    training.train(settings(epochs=1), build)
+    before = (toy / RUN / "best.pt").read_bytes()
+    (toy / RUN / "manifest.yaml").unlink()
+    saved = tracking.read_checkpoint(toy / RUN / "last.pt")
+    glaciers = read()
+    model = build(settings(), 1)
+    run = fitting.Fit(model, glaciers, settings(), torch.device("cpu"), toy / RUN, None, {})
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limit[1]))
+    try:
+        with pytest.raises(GlacierError, match="best.pt could not be written .*the one of the epoch before is kept"):
+            run.save("best.pt", model, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert (toy / RUN / "best.pt").read_bytes() == before
+    assert saved["state"]["epoch"] == 1
+    assert not list((toy / RUN).glob(".*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", MODELS)
+def test_every_small_network_learns_a_batch_by_heart(toy, network):
+    """To a mean squared error under 0.001, where climatology's is over 0.002."""
+    script = importlib.import_module(f"DeepLearning.train{network}")
+    cfg = config.load(script.Settings, name="toy")
+    glaciers = read()
+    batch = glaciers.batch(glaciers.draw(glaciers.samples("train"), 3, 0, 1))
+    torch.manual_seed(0)
+    model = script.build(cfg, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0)
+    errors = []
+    for _ in range(1500):
+        error = fitting.squared_error(model(batch.inputs, batch.context), batch.targets, batch.observed)
+        errors.append(error.item() / batch.observed.sum().item())
+        if errors[-1] < 1e-3:
+            break
+        optimizer.zero_grad()
+        (error / batch.observed.sum()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    assert errors[0] > 2e-3
+    assert errors[-1] < 1e-3
+
+
+def test_fine_tuning_starts_from_a_run(trained):
+    before = tracking.read_checkpoint(trained / "best.pt")["weights"]
+    training.train(settings(start=trained.name, epochs=1, learningRate=1e-9), build)
+    after = tracking.read_checkpoint(tracking.list_runs()[-1] / "last.pt")["weights"]
+    assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
+    with pytest.raises(GlacierError, match="holds AttentionLSTM .*'hidden': 16.* not AttentionLSTM .*'hidden': 32"):
+        training.train(settings(start=trained.name, hidden=32), build)
+    with pytest.raises(GlacierError, match="did you mean toy-AttentionLSTM-00"):
+        training.train(settings(start="toy-AttentionLTSM-001"), build)
+    assert len(tracking.list_runs()) == 2
+
+
+def test_several_glaciers_and_one_held_out(toy, toy_home, tmp_path_factory, monkeypatch):
+    """Two glaciers trained on together, a third scored without having been seen."""
+    home = tmp_path_factory.mktemp("several")
+    for name in ("toy", "twin", "other"):
+        shutil.copytree(toy_home / "datasets" / "toy", home / "datasets" / name)
+    monkeypatch.setenv("GLACIER_HOME", str(home))
+    training.train(settings(names=("toy", "twin"), holdout="other"), build)
+    (run,) = tracking.list_runs()
+    assert run.name == "toy+twin-AttentionLSTM-001"
+    assert tracking.read_run(run)["names"] == ["toy", "twin"]
+    assert set(store.read_manifest(run)["counts"]["mse"]) == {"validation", "holdout other"}
+    evaluate.run(config.load(evaluate.Settings, name="other", run=(run.name,), wandb="disabled"))
+    assert (run / "evaluation-other" / "scores.csv").is_file()
+    with pytest.raises(GlacierError, match="take it out of names"):
+        training.train(settings(names=("toy", "twin"), holdout="twin"), build)
+
+
+def start(home: Path, *flags: str, processes: int = 0, **variables: str) -> subprocess.Popen:
+    """Start a training; processes : how many of them, by torchrun; 0 for one without it."""
+    torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"] if processes else []
+    words = [str(ROOT / "DeepLearning" / "trainAttentionLSTM.py"), *(f"--{name}={QUICK[name]}" for name in QUICK)]
+    environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"} | variables
+    return subprocess.Popen([sys.executable, *torchrun, *words, *flags], env=environment, start_new_session=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen, run: Path) -> tuple[str, dict]:
+    """Return what a training printed, and what it left: files as bytes, the last checkpoint's weights."""
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    left = {name: (run / name).read_bytes() for name in ("best.pt", "metrics.csv", "config.yaml")}
+    return output, left | {"last": tracking.read_checkpoint(run / "last.pt")["weights"]}
+
+
+def wait_for_epochs(process: subprocess.Popen, run: Path, count: int) -> None:
+    """Wait until a training has written so many epochs."""
+    while not (run / "metrics.csv").is_file() or len((run / "metrics.csv").read_text().splitlines()) < count + 2:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+
+
+def fresh_home(toy_home: Path, home: Path) -> Path:
+    """Return a new folder with the toy glacier and no run."""
+    home.mkdir()
+    (home / "datasets").symlink_to(toy_home / "datasets")
+    return home
+
+
+def test_two_processes_do_what_one_does_with_the_doubled_batch(toy_home, tmp_path):
+    losses = []
+    for count, size in ((1, 16), (2, 8)):
+        home = fresh_home(toy_home, tmp_path / str(count))
+        output, _ = finish(start(home, f"--batchSize={size}", "--augment=True", processes=count), home / RUN)
+        assert output.count("Training toy-AttentionLSTM-001") == 1
+        losses.append(np.genfromtxt(home / RUN / "metrics.csv", delimiter=",", skip_header=2))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of torchrun in /proc")
+def test_two_killed_processes_go_on_to_the_same_bytes(toy_home, tmp_path):
+    """All killed at once, as a cluster does; then --resume: weights and metrics as if never stopped."""
+    whole, broken = (fresh_home(toy_home, tmp_path / name) for name in ("whole", "broken"))
+    _, expected = finish(start(whole, "--epochs=12", processes=2), whole / RUN)
+    process = start(broken, "--epochs=12", processes=2)
+    wait_for_epochs(process, broken / RUN, 2)
+    for child in children(process.pid):
+        os.kill(child, signal.SIGKILL)
+    process.kill()
+    process.communicate()
+    assert not (broken / RUN / "manifest.yaml").exists()
+    output, left = finish(start(broken, "--resume", processes=2), broken / RUN)
+    assert "Going on with" in output
+    weights, known = left.pop("last"), expected.pop("last")
+    assert all(torch.equal(weights[name], known[name]) for name in known)
+    assert left == expected
+
+
+def children(number: int) -> list[int]:
+    """Return the processes that a process has started."""
+    return [int(word) for word in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
+
+
+def test_up_to_date_and_new_run_after_a_change(trained, caplog):
+    caplog.set_level("INFO")
+    training.train(settings(), build)
+    assert "up to date" in caplog.text
+    assert tracking.list_runs() == [trained]
+    training.train(settings(learningRate=2e-3), build)
+    assert "learningRate changed from 0.001 to 0.002" in caplog.text
+    assert [run.name for run in tracking.list_runs()] == ["toy-AttentionLSTM-001", "toy-AttentionLSTM-002"]
+    training.train(settings(), build)
+    assert len(tracking.list_runs()) == 2
+
+
+@pytest.fixture(scope="module")
+def unbroken(toy_home, tmp_path_factory) -> dict:
+    """What a training leaves that nothing stopped."""
+    home = fresh_home(toy_home, tmp_path_factory.mktemp("unbroken") / "home")
+    return finish(start(home, "--epochs=12"), home / RUN)[1]
+
+
+@pytest.mark.parametrize(("stop", "flag"), [(signal.SIGKILL, "--epochs=12"), (signal.SIGINT, "--resume")])
+def test_stopped_training_ends_in_the_same_bytes(toy, unbroken, stop, flag):
+    """Killed or Ctrl-C, then the same command or --resume: weights and metrics as if never stopped."""
+    run, process = toy / RUN, start(toy, "--epochs=12")
+    wait_for_epochs(process, run, 2)
+    process.send_signal(stop)
+    output = process.communicate()[0]
+    if stop == signal.SIGINT:
+        assert process.returncode == 130
+        assert "The same command, or --resume, goes on from there" in output
+    assert not (run / "manifest.yaml").exists()
+    output, left = finish(start(toy, flag), run)
+    assert "Going on with" in output
+    weights, expected = left.pop("last"), unbroken["last"]
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert left == {name: unbroken[name] for name in left}
+
+
+def test_checkpoint_describes_itself(trained):
+    saved = tracking.read_checkpoint(trained / "best.pt")
+    assert saved["network"] == "AttentionLSTM"
+    sizes = {"patch_size": 16, "channels": 1, "steps": 4, "horizon": 2}
+    assert saved["arguments"] == sizes | {"hidden": 16, "layers": 1, "heads": 4}
+    assert saved["patches"] == yaml.safe_load((trained / "config.yaml").read_text())["patches"]
+    (trained / "best.pt").write_bytes((trained / "best.pt").read_bytes()[:1000])
+    with pytest.raises(GlacierError, match="damaged"):
+        training.load_network(trained, torch.device("cpu"))
+
+
+# ── Weights & Biases ─────────────────────────────────────────────────────────────────────────────────────────────
+
+def wandb_records(path: Path):
+    """Yield the records of a .wandb file: blocks of 32 kB hold pieces, each after its check sum, length and kind."""
+    content, whole = path.read_bytes(), b""
+    position = 7  # of the file's own head
+    while position + 7 <= len(content):
+        if (rest := 32768 - position % 32768) < 7:
+            position += rest
+            continue
+        length, kind = int.from_bytes(content[position + 4 : position + 6], "little"), content[position + 6]
+        piece = content[position + 7 : position + 7 + length]
+        whole = piece if kind in (1, 2) else whole + piece
+        position += 7 + length
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(whole)
+            yield record
+
+
+def test_offline_run_holds_the_numbers_and_no_secret(toy):
+    """What metrics.csv says is in the file for `wandb sync`, read with wandb's own messages; the key is nowhere."""
+    key = "0123456789abcdef" * 2 + "01234567"
+    output, _ = finish(start(toy, "--wandb=offline", "--pictureEvery=2", WANDB_API_KEY=key), toy / RUN)
+    assert "wandb sync" in output
+    (path,) = (toy / RUN).glob("wandb/offline-run-*/*.wandb")
+    records = [record.history.item for record in wandb_records(path) if record.HasField("history")]
+    rows = [{(*item.nested_key, item.key)[0]: json.loads(item.value_json) for item in items} for items in records]
+    for row, local in zip(rows, read_csv(toy / RUN / "metrics.csv"), strict=True):
+        assert row["validation_mse"] == pytest.approx(float(local["validation_mse"]), rel=1e-8)
+        assert row["_step"] == int(local["epoch"])
+    assert {"learning_rate", "gradient_norm", "training_mse", "samples_per_second"} <= set(rows[1])
+    assert any("forecast" in row for row in rows)
+    for file in (toy / RUN).rglob("*"):
+        assert not file.is_file() or key.encode() not in file.read_bytes(), file
+
+
+def test_no_network_does_not_stop_a_run(toy):
+    """Online, with a key and a server that does not answer: the run says so, goes on offline and ends."""
+    began = time.monotonic()
+    nowhere = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    output, _ = finish(start(toy, "--wandb=online", **nowhere), toy / RUN)
+    assert "the run goes on" in output
+    assert "Wrote" in output
+    assert time.monotonic() - began < 90
+
+
+@pytest.mark.parametrize("network", MODELS)
+def test_sweep_gives_settings_that_every_script_takes(network):
+    """The command as an agent of Weights & Biases makes it from sweep.yaml."""
+    sweep = yaml.safe_load((ROOT / "DeepLearning" / "sweep.yaml").read_text())
+    drawn = {name: rule["values"][0] if "values" in rule else rule["min"] for name, rule in sweep["parameters"].items()}
+    flags = create_sweep_command_args({"args": {name: {"value": value} for name, value in drawn.items()}})["args"]
+    words = create_sweep_command(sweep["command"])
+    assert words[1:3] == ["python", "${program}"]
+    assert words[-1] == "${args}"
+    script = importlib.import_module(f"DeepLearning.train{network}")
+    cfg = config.load(script.Settings, [*words[3:-1], *flags])
+    assert {name: getattr(cfg, name) for name in drawn} == drawn
+    assert sweep["metric"]["name"] == "validation_mse"
+
+
+@pytest.mark.parametrize(("variables", "known"), [({}, False), ({"WANDB_API_KEY": "0" * 40}, True)])
+def test_key_is_known_from_variable_or_login(variables, known, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert tracking.key_known() == known
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "0" * 40)
+    assert tracking.key_known()
+
+
+# ── What a user can get wrong ────────────────────────────────────────────────────────────────────────────────────
+
+def test_patches_made_with_other_settings(toy):
+    with pytest.raises(GlacierError, match="patchSize = 16, now it is 20"):
+        training.train(settings(patchSize=20), build)
+
+
+def test_nothing_to_resume(trained):
+    with pytest.raises(GlacierError, match="no unfinished AttentionLSTM run"):
+        training.train(settings(resume=True), build)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_gpu_that_is_not_there(toy):
+    with pytest.raises(GlacierError, match="device cuda is not on this machine"):
+        training.choose_device("cuda")
+
+
+def test_presets_and_knobs():
+    assert training.knobs(settings(hidden=None), PRESETS["small"]) == {"hidden": 128, "layers": 1, "heads": 4}
+    with pytest.raises(GlacierError, match="preset must be one of small, published; got 'publisht'; did you mean pub"):
+        settings(preset="publisht")
+
+
+def test_heads_must_divide_hidden():
+    with pytest.raises(GlacierError, match="hidden must be a multiple of heads"):
+        settings(hidden=10)
