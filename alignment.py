@@ -320,7 +320,7 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
     thin = thinning(found.values.shape[-2:])
     last = figures.map_row(quicklooks / "composites.png", images, found.dates[-8:], "NDSI [1]",
                            pixel_size=pixel_size * thin)
-    deviations = [scene[0, ::thin, ::thin] for scene in found.spread[-8:]]
+    deviations = [scene[0, ::thin, ::thin] for scene in store.read_array(folder / "spread.npy")[-8:]]
     spread = figures.map_row(quicklooks / "spread.png", deviations, found.dates[-8:],
                              f"NMAD of {found.channels[0]} [1]", pixel_size=pixel_size * thin)
     section = figures.section(
@@ -343,13 +343,11 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
 class Composites:
     """The composites, memory-mapped.
 
-    values, observed, seen, spread : see composites.Arrays. dates : ISO, first day of each step. counts : scenes in
-    each step. transform : rasterio's a, b, c, d, e, f.
+    values : (T, C, H, W) float32 without gaps. observed : (T, H, W) bool, True where really seen. dates : ISO, first
+    day of each step. counts : scenes in each step. transform : rasterio's a, b, c, d, e, f.
     """
     values: np.ndarray
     observed: np.ndarray
-    seen: np.ndarray
-    spread: np.ndarray
     dates: tuple[str, ...]
     counts: tuple[int, ...]
     channels: tuple[str, ...]
@@ -389,7 +387,7 @@ def read_composites(cfg: Config) -> Composites:
     folder = cfg.folder / STAGE
     record = read_json(folder / "composites.json")
     return Composites(
-        *(store.read_array(folder / name) for name in COMPOSITES), tuple(record["dates"]), tuple(record["counts"]),
+        *(store.read_array(folder / name) for name in COMPOSITES[:2]), tuple(record["dates"]), tuple(record["counts"]),
         tuple(record["channels"]), record["steps_per_year"], record["crs"], tuple(record["transform"]))
 
 

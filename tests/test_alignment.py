@@ -4,12 +4,15 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
+from conftest import command, copy_home
 from scipy import ndimage
 
 import alignment
+import composites
 from alignment import composite, estimate_transforms, fill_gaps, ndsi, resample
 from config import GlacierError
 from dataAPI import Grid
+from registration import neighbour_pairs
 
 
 def ground(seed=0, shape=(160, 160), smooth=1.5):
@@ -79,6 +82,18 @@ def test_scenes_that_match_nothing_stay_as_delivered(method):
     assert found.accepted.tolist() == [True] * 3 + [False] * 4
     assert (found.matrices[3:] == np.eye(3)).all()
     assert all(found.reasons[3:])
+
+
+def test_every_scene_is_compared_with_near_and_far_ones():
+    """Two seasons that look nothing alike: a tree connects all, and far pairs tie the seasons together many times."""
+    season = np.arange(30) % 2
+    alike = np.where(season == season[:, None], 0.9, 0.1) - 0.001 * np.abs(np.subtract.outer(*[np.arange(30)] * 2))
+    pairs = neighbour_pairs(alike)
+    assert pairs == neighbour_pairs(alike)
+    assert len(set(pairs)) == len(pairs) <= 30 * 6 + 29
+    assert all(first < second for first, second in pairs)
+    assert sum(season[first] != season[second] for first, second in pairs) > 20
+    assert neighbour_pairs(np.ones((2, 2))) == [(0, 1)]
 
 
 def test_too_little_stable_ground_means_no_correction():
@@ -246,6 +261,20 @@ def test_composite_is_the_median_and_the_series_unbroken():
     assert values[2, 0, 0, 0] == 9
 
 
+def test_composites_say_how_many_scenes_saw_a_pixel_and_how_far_these_differ():
+    """Of 1, 5, 3 the median is 3 and 1.4826 x the median distance from it 2.9652; of one scene there is no spread."""
+    scenes = np.array([1, 5, 3, 9], np.float32)[:, None, None, None] * np.ones((1, 1, 6, 6), np.float32)
+    scenes[:3, 0, 2, 2] = np.nan, 4, np.nan
+    dates = [date(2014, 1, 5), date(2014, 2, 1), date(2014, 3, 1), date(2014, 8, 1)]
+    made = composites.Arrays(*map(np.empty, composites.shapes(3, (1, 6, 6)), composites.KINDS))
+    composite(scenes, dates, 4, lambda steps: made)
+    assert made.seen[:, 0, 0].tolist() == [3, 0, 1]
+    assert made.seen[0, 2, 2] == 1
+    assert made.spread[0, 0, 0, 0] == pytest.approx(1.4826 * 2)
+    assert np.isnan(made.spread[1:]).all()
+    assert np.isnan(made.spread[0, 0, 2, 2])
+
+
 def test_wide_gaps_are_filled_from_the_same_season_of_earlier_years():
     scenes, dates = make_series()
     values, observed, _ = composite(scenes, dates, 4)
@@ -336,9 +365,19 @@ def test_demo_misregistration_is_recovered(series):
 
 
 def test_demo_composites_are_whole(series):
-    composites, scenes, _ = series
-    assert np.isfinite(composites.values).all()
-    assert composites.values.shape == (len(composites.dates), 1, *composites.observed.shape[1:])
-    assert sum(composites.counts) == len(scenes.ids)
-    assert list(composites.dates) == sorted(composites.dates)
-    assert 0.5 < composites.observed.mean() <= 1
+    found, scenes, _ = series
+    assert np.isfinite(found.values).all()
+    assert found.values.shape == (len(found.dates), 1, *found.observed.shape[1:])
+    assert sum(found.counts) == len(scenes.ids)
+    assert list(found.dates) == sorted(found.dates)
+    assert 0.5 < found.observed.mean() <= 1
+
+
+def test_workers_of_a_dask_cluster_find_the_same_transforms(finished_home, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed: requirements-cluster.txt")
+    home = copy_home(finished_home, tmp_path)
+    record = home / "datasets" / "small" / "aligned" / "scenes.json"
+    expected = record.read_bytes()
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        command(home, "alignment.py", "--name=small", "--force", f"--executor={cluster.scheduler_address}")
+    assert record.read_bytes() == expected
