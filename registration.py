@@ -279,8 +279,7 @@ def check_pair(ends: tuple[int, int], stack: Sequence, stable: np.ndarray, matri
                ) -> tuple[np.ndarray, np.ndarray]:
     """Return for each of two scenes: correlation before and after, residual [px], NMAD before and after.
 
-    ends : their numbers in the stack.
-
+    ends : their numbers in the stack. matrices : (T, 3, 3), common frame px -> scene px, of all scenes.
     The residual is what phase correlation, which had no part in the alignment, still finds between them.
     """
     checks, to_other, back = [], matrices[ends[1]], np.linalg.inv(matrices[ends[0]])
