@@ -36,6 +36,7 @@ NEIGHBOURS, FAR = 3, 3  # scenes that each scene is compared with: the most simi
 MAX_SHIFT = 60.0  # px between two scenes; a larger one is not believed
 MIN_STABLE = 0.03  # part of the scene that must be stable ground
 MIN_PIXELS = 100 * 100  # stable ground for more than shifts [px]
+CLEAR = 3.0  # times its expected error that a correction must be to stand against one of two checks
 ARCHIVE_SHIFT, ARCHIVE_SHAPE = 0.4, 0.03  # px, how far scenes as delivered lie apart: shifts; rotations and scales
 MEASURES = ("strength", "expected_error", "residual", "nmad_before", "nmad_after")
 METHODS = {"orientation": register_orientation, "ecc": register_ecc}
@@ -240,7 +241,8 @@ def largest_group(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], np.nda
 def judge(stack: Sequence, stable: np.ndarray, pairs: Sequence[Pair], matrices: np.ndarray, limit: float,
           central: int | None, run: Callable = map) -> Transforms:
     """Return the transforms, with scenes taken back that match no other or lie worse on their neighbours than before,
-    by correlation and by NMAD: moving shadows and snow lines mislead one of them easily.
+    by correlation and by NMAD. Moving shadows and snow lines easily mislead one of them: where only one got better, the
+    correction must be CLEAR.
 
     Before means: this scene as delivered, its two best neighbours where they are now. central : a scene that is right;
     None: the frame is the archive's, and a scene whose middle lies within the expected error of its place stays there.
@@ -263,7 +265,8 @@ def judge(stack: Sequence, stable: np.ndarray, pairs: Sequence[Pair], matrices: 
     before, after, residual, nmad_before, nmad_after = means.T
     strength = np.array([max((pair.strength for pair in chosen), default=np.nan) for chosen in best])
     shift = np.array([corner_shift(matrix, stable.shape) for matrix in matrices])
-    better = (after >= before) | (nmad_after <= nmad_before) | (np.arange(count) == central)
+    gains = (after >= before).astype(int) + (nmad_after <= nmad_before)
+    better = (gains == 2) | ((gains == 1) & (shift > CLEAR * error)) | (np.arange(count) == central)
     reasons = tuple("it matches no other scene" if not chosen
                     else f"the correction is larger than {limit:.1f} px" if moved > limit
                     else "" if fits else "the correction made it worse"
