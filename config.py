@@ -47,8 +47,8 @@ class Config:
     maxCloudPercent: float = setting(20.0, "scenes with more cloud are not read [% of the scene]", low=0, high=100)
     maxMissingFraction: float = setting(0.5, "scenes with more missing in the box are dropped [0-1]", low=0, high=1)
     pixelSize: float = setting(30.0, "of the common grid [m]", low=0.1)
-    workers: int = setting(8, "files read at once", low=1)
-    executor: str = setting("threads", "what reads the scenes: that, or the address of a Dask scheduler")
+    workers: int = setting(8, "files read, or pairs of scenes compared, at once", low=1)
+    executor: str = setting("threads", "what reads and compares scenes: this machine, or a Dask scheduler's address")
     dryRun: bool = setting(False, "say what would be read, and read nothing")
 
     # ── 2 Co-registration and composites: alignment.py ───────────────────────────────────────────────────────────
