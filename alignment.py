@@ -27,7 +27,16 @@ import numpy as np
 import dataAPI
 import figures
 import store
-from composites import KERNEL, KINDS, Arrays, composite, fill_gaps, shapes, step_date, year_step  # noqa: F401
+from composites import (  # noqa: F401  (some are of this stage, for others to call)
+    KERNEL,
+    KINDS,
+    Arrays,
+    composite,
+    fill_gaps,
+    shapes,
+    step_date,
+    year_step,
+)
 from config import Config, GlacierError
 from matching import resample
 from registration import Transforms, estimate_transforms, one_thread
@@ -182,6 +191,7 @@ def workplace(cfg: Config) -> Iterator[Executor | None]:
         return
     processes = min(cfg.workers, os.cpu_count() or 1)
     if processes == 1:
+        one_thread()  # as the workers, to the same bits
         yield None
         return
     with ProcessPoolExecutor(processes, initializer=one_thread) as pool:
