@@ -27,18 +27,9 @@ import numpy as np
 import dataAPI
 import figures
 import store
-from composites import (  # noqa: F401  (some are of this stage, for others to call)
-    KERNEL,
-    KINDS,
-    Arrays,
-    composite,
-    fill_gaps,
-    shapes,
-    step_date,
-    year_step,
-)
+from composites import KINDS, Arrays, composite, fill_gaps, shapes, step_date, year_step  # noqa: F401  (for others)
 from config import Config, GlacierError
-from matching import resample
+from matching import middle_shift, resample
 from registration import Transforms, estimate_transforms, one_thread
 
 log = logging.getLogger(__name__)
@@ -99,8 +90,8 @@ def outline_mask(path: str, grid: dataAPI.Grid) -> np.ndarray:
         content = json.loads(Path(path).read_text())
         features = content["features"] if content["type"] == "FeatureCollection" else [content]
         crs = content.get("crs", {}).get("properties", {}).get("name", "EPSG:4326")
-        shapes = [transform_geom(crs, grid.crs, feature.get("geometry", feature)) for feature in features]
-        inside = rasterize(shapes, grid.shape, transform=Affine(*grid.transform), all_touched=True, dtype=np.uint8)
+        polygons = [transform_geom(crs, grid.crs, feature.get("geometry", feature)) for feature in features]
+        inside = rasterize(polygons, grid.shape, transform=Affine(*grid.transform), all_touched=True, dtype=np.uint8)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RasterioError) as error:
         raise GlacierError(f"iceOutline {path} cannot be read as GeoJSON polygons ({error})") from error
     if not inside.any():
@@ -191,7 +182,6 @@ def workplace(cfg: Config) -> Iterator[Executor | None]:
         return
     processes = min(cfg.workers, os.cpu_count() or 1)
     if processes == 1:
-        one_thread()  # as the workers, to the same bits
         yield None
         return
     with ProcessPoolExecutor(processes, initializer=one_thread) as pool:
@@ -261,9 +251,7 @@ def write_records(cfg: Config, folder: Path, grid: dataAPI.Grid, names: Sequence
 
 def quality_records(records: list[dict], transforms: Transforms, grid: dataAPI.Grid) -> dict:
     """Return what is known of each scene: see Transforms.measures; shifts in metres, east and north."""
-    centre = np.array([grid.shape[1] / 2, grid.shape[0] / 2, 1])
-    moved = transforms.matrices @ centre
-    east, south = (moved[:, :2] / moved[:, 2:] - centre[:2]).T * abs(grid.transform[0])
+    east, south = np.array([middle_shift(matrix, grid.shape) for matrix in transforms.matrices]).T * grid.transform[0]
     columns = {"shift_east_m": east, "shift_north_m": -south, "quality": transforms.quality, **transforms.measures}
     scenes = [{"id": record["id"], "date": record["date"], "accepted": bool(accepted), "reason": reason}
               | {name: None if np.isnan(values[i]) else round(float(values[i]), 4) for name, values in columns.items()}
@@ -314,8 +302,8 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
     """Draw the shifts that were undone and the last composites for the report; return the files."""
     scenes, found = read_aligned_scenes(cfg), read_composites(cfg)
     pixel_size, quicklooks = found.transform[0], folder / "quicklooks"
-    centre = np.array([found.values.shape[-1] / 2, found.values.shape[-2] / 2, 1])
-    shifts = np.where(scenes.accepted[:, None], (scenes.matrices @ centre - centre)[:, :2], np.nan) * pixel_size
+    middles = np.array([middle_shift(matrix, found.values.shape[-2:]) for matrix in scenes.matrices])
+    shifts = np.where(scenes.accepted[:, None], middles, np.nan) * pixel_size
     dates = [date.fromisoformat(day) for day in scenes.dates]
     moved = figures.curves(quicklooks / "shifts.png", dates, {"east": shifts[:, 0], "north": -shifts[:, 1]},
                            "date", "shift as delivered [m]")

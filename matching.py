@@ -61,7 +61,7 @@ def resample(image: np.ndarray, matrix: np.ndarray, rows: int = 1024) -> np.ndar
     for top in range(0, len(image), rows):
         down = np.array([[1, 0, 0], [0, 1, top], [0, 0, 1]])
         part = result[top:top + rows]
-        x, y = (np.round(part * 32) / 32 for part in coordinates(matrix @ down, part.shape))
+        x, y = (np.round(places * 32) / 32 for places in coordinates(matrix @ down, part.shape))
         part[:] = cv2.remap(filled, x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC)
         row, column = (np.clip(np.floor(places), -3, size + 1).astype(int) + 3
                        for places, size in zip((y, x), image.shape, strict=True))
@@ -86,6 +86,12 @@ def unit_frame(shape: tuple[int, int]) -> np.ndarray:
     """Return the matrix (3, 3) from px to a frame around the middle whose longer side goes from -1 to 1."""
     half = max(shape) / 2
     return np.array([[1 / half, 0, -shape[1] / 2 / half], [0, 1 / half, -shape[0] / 2 / half], [0, 0, 1]])
+
+
+def middle_shift(matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the displacement x, y of the middle of a (H, W) frame [px]."""
+    x, y, scale = matrix @ [shape[1] / 2, shape[0] / 2, 1]
+    return np.array([x / scale - shape[1] / 2, y / scale - shape[0] / 2])
 
 
 def corner_shift(matrix: np.ndarray, shape: tuple[int, int]) -> float:
@@ -201,7 +207,7 @@ def cut_tiles(field: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
 def make_tiles(field: np.ndarray, most: int = 16) -> Tiles:
     """Return overlapping tiles of the reference, at most `most` a side, without those that show next to nothing."""
     side = min(max(32, min(field.shape) // 5), 128)
-    starts = [np.linspace(0, length - side, min(most, 2 * length // side - 1)).round().astype(int)
+    starts = [np.linspace(0, length - side, max(0, min(most, 2 * length // side - 1))).round().astype(int)
               for length in field.shape]
     corners = np.array([(x, y) for y in starts[0] for x in starts[1]])
     clear = [np.abs(field[y:y + side, x:x + side]).mean() for x, y in corners]

@@ -32,6 +32,7 @@ from matching import (
 
 log = logging.getLogger(__name__)
 
+TURNED = 10.0  # times ARCHIVE_SHAPE, from where on a rotation or scale is believed rather than held back
 NEIGHBOURS, FAR = 3, 3  # scenes that each scene is compared with: the most similar ones, and any others
 MAX_SHIFT = 60.0  # px between two scenes; a larger one is not believed
 MIN_STABLE = 0.03  # part of the scene that must be stable ground
@@ -105,7 +106,7 @@ def neighbour_pairs(alike: np.ndarray, near: int = NEIGHBOURS, far: int = FAR) -
 
 
 def one_thread() -> None:
-    """Keep this process to one thread: the many small matrix products lose more by waiting for others than they win."""
+    """Keep this process to one thread: many small matrix products lose more by waiting for each other than they win."""
     cv2.setNumThreads(1)
     threadpool_limits(1)
 
@@ -123,7 +124,8 @@ def adjust(pairs: Sequence[Pair], count: int, shape: tuple[int, int], archive: t
     """Return matrices (T, 3, 3) that agree best with all pairs at once; a pair that disagrees counts less.
 
     archive : how far scenes as delivered lie apart [px], by shift and by the rest of the matrix. That each lies about
-    where the archive put it holds back the drift that adds up along the seasons, as the sun moves the shading.
+    where the archive put it holds back the drift that adds up along the seasons, as the sun moves the shading; from the
+    second round on, and a scene that is clearly turned or stretched is let go.
     Least squares on the logarithms of the matrices, which keeps every motion model exact, with Cauchy weights.
     """
     unit = unit_frame(shape)
@@ -133,15 +135,18 @@ def adjust(pairs: Sequence[Pair], count: int, shape: tuple[int, int], archive: t
     for row, (i, j) in zip(design, ends, strict=True):
         row[i], row[j] = -1, 1
     matrices = np.tile(np.eye(3), (count, 1, 1))
-    for _ in range(rounds):
+    least = 2 / max(shape) * np.median([pair.error for pair in pairs])  # disagreement that is none, in the unit frame
+    for number in range(rounds):
         left = logarithms(np.linalg.inv(matrices[ends[:, 1]]) @ measured @ matrices[ends[:, 0]]).reshape(-1, 9)
         own = logarithms(matrices).reshape(-1, 9)
         size = np.linalg.norm(left, axis=1)
-        weights = precision / (1 + (size / (2 * np.median(size) + 1e-9)) ** 2)
+        weights = precision / (1 + (size / (2 * max(np.median(size), least))) ** 2)
+        turned = max(shape) / 2 * np.linalg.norm(np.delete(own, (2, 5), axis=1), axis=1)  # px; 2 and 5 hold the shift
+        held = archive[1] ** -2 / (1 + (turned / (TURNED * archive[1])) ** 2) * (number > 0)
         step = np.empty((count, 9))
         for part in range(9):
-            keep = archive[part not in (2, 5)] ** -2  # 2 and 5 hold the shift
-            normal = design.T @ (weights[:, None] * design) + keep * np.eye(count)
+            keep = np.full(count, archive[0] ** -2) if part in (2, 5) else held
+            normal = design.T @ (weights[:, None] * design) + np.diag(keep + 1e-6)
             step[:, part] = np.linalg.solve(normal, design.T @ (weights * left[:, part]) - keep * own[:, part])
         matrices = matrices @ exponentials(step.reshape(-1, 3, 3))
     return scaled(np.linalg.inv(unit) @ matrices @ unit)
@@ -170,6 +175,7 @@ def scaled(matrices: np.ndarray) -> np.ndarray:
     return matrices / matrices[:, 2:, 2:]
 
 
+@threadpool_limits.wrap(limits=1)
 def estimate_transforms(stack: np.ndarray | Sequence, model: str = "affine", method: str = "orientation",
                         weights: np.ndarray | None = None, *, gauge: str = "central", limit: float = np.inf,
                         criterion: float = 1e-5, iterations: int = 100, executor: Executor | None = None) -> Transforms:
@@ -245,15 +251,14 @@ def judge(stack: Sequence, stable: np.ndarray, pairs: Sequence[Pair], matrices: 
     correction must be CLEAR.
 
     Before means: this scene as delivered, its two best neighbours where they are now. central : a scene that is right;
-    None: the frame is the archive's, and a scene whose middle lies within the expected error of its place stays there.
+    None: the frame is the archive's, and a scene whose corners are in place within the expected error stays there.
     """
     count = len(stack)
     best = [sorted((pair for pair in pairs if scene in pair[:2]), key=lambda pair: pair.error)[:2]
             for scene in range(count)]
     error = np.array([min((pair.error for pair in chosen), default=np.nan) for chosen in best])
     if central is None:
-        middle = np.array([stable.shape[1] / 2, stable.shape[0] / 2, 1])
-        in_place = np.hypot(*(matrices @ middle - middle)[:, :2].T) < error
+        in_place = np.array([corner_shift(matrix, stable.shape) for matrix in matrices]) < error
         matrices = np.where(in_place[:, None, None], np.eye(3), matrices)
     checks: list[list[tuple]] = [[] for _ in range(count)]
     ends = sorted({pair[:2] for chosen in best for pair in chosen})
@@ -261,7 +266,7 @@ def judge(stack: Sequence, stable: np.ndarray, pairs: Sequence[Pair], matrices: 
                            strict=True):
         for scene, check in zip(both, found, strict=True):
             checks[scene].append(check)
-    means = np.array([np.nanmean(check, axis=0) if check else np.full(5, np.nan) for check in checks])
+    means = np.array([mean_seen(check) if check else np.full(5, np.nan) for check in checks])
     before, after, residual, nmad_before, nmad_after = means.T
     strength = np.array([max((pair.strength for pair in chosen), default=np.nan) for chosen in best])
     shift = np.array([corner_shift(matrix, stable.shape) for matrix in matrices])
@@ -296,4 +301,11 @@ def check_pair(ends: tuple[int, int], stack: Sequence, stable: np.ndarray, matri
         for matrix in (to_other, back):
             before, nmad_before = agreement(first, second, stable, matrix)
             checks.append((before, after, residual, nmad_before, nmad_after))
-    return np.mean(checks[::2], axis=0), np.mean(checks[1::2], axis=0)
+    return mean_seen(checks[::2]), mean_seen(checks[1::2])
+
+
+def mean_seen(values: Sequence) -> np.ndarray:
+    """Return the mean over the first axis of what is not NaN; NaN where nothing is."""
+    values = np.array(values, float)
+    seen = np.isfinite(values)
+    return np.where(seen, values, 0).sum(axis=0) / np.where(seen.any(axis=0), seen.sum(axis=0), np.nan)

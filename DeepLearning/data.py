@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -166,6 +167,13 @@ class Glacier:
         if 4 * math.prod(shape) <= IN_MEMORY:
             return np.empty(shape, np.float32)
         with tempfile.TemporaryFile(dir=self._folder) as file:
+            try:  # now: a disk that fills later would end the process without a word
+                os.posix_fallocate(file.fileno(), 0, 4 * math.prod(shape))
+            except AttributeError:  # not on macOS
+                pass
+            except OSError as error:
+                raise GlacierError(f"no room for {4e-9 * math.prod(shape):.0f} GB of climatology in {self._folder} "
+                                   f"({error}); free some, or set GLACIER_HOME to another disk") from error
             return np.memmap(file, np.float32, "w+", shape=shape).view(np.ndarray)
 
     @cached_property
@@ -221,13 +229,16 @@ class Glacier:
         inputs, side = self.scene_inputs(first), self.patch_size
         times, layers = self.known(first)
         places = [(top, left) for top in covering(inputs.shape[-2], side) for left in covering(inputs.shape[-1], side)]
-        answers = []
-        for start in range(0, len(places), size):
-            crops = [crop(*place, side) for place in places[start : start + size]]
-            context = self.as_context(times.expand(len(crops), -1), torch.stack([layers[here] for here in crops]))
-            answers.append(network(torch.cat([inputs[here] for here in crops]).to(device), context.to(device)))
-        made = torch.cat([answer.float().cpu() for answer in answers])
-        return createPatches.blend(zip(places, made, strict=True), inputs.shape[-2:])[None]
+
+        def answers():
+            for start in range(0, len(places), size):
+                group = places[start : start + size]
+                crops = [crop(*place, side) for place in group]
+                context = self.as_context(times.expand(len(crops), -1), torch.stack([layers[here] for here in crops]))
+                made = network(torch.cat([inputs[here] for here in crops]).to(device), context.to(device))
+                yield from zip(group, made.float().cpu(), strict=True)
+
+        return createPatches.blend(answers(), inputs.shape[-2:])[None]
 
 
 class Glaciers:

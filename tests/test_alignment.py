@@ -12,6 +12,7 @@ import composites
 from alignment import composite, estimate_transforms, fill_gaps, ndsi, resample
 from config import GlacierError
 from dataAPI import Grid
+from matching import corner_shift
 from registration import neighbour_pairs
 
 
@@ -127,6 +128,25 @@ def test_archive_frame_is_the_middle_of_the_scenes():
     assert found.matrices[:, :2, 2] == pytest.approx(shifts - [1, 0], abs=0.1)
 
 
+def test_scene_with_one_featureless_image_is_judged_by_the_other():
+    """Two images a scene, the second of one scene constant, as a snow index of 1 everywhere."""
+    stack = np.array([[moved(ground(), *shift), moved(ground(5), *shift)]
+                      for shift in ((0, 0), (1.3, -0.8), (-0.6, 0.9), (0.5, 0.4))])
+    stack[2, 1] = 1.0
+    found = estimate_transforms(stack)
+    assert found.accepted.all()
+    assert np.isfinite(found.measures["nmad_after"]).all()
+
+
+def test_scene_turned_about_its_middle_is_not_in_place():
+    turn = np.radians(0.8)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    turned = ndimage.affine_transform(ground(), matrix, offset=[80, 80] - matrix @ [80, 80], order=5, mode="grid-wrap")
+    found = estimate_transforms(np.array([*[ground()] * 5, turned]), gauge="archive")
+    assert corner_shift(found.matrices[5], (160, 160)) == pytest.approx(80 * 2**0.5 * turn, rel=0.1)
+    assert all(corner_shift(matrix, (160, 160)) < 0.05 for matrix in found.matrices[:5])
+
+
 def test_quality_tells_what_was_gained():
     stack = np.array([moved(ground(), *shift) for shift in ((0, 0), (1.3, -0.8), (-0.6, 0.9))])
     found = estimate_transforms(stack, "translation")
@@ -220,7 +240,7 @@ def test_fill_gaps_equals_the_definition():
     image[5:20, 8:30] = np.nan
     expected, passes = image, 0
     while np.isnan(expected).any():
-        expected, passes = plain_fill(expected, alignment.KERNEL), passes + 1
+        expected, passes = plain_fill(expected, composites.KERNEL), passes + 1
         np.testing.assert_allclose(fill_gaps(image, passes=passes), expected, rtol=1e-5, atol=1e-7)
     assert passes > 3
     assert np.isfinite(fill_gaps(image)).all()
@@ -371,6 +391,14 @@ def test_demo_composites_are_whole(series):
     assert sum(found.counts) == len(scenes.ids)
     assert list(found.dates) == sorted(found.dates)
     assert 0.5 < found.observed.mean() <= 1
+
+
+def test_one_process_finds_what_several_find(finished_home, tmp_path):
+    home = copy_home(finished_home, tmp_path)
+    record = home / "datasets" / "small" / "aligned" / "scenes.json"
+    expected = record.read_bytes()
+    command(home, "alignment.py", "--name=small", "--force", "--workers=1")
+    assert record.read_bytes() == expected
 
 
 def test_workers_of_a_dask_cluster_find_the_same_transforms(finished_home, tmp_path):

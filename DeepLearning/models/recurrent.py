@@ -41,7 +41,7 @@ def run_layer(tokens: Tensor, state: tuple[Tensor, Tensor] | None, from_input: T
 
 def next_state(keep: Tensor, write: Tensor, show: Tensor, new: Tensor, state: tuple[Tensor, Tensor] | None):
     """Return (output, cell) after a step, of its gates before their sigmoid. state : the one before, None for 0."""
-    cell = torch.sigmoid(write) * torch.tanh(new)
+    cell = (torch.sigmoid(write) * torch.tanh(new)).float()  # it adds up over the steps: no half precision
     if state is not None:
         cell = cell + torch.sigmoid(keep) * state[1]
     return torch.sigmoid(show) * torch.tanh(cell), cell
