@@ -72,6 +72,19 @@ def resample(image: np.ndarray, matrix: np.ndarray, rows: int = 1024) -> np.ndar
     return result
 
 
+def resample_sharply(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return a scene on the common frame as in `resample`, by Lanczos interpolation over 8 x 8 px, to be compared.
+
+    Cubic interpolation shifts edges by up to 0.05 px. NaN only where a next pixel is missing: a gap may reach 3 px
+    further in.
+    """
+    x, y = (part.astype(np.float32) for part in np.broadcast_arrays(*coordinates(matrix, image.shape)))
+    missing = ~np.isfinite(image)
+    values = cv2.remap(np.where(missing, 0, image).astype(np.float32), x, y, cv2.INTER_LANCZOS4)
+    values[cv2.remap(255 * missing.astype(np.uint8), x, y, cv2.INTER_LINEAR, borderValue=255) > 0] = np.nan
+    return values
+
+
 class Match(NamedTuple):
     """How the first image lies on the second: matrix (3, 3), its expected error [px], and how clearly it stands out.
 
@@ -120,7 +133,8 @@ def agreement(first: np.ndarray, second: np.ndarray, stable: np.ndarray, matrix:
     norm = np.sqrt((a @ a) * (b @ b))
     if norm == 0:
         return 0.0, np.nan
-    return float(a @ b / norm), float(1.4826 * np.median(np.abs(b - a - np.median(b - a))))
+    left = (b - a)[::3]  # enough for a median
+    return float(a @ b / norm), float(1.4826 * np.median(np.abs(left - np.median(left))))
 
 
 def register_ecc(first: np.ndarray, second: np.ndarray, stable: np.ndarray, model: str, criterion: float = 1e-5,
@@ -207,7 +221,7 @@ def cut_tiles(field: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
 def make_tiles(field: np.ndarray, most: int = 16) -> Tiles:
     """Return overlapping tiles of the reference, at most `most` a side, without those that show next to nothing."""
     side = min(max(32, min(field.shape) // 5), 128)
-    starts = [np.linspace(0, length - side, max(0, min(most, 2 * length // side - 1))).round().astype(int)
+    starts = [np.linspace(0, length - side, min(most, 3 * length // (2 * side))).round().astype(int)
               for length in field.shape]
     corners = np.array([(x, y) for y in starts[0] for x in starts[1]])
     clear = [np.abs(field[y:y + side, x:x + side]).mean() for x, y in corners]
@@ -307,7 +321,7 @@ def register_orientation(first: np.ndarray, second: np.ndarray, stable: np.ndarr
         parameters = climb(ndimage.gaussian_filter(found, (0, blur, blur)), basis, offsets, parameters)
     matrix, offsets = to_matrix(parameters, model, first.shape), np.zeros_like(offsets)
     for reach in (2, 8):  # twice, as a peak seems nearer to 0 than it is; then with surroundings to judge it by
-        found = surfaces(tiles, orientation(resample(second, matrix)), offsets, reach)
+        found = surfaces(tiles, orientation(resample_sharply(second, matrix)), offsets, reach)
         matrix = matrix @ to_matrix(climb(found, basis, offsets, np.zeros(len(basis))), model, first.shape)
     halves = [climb(found[half::2], basis[:, half::2], offsets[half::2], np.zeros(len(basis))) for half in (0, 1)]
     scatter = np.linalg.norm(np.tensordot(halves[0] - halves[1], basis, 1), axis=1).mean()
