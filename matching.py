@@ -182,7 +182,7 @@ def orientation(image: np.ndarray) -> np.ndarray:
     return gradient * gradient * (strength > 1e-6) / (length * np.maximum(strength, 1e-6))
 
 
-def whole_shift(first: np.ndarray, second: np.ndarray, side: int = 512) -> tuple[int, int]:
+def whole_shift(first: np.ndarray, second: np.ndarray, side: int = 256) -> tuple[int, int]:
     """Return the shift x, y [px] at which two orientation fields correlate best, searched at `side` px at most."""
     step = -(-max(first.shape) // side)
     rows, columns = (length // step * step for length in first.shape)
