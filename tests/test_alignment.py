@@ -156,15 +156,6 @@ def test_quality_tells_what_was_gained():
     assert (found.quality > 0.9).all()
 
 
-def test_processes_give_the_same_bytes():
-    from concurrent.futures import ThreadPoolExecutor
-
-    stack = np.array([moved(ground(), *shift) for shift in ((0, 0), (1.3, -0.8), (-0.6, 0.9))])
-    with ThreadPoolExecutor(2) as pool:
-        spread = estimate_transforms(stack, executor=pool)
-    assert np.array_equal(spread.matrices, estimate_transforms(stack).matrices)
-
-
 def test_joint_adjustment_outvotes_a_wrong_pair():
     """Five scenes, all ten pairs right but one, which is 5 px off: nobody moves by more than 0.05 px."""
     from registration import Pair, adjust
