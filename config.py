@@ -41,7 +41,7 @@ class Config:
 
     # ── 1 Scenes: dataAPI.py ─────────────────────────────────────────────────────────────────────────────────────
     source: str = setting("planetary-computer", "that, a STAC API's address, or the path of a catalog.json", path=True)
-    sensor: tuple[str, ...] = setting(("landsat-8-9",), "satellites, rows of sensors.py, as landsat-8-9,landsat-4-5-7")
+    sensor: tuple[str, ...] = setting(("landsat-8-9",), "satellites, rows of SENSORS, as landsat-8-9,landsat-4-5-7")
     collection: str = setting("", "STAC collection; empty: the sensor's own")
     platforms: tuple[str, ...] = setting((), "satellites of the collection; empty: the sensor's own")
     maxCloudPercent: float = setting(20.0, "scenes with more cloud are not read [% of the scene]", low=0, high=100)

@@ -19,10 +19,12 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-import alignment
-import createPatches
-import store
 from config import Config, GlacierError
+from glacier.climatology import Moments, climatology
+from glacier.patches.cutting import blend
+from glacier.patches.windows import read_patches, read_series
+from glacier.seasons import step_date, year_step
+from glacier.storage import runner
 
 IN_MEMORY = 2_000_000_000  # bytes of context up to which it is kept in memory, which is quicker to read
 
@@ -100,14 +102,14 @@ class Glacier:
 
     def __init__(self, cfg: Config):
         self.name = cfg.name
-        self.hash = store.need(cfg, "patches")
-        self.series = createPatches.read_series(cfg)
-        self.patches = createPatches.read_patches(cfg)
+        self.hash = runner.need(cfg, "patches")
+        self.series = read_series(cfg)
+        self.patches = read_patches(cfg)
         self.sequence_length, self.horizon = cfg.sequenceLength, cfg.horizon
         self.patch_size, self.stride = cfg.patchSize, cfg.stride
         self._known: dict[int, tuple[Tensor, Tensor]] = {}
         self._input_means: dict[int, np.ndarray] = {}
-        self._moments: createPatches.Moments | None = None
+        self._moments: Moments | None = None
         self._folder = cfg.folder / "patches"
 
     @property
@@ -119,8 +121,8 @@ class Glacier:
         if step < len(self.series.dates):
             return date.fromisoformat(self.series.dates[step][:10])
         every = self.series.steps_per_year
-        last = alignment.year_step(self.date(len(self.series.dates) - 1), every)
-        return alignment.step_date(last + step - len(self.series.dates) + 1, every)
+        last = year_step(self.date(len(self.series.dates) - 1), every)
+        return step_date(last + step - len(self.series.dates) + 1, every)
 
     def windows(self, part: str) -> list[int]:
         """Return the windows of a part of the split: train, validation or test."""
@@ -150,7 +152,7 @@ class Glacier:
             target, end = first + self.sequence_length, first + self.sequence_length + self.horizon
             times = torch.tensor([as_year(self.date(step)) for step in range(first, end)], dtype=torch.float64)
             inputs = np.stack([self._input_mean(step) for step in range(first, target)])
-            mean, spread = createPatches.climatology(self.series, target, self.horizon, self._before(target))
+            mean, spread = climatology(self.series, target, self.horizon, self._before(target))
             layers = self._layers[first]
             np.concatenate([inputs, mean, spread, self._year_ago(target)], out=layers)
             self._known[first] = times, torch.from_numpy(layers)
@@ -203,14 +205,14 @@ class Glacier:
         """Return the climatology (C, H, W) of a step, from the steps before it; NaN for the first step."""
         if step not in self._input_means:
             nothing = np.full(self.series.values.shape[1:], np.nan, np.float32)
-            known = createPatches.climatology(self.series, step, 1, self._before(step))[0][0] if step else nothing
+            known = climatology(self.series, step, 1, self._before(step))[0][0] if step else nothing
             self._input_means[step] = known
         return self._input_means[step]
 
-    def _before(self, step: int) -> createPatches.Moments:
+    def _before(self, step: int) -> Moments:
         """Return the moments of all steps before one: quick when asked in the order of time."""
         if self._moments is None or self._moments.steps > step:
-            self._moments = createPatches.Moments(self.series)
+            self._moments = Moments(self.series)
         while self._moments.steps < step:
             self._moments.add(self._moments.steps)
         return self._moments
@@ -238,7 +240,7 @@ class Glacier:
                 made = network(torch.cat([inputs[here] for here in crops]).to(device), context.to(device))
                 yield from zip(group, made.float().cpu(), strict=True)
 
-        return createPatches.blend(answers(), inputs.shape[-2:])[None]
+        return blend(answers(), inputs.shape[-2:])[None]
 
 
 class Glaciers:

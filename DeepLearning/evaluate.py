@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import figures
-import store
 from config import Config, GlacierError, setting
 from DeepLearning import metrics, motion, sections, tracking
 from DeepLearning.baselines import BASELINES, DampedPersistence, Ridge
 from DeepLearning.data import Glacier
 from DeepLearning.training import choose_device, load_network
+from glacier import console, figures
+from glacier.report import pages
+from glacier.storage import runner
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ def score(glacier: Glacier, networks: dict, device: torch.device, baselines: dic
     tiles = {region: tiles_of(mask) for region, mask in masks.items()}
     fitted = {"damped persistence": DampedPersistence(glacier, masks["seen"]), "ridge": Ridge(glacier, masks["seen"])}
     scored = {region: Scored({}, [], [], []) for region in masks}
-    for window in store.progress(glacier.windows("test"), "test windows"):
+    for window in console.progress(glacier.windows("test"), "test windows"):
         first = glacier.patches.windows[window].start
         made = {name: glacier.forecast_scene(network, first, device)[0] for name, network in networks.items()}
         inputs, context = glacier.scene_inputs(first), glacier.scene_context(first)
@@ -198,7 +199,7 @@ def choose_runs(cfg: Settings, glacier: Glacier) -> list[Path]:
     newest = {}
     for run in tracking.list_runs(name=cfg.name):
         saved = tracking.read_run(run)
-        if store.read_manifest(run) and saved["patches"].get(cfg.name) == glacier.hash:
+        if runner.read_manifest(run) and saved["patches"].get(cfg.name) == glacier.hash:
             newest[saved["network"]] = run
     return list(newest.values()) or tracking.runs_for(cfg, (), glacier.hash)
 
@@ -220,7 +221,7 @@ def run(cfg: Settings) -> int:
     own = "evaluation" if tracking.read_run(runs[0])["names"][0] == cfg.name else f"evaluation-{cfg.name}"
     folder = runs[0] / own if len(runs) == 1 else tracking.runs_folder() / f"{cfg.name}-comparison-{numbers}"
 
-    def work(folder: Path) -> store.Result:
+    def work(folder: Path) -> runner.Result:
         device = choose_device(cfg.device)
         networks = {label: load_network(run, device) for label, run in labels_of(runs).items()}
         rows = score(glacier, networks, device, BASELINES | motion.baselines(cfg, glacier))
@@ -231,15 +232,15 @@ def run(cfg: Settings) -> int:
         mirror.table("scores", rows)
         mirror.finish()
         files += sections.evaluation(folder)
-        return store.Result(files, {"test_windows": len(glacier.windows("test"))}, table(rows))
+        return runner.Result(files, {"test_windows": len(glacier.windows("test"))}, table(rows))
 
-    inputs = {run.name: store.manifest_hash(store.read_manifest(run)) for run in runs} | motion.inputs(cfg)
+    inputs = {run.name: runner.manifest_hash(runner.read_manifest(run)) for run in runs} | motion.inputs(cfg)
     tracking.make_once(cfg, folder, {"glacier": cfg.name}, inputs | {"patches": glacier.hash}, work)
-    figures.report(cfg)
+    pages.report(cfg)
     log.info("Skill is 1 - MSE / MSE of the baseline: 0 is no better, negative is worse.")
     log.info("Next: python DeepLearning/forecast.py --name=%s", cfg.name)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(store.main(run, Settings))
+    sys.exit(console.main(run, Settings))

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import store
 from config import GlacierError
 from DeepLearning import processes, tracking
 from DeepLearning.data import Batch, Glaciers
+from glacier import figures
+from glacier.storage import disk
 
 CARRY_SAMPLES = 500  # patches from which the carried part of the last departure is fitted
 
@@ -191,7 +192,7 @@ class Fit:
         content = {"network": type(model).__name__, "arguments": model.arguments, "patches": self.glaciers.hashes,
                    "settings": self.settings, "weights": model.state_dict(), **more}
         try:
-            with store.writing(self.folder / name) as file:
+            with disk.writing(self.folder / name) as file:
                 torch.save(canonical(content), file)
         except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
             reason = " ".join(str(error).split())[:120]
@@ -262,7 +263,7 @@ def read_weights(model: nn.Module, folder: Path, name: str) -> dict:
 @torch.no_grad()
 def draw_sample(path: Path, model: nn.Module, glaciers: Glaciers, sample: np.ndarray, device: torch.device) -> None:
     """Draw inputs, forecast and truth of a sample."""
-    import figures
+    pass
 
     batch = glaciers.batch(sample[None])
     forecast = model.eval()(batch.inputs.to(device), batch.context.to(device)).cpu()

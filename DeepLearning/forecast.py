@@ -18,12 +18,13 @@ import numpy as np
 import rasterio
 import torch
 
-import figures
-import store
 from config import Config, setting
 from DeepLearning import motion, sections, tracking
 from DeepLearning.data import Glacier
 from DeepLearning.training import choose_device, load_network
+from glacier import console, figures
+from glacier.report import pages
+from glacier.storage import disk, runner
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def write_geotiff(path: Path, images: np.ndarray, glacier: Glacier, dates: list[
                 dataset.write(image, number)
                 dataset.set_band_description(number, f"{channel} {date}")
                 dataset.update_tags(number, DATE=date, CHANNEL=channel)
-        with store.writing(path) as file:
+        with disk.writing(path) as file:
             file.write(memory.read())
     return path
 
@@ -97,7 +98,7 @@ def label(glacier: Glacier) -> str:
 
 
 def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, device: torch.device,
-                  max_velocity: float) -> store.Result:
+                  max_velocity: float) -> runner.Result:
     """Write the forecast beyond the last composite, and the last test window beside its truth. max_velocity [m/yr]."""
     first = len(glacier.series.dates) - glacier.sequence_length
     ahead = glacier.forecast_scene(network, first, device)[0].numpy()
@@ -115,7 +116,7 @@ def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, devi
     files += sections.forecast(folder)
     numbers = [(image.mean(), image.min(), image.max()) for image in ahead]
     rows = [(date, *(f"{number:.3f}" for number in row)) for date, row in zip(dates, numbers, strict=True)]
-    return store.Result(files, {"steps": dates}, [("step", "mean", "least", "most"), *rows])
+    return runner.Result(files, {"steps": dates}, [("step", "mean", "least", "most"), *rows])
 
 
 def run(cfg: Settings) -> int:
@@ -123,16 +124,16 @@ def run(cfg: Settings) -> int:
     glacier = Glacier(cfg)
     (folder,) = tracking.runs_for(cfg, [cfg.run] if cfg.run else [], glacier.hash)
 
-    def work(target: Path) -> store.Result:
+    def work(target: Path) -> runner.Result:
         device = choose_device(cfg.device)
         return make_forecast(target, glacier, load_network(folder, device), device, cfg.maxVelocity)
 
-    inputs = {"patches": glacier.hash, "run": store.manifest_hash(store.read_manifest(folder))}
+    inputs = {"patches": glacier.hash, "run": runner.manifest_hash(runner.read_manifest(folder))}
     own = "forecast" if tracking.read_run(folder)["names"][0] == cfg.name else f"forecast-{cfg.name}"
-    tracking.make_once(cfg, folder / own, store.used_settings(cfg, ["maxVelocity"]), inputs, work)
-    log.info("All of %s in one page: %s", cfg.name, figures.report(cfg))
+    tracking.make_once(cfg, folder / own, runner.used_settings(cfg, ["maxVelocity"]), inputs, work)
+    log.info("All of %s in one page: %s", cfg.name, pages.report(cfg))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(store.main(run, Settings))
+    sys.exit(console.main(run, Settings))

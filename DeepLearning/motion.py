@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import figures
-import movement
-import store
 from config import Config, GlacierError
 from DeepLearning.data import Context, Glacier, as_year
-from displacement import FLOWS, advect, blur, end_point_error, flow, nodes, track
-from velocity import certain
+from glacier import figures
+from glacier.storage import runner
+from glacier.velocity import fields, velocities
+from glacier.velocity.displacement import FLOWS, advect, blur, end_point_error, flow, nodes, track
+from glacier.velocity.velocities import certain
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class AdvectedClimatology:
     no earlier year was observed, this is climatology. For whole scenes of one glacier.
     """
 
-    def __init__(self, glacier: Glacier, made: movement.Movement):
+    def __init__(self, glacier: Glacier, made: fields.Movement):
         self.glacier, self.made = glacier, made
         self.first = as_year(glacier.date(0))
 
@@ -63,13 +63,13 @@ class AdvectedClimatology:
 
 def baselines(cfg: Config, glacier: Glacier) -> dict[str, Callable[[Tensor, Context], Tensor]]:
     """Return the baseline that needs the movement stage, by its name; none, and say so, if that is not finished."""
-    return {"advected climatology": AdvectedClimatology(glacier, movement.read_movement(cfg))} if inputs(cfg) else {}
+    return {"advected climatology": AdvectedClimatology(glacier, fields.read_movement(cfg))} if inputs(cfg) else {}
 
 
 def inputs(cfg: Config) -> dict[str, str]:
     """Return the manifest hash of the movement stage by its name; nothing if it is not finished or not of now."""
     try:
-        return {movement.STAGE: store.need(cfg, movement.STAGE)}
+        return {fields.STAGE: runner.need(cfg, fields.STAGE)}
     except GlacierError as error:
         log.info("Without the advected climatology: %s", error)
         return {}
@@ -112,7 +112,7 @@ def compare_tracks(before: np.ndarray, truth: np.ndarray, forecast: np.ndarray, 
     for lead, images in enumerate(zip(before, truth, forecast, strict=True), 1):
         if not np.isfinite(images[0]).any():
             continue
-        real, shown = (track(images[0], image, movement.SPACING, reach).displacement for image in images[1:])
+        real, shown = (track(images[0], image, velocities.SPACING, reach).displacement for image in images[1:])
         found = np.isfinite(real[0])
         shown = np.where(found, shown, np.nan)
         share = 100 * np.isfinite(shown[0]).sum() / found.sum() if found.any() else np.nan

@@ -4,8 +4,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import figures
-from figures import Fold, Picture
+from glacier import figures
+from glacier.report import pages
+from glacier.report.pages import Fold, Picture
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -22,7 +23,7 @@ def training(folder: Path) -> list[Path]:
     told = f"Lowest validation error {float(best['validation_mse']):.5f}, after epoch {best['epoch']}."
     curves = figures.curves(folder / "quicklooks" / "curves.png", [int(row["epoch"]) for row in rows], lines,
                             "epoch", "mean squared error [1]")
-    section = figures.section(
+    section = pages.section(
         folder, f"Training: {folder.name}", told,
         Picture(curves, "Errors over the epochs; epoch 0 is the network before its first step"))
     return [curves, section]
@@ -44,7 +45,7 @@ def evaluation(folder: Path) -> list[Path]:
     told = ("Skill is 1 - MSE / MSE of the baseline: 0 is no better than the baseline, below 0 is worse. The region "
             "seen was trained on at other times, the region block never.")
     overall, single = ([row for row in rows if (row["lead"] == "all") == mean] for mean in (True, False))
-    return [*files, figures.section(folder, f"Scores: {folder.parent.name}", told, table(overall), *pictures,
+    return [*files, pages.section(folder, f"Scores: {folder.parent.name}", told, table(overall), *pictures,
                                     Fold("Scores of each lead time", table(single)))]
 
 
@@ -83,4 +84,4 @@ def forecast(folder: Path) -> list[Path]:
                   Fold("Motion in truth and forecast, and their difference [m]: optical flow since the step before, "
                        "chips since the same season of an earlier year",
                        [tuple(flows[0]), *(tuple(row.values()) for row in flows)])]
-    return [figures.section(folder, f"Forecast: {folder.parent.name}", *parts)]
+    return [pages.section(folder, f"Forecast: {folder.parent.name}", *parts)]

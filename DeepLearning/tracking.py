@@ -22,8 +22,9 @@ import torch
 import yaml
 
 import config
-import store
 from config import Config, GlacierError
+from glacier import console
+from glacier.storage import disk, runner
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def find_run(wanted: str) -> Path:
     if wanted not in names:
         raise GlacierError(f"no run {wanted!r} in {runs_folder()}{config.nearest(wanted, names)}")
     folder = runs_folder() / wanted
-    if store.read_manifest(folder) is None:
+    if runner.read_manifest(folder) is None:
         saved = read_run(folder)
         command = f"python DeepLearning/train{saved['network']}.py --name={saved['names'][0]} --resume"
         raise GlacierError(f"run {wanted} is not finished; go on with: {command}")
@@ -88,7 +89,7 @@ def runs_for(cfg: Config, wanted: Sequence[str], patches: str) -> list[Path]:
     patches : hash of the glacier's patches. GlacierError if a run is not there, knows the glacier neither from training
     nor as the one held out, or was trained on other patches of it.
     """
-    finished = [run for run in list_runs(name=cfg.name) if store.read_manifest(run)]
+    finished = [run for run in list_runs(name=cfg.name) if runner.read_manifest(run)]
     if not wanted and not finished:
         command = f"python DeepLearning/trainAttentionLSTM.py --name={cfg.name}"
         raise GlacierError(f"no finished run of {cfg.name} in {runs_folder()}; run first: {command}")
@@ -114,9 +115,9 @@ def read_checkpoint(path: Path) -> dict:
                            "train again with --force") from error
 
 
-def make_once(cfg: Config, folder: Path, settings: dict, inputs: dict, work: Callable[[Path], store.Result]) -> None:
+def make_once(cfg: Config, folder: Path, settings: dict, inputs: dict, work: Callable[[Path], runner.Result]) -> None:
     """Fill a folder of a run by `work`, unless it was made with these settings and inputs; print what came out."""
-    reason = "--force" if cfg.force else store.why_stale(folder, settings, inputs)
+    reason = "--force" if cfg.force else runner.why_stale(folder, settings, inputs)
     if reason is None:
         log.info("%s is up to date.", folder)
         return
@@ -125,8 +126,8 @@ def make_once(cfg: Config, folder: Path, settings: dict, inputs: dict, work: Cal
     (folder / "manifest.yaml").unlink(missing_ok=True)
     result = work(folder)
     seconds = time.monotonic() - start
-    store.write_manifest(folder, settings, inputs, result.files, result.counts, seconds)
-    log.info("%s", "\n".join(store.lines_of(result.table)))
+    runner.write_manifest(folder, settings, inputs, result.files, result.counts, seconds)
+    log.info("%s", "\n".join(console.lines_of(result.table)))
     log.info("Wrote %s in %.1f s", folder, seconds)
 
 
@@ -138,7 +139,7 @@ def write_csv(path: Path, rows: list[dict]) -> None:
     writer.writerows(
         [{key: f"{value:.9g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows]
     )
-    with store.writing(path) as file:
+    with disk.writing(path) as file:
         file.write(text.getvalue().encode())
 
 

@@ -17,8 +17,6 @@ import torch
 from torch import nn
 
 import config
-import figures
-import store
 from config import Config, GlacierError, setting
 from DeepLearning import processes, sections, tracking
 from DeepLearning.baselines import climatology, persistence
@@ -26,6 +24,9 @@ from DeepLearning.data import Glacier, Glaciers
 from DeepLearning.fitting import Fit, fitted_carry, load_weights, pooled_mse, read_weights
 from DeepLearning.metrics import skill
 from DeepLearning.models import MODELS
+from glacier import console
+from glacier.report import pages
+from glacier.storage import disk, runner
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ Build = Callable[[TrainingConfig, int], nn.Module]
 
 def run_training(build: Build, cls: type[TrainingConfig]) -> int:
     """Run a train script; return its exit code. build(settings, channels) returns the network."""
-    return store.main(lambda cfg: train(cfg, build), cls)
+    return console.main(lambda cfg: train(cfg, build), cls)
 
 
 def knobs(cfg: TrainingConfig, preset: dict) -> dict:
@@ -126,12 +127,12 @@ def fit(cfg: TrainingConfig, build: Build, glaciers: Glaciers, device: torch.dev
     counts = {"epochs": state["epoch"], "parameters": sum(part.numel() for part in model.parameters())}
     files = [folder / name for name in ("config.yaml", "metrics.csv", "best.pt")] + sections.training(folder)
     seconds = time.monotonic() - start
-    store.write_manifest(folder, used(cfg), glaciers.hashes, files, counts | {"mse": errors}, seconds)
+    runner.write_manifest(folder, used(cfg), glaciers.hashes, files, counts | {"mse": errors}, seconds)
     rows = [(part, f"{own:.5f}", *(f"{skill(own, other):+.3f} against {name}" for name, other in others.items()))
             for part, (own, others) in errors.items()]
     rows += [*counts.items(), ("seconds", f"{seconds:.1f}")]
-    log.info("%s", "\n".join(store.lines_of([("MSE", "", "skill"), *rows])))
-    figures.report(cfg)
+    log.info("%s", "\n".join(console.lines_of([("MSE", "", "skill"), *rows])))
+    pages.report(cfg)
     log.info("Wrote %s", folder)
 
 
@@ -158,7 +159,7 @@ def read_glaciers(cfg: TrainingConfig) -> Glaciers:
     if cfg.holdout in names:
         raise GlacierError(f"holdout {cfg.holdout} is a glacier to train on as well; take it out of names")
     if cfg.holdout:
-        store.need(for_glacier(cfg, cfg.holdout), "patches")
+        runner.need(for_glacier(cfg, cfg.holdout), "patches")
     return Glaciers([Glacier(cfg if name == cfg.name else for_glacier(cfg, name)) for name in names])
 
 
@@ -172,14 +173,14 @@ def used(cfg: TrainingConfig) -> dict:
     """Return the settings of a run that change what it computes, beyond those of its patches."""
     names = [field.name for field in dataclasses.fields(cfg) if field.name not in Config.__dataclass_fields__]
     batch = {"processes": processes.COUNT} if processes.COUNT > 1 else {}
-    return store.used_settings(cfg, [name for name in names if name not in FREE]) | batch
+    return runner.used_settings(cfg, [name for name in names if name not in FREE]) | batch
 
 
 def choose_run(cfg: TrainingConfig, network: str, patches: dict) -> tuple[Path, TrainingConfig, bool]:
     """Return the folder to train in, the settings (with --resume those of the run), and whether it is finished."""
     name = "+".join(cfg.names) or cfg.name
     runs = [run for run in reversed(tracking.list_runs(network)) if tracking.read_run(run)["patches"] == patches]
-    unfinished = [run for run in runs if store.read_manifest(run) is None]
+    unfinished = [run for run in runs if runner.read_manifest(run) is None]
     if cfg.resume:
         if not unfinished:
             raise GlacierError(f"no unfinished {network} run of {name} on these patches; train without --resume")
@@ -191,14 +192,14 @@ def choose_run(cfg: TrainingConfig, network: str, patches: dict) -> tuple[Path, 
             if run in unfinished:
                 log.info("Going on with %s, which was stopped.", run.name)
                 return run, cfg, False
-            if store.why_stale(run, settings, patches) is None:
+            if runner.why_stale(run, settings, patches) is None:
                 return run, cfg, True
     finished = [run for run in runs if run not in unfinished]
-    reason = store.why_stale(finished[0], settings, patches) if finished else "first run on these patches"
+    reason = runner.why_stale(finished[0], settings, patches) if finished else "first run on these patches"
     folder = tracking.new_run(name, network)
     log.info("Training %s (%s).", folder.name, "--force" if cfg.force else reason)
     record = {"network": network, "names": list(cfg.names or (cfg.name,)), "holdout": cfg.holdout, "patches": patches}
-    store.write_yaml(folder / "config.yaml", record | {"settings": settings})
+    disk.write_yaml(folder / "config.yaml", record | {"settings": settings})
     return folder, cfg, False
 
 

@@ -34,10 +34,11 @@ sys.path.insert(0, str(ROOT))
 
 import config
 import dataAPI
-import store
-from composites import KERNEL, composite, fill_gaps
-from matching import resample
-from registration import estimate_transforms, one_thread
+from glacier import console
+from glacier.composites import KERNEL, composite, fill_gaps
+from glacier.coregistration.resampling import resample
+from glacier.coregistration.series import estimate_transforms, one_thread
+from glacier.storage import disk, pickles, runner
 
 PARVATI = ROOT.parent / "shared" / "data" / "parvati"
 SIZES = {"0.5 px": (0.5, 0, 0), "3 px": (3, 0, 0), "10 px": (10, 0, 0), "affine": (3, 0.3, 0.003)}  # px, degrees, scale
@@ -186,7 +187,7 @@ def installed(methods: dict[str, Callable]) -> dict[str, Callable]:
 
 
 def show(title: str, rows: list[tuple]) -> None:
-    print(f"\n{title}\n" + "\n".join(store.lines_of(rows)), flush=True)
+    print(f"\n{title}\n" + "\n".join(console.lines_of(rows)), flush=True)
 
 
 # ── Sections ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -420,23 +421,23 @@ def megabytes(pid: int) -> int:
 
 def write_raw(folder: Path, scenes: np.ndarray, count: int, rng: np.random.Generator) -> None:
     """Write rawData/ of `count` scenes: green, swir16 and nir08 whose snow index is that of the real scenes."""
-    header = {"schema": store.SCHEMA, "crs": "EPSG:32643", "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3550015.0],
+    header = {"schema": disk.SCHEMA, "crs": "EPSG:32643", "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3550015.0],
               "shape": list(scenes.shape[1:]), "bands": ["green", "nir08", "swir16"], "scale": 2.75e-5, "offset": -0.2,
               "nodata": 0, "count": count}
     path = folder / "rawData" / "2015.pkl"
     indices = [spoil(rng, scenes[k % 8], random_warp(rng, "0.5 px", scenes.shape[1:])) for k in range(16)]
-    with store.writing(path) as file:
-        file.write(store.pickled(header))
+    with disk.writing(path) as file:
+        file.write(pickles.pickled(header))
         for k in range(count):
             index = indices[k % 16]
             bands = np.nan_to_num([0.3 * (1 + index), 0.3 + 0.5 * index, 0.3 * (1 - index)])
-            file.write(store.pickled({
+            file.write(pickles.pickled({
                 "id": f"scene{k:03}", "datetime": (datetime(2015, 1, 5, 5) + timedelta(days=3 * k)).isoformat(),
                 "platform": "landsat-8", "cloud_percent": 5.0, "missing_fraction": float(np.isnan(index).mean()),
                 "sun_azimuth": 150.0, "sun_elevation": 40.0, "mask": np.isnan(index).astype(np.uint8),
                 "dn": np.clip((bands + 0.2) / 2.75e-5, 1, 65535).astype(np.uint16)}))
     cfg = config.load(config.Config, name="many")
-    store.write_manifest(folder / "rawData", store.used_settings(cfg, dataAPI.USES), {}, [path], {}, 0.0)
+    runner.write_manifest(folder / "rawData", runner.used_settings(cfg, dataAPI.USES), {}, [path], {}, 0.0)
 
 
 SECTIONS = {"series": series, "pairs": pairs, "ice": ice, "wrong": wrong, "speed": speed, "memory": memory}

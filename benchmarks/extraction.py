@@ -25,13 +25,15 @@ import rasterio
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import archive
+
 import config
 import dataAPI
-import sensors
-import store
 from config import Config, setting
 from demo.makeGlacier import make_glacier
+from glacier import console
+from glacier.grid import make_grid
+from glacier.satellites import sensors
+from glacier.scenes import STAGE, read_scenes
 from tests.cog_server import CogServer
 
 LATENCY = 0.05  # seconds a request
@@ -93,8 +95,8 @@ def read_ours(source: Path, box: tuple, home: Path) -> float:
     os.environ["GLACIER_HOME"] = str(home)
     cfg = config.load(Config, [], name="benchmark", source=str(source), boundingBox=box, years=[2014, 2014],
                       maxCloudPercent=100.0, maxMissingFraction=1.0, workers=WORKERS)
-    dataAPI.read_years(cfg, cfg.folder / dataAPI.STAGE)
-    means = [np.nanmean(scene.reflectance("green")) for scene in dataAPI.read_scenes(cfg)
+    dataAPI.read_years(cfg, cfg.folder / STAGE)
+    means = [np.nanmean(scene.reflectance("green")) for scene in read_scenes(cfg)
              if [scene.reflectance(band) for band in scene.bands]]
     return float(np.mean(means))
 
@@ -104,7 +106,7 @@ def peer_input(source: Path, box: tuple):
     import pystac
 
     items = sorted(pystac.Catalog.from_file(str(source)).get_items(), key=lambda item: item.id)
-    return items, archive.make_grid(box, 30.0, 15.0), [*sensors.find("landsat-8-9").bands.values(), "qa_pixel"]
+    return items, make_grid(box, 30.0, 15.0), [*sensors.find("landsat-8-9").bands.values(), "qa_pixel"]
 
 
 def scaled(dn: np.ndarray, qa: np.ndarray) -> np.ndarray:
@@ -199,7 +201,7 @@ class Bench:
     def least_requests(self) -> int:
         """Return what 8 scenes need if GDAL opens each file and reads the box's pixels of it, once, without a fault."""
         self.requests()
-        grid = archive.make_grid(self.box, 30.0, 15.0)
+        grid = make_grid(self.box, 30.0, 15.0)
         with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(
                 f"{self.address}/scene000/green.tif") as file:
             step = ~file.transform @ rasterio.Affine(*grid.transform)
@@ -210,7 +212,7 @@ class Bench:
 def compare(bench: Bench, rounds: int) -> list[tuple]:
     """Return the table of all readers: medians of interleaved runs, and ratios to dataAPI.py's, round by round."""
     runs: dict[str, list] = {name: [] for name in READERS}
-    for _ in store.progress(range(rounds), "rounds"):
+    for _ in console.progress(range(rounds), "rounds"):
         for name in READERS:
             runs[name].append(bench.measure(name))
     rows: list[tuple] = [("8 scenes", "seconds", "ours / it", "peak MB", "ours / it", "requests", "mean reflectance")]
@@ -242,9 +244,9 @@ def run(cfg: Settings) -> int:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), cfg)
         for table in (compare(bench, cfg.rounds), grow(bench, cfg.scenes)):
-            print("\n".join(store.lines_of(table)), end="\n\n", flush=True)
+            print("\n".join(console.lines_of(table)), end="\n\n", flush=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(store.main(run, Settings))
+    sys.exit(console.main(run, Settings))

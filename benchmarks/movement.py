@@ -21,18 +21,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 import numpy as np
 
-import alignment
-import displacement
-import movement
-import store
-import velocity
-from dataAPI import Grid
 from demo.landscape import BANDS, PIXEL_SIZE, build_landscape
 from demo.makeGlacier import overpasses
 from demo.scene import CIRRUS, CLOUD, DILATED, FILL, OFFSET, PAD, SCALE, SHADOW, observe, snow_lines
-from matching import resample
-from registration import estimate_transforms
-from velocity import Field, Nodes, Pair
+from glacier import console
+from glacier.coregistration.resampling import resample
+from glacier.coregistration.series import estimate_transforms
+from glacier.grid import Grid
+from glacier.ground import ndsi, persistent_snow
+from glacier.robust import nmad
+from glacier.storage import disk
+from glacier.velocity import displacement, fields, velocities
+from glacier.velocity.tracking import track_pairs
+from glacier.velocity.velocities import Field, Nodes, Pair
 
 SIZE, YEARS, SCENES_PER_YEAR = 256, (2013, 2020), 22
 MASKED = FILL | DILATED | CIRRUS | CLOUD | SHADOW
@@ -52,7 +53,7 @@ class Glacier:
     @property
     def nodes(self) -> Nodes:
         grid = Grid("EPSG:32643", (PIXEL_SIZE, 0, 0, 0, -PIXEL_SIZE, 0), self.ice.shape)
-        return Nodes.over(grid, movement.SPACING)
+        return Nodes.over(grid, velocities.SPACING)
 
 
 def make_glacier(fastest: float, seed: int) -> Glacier:
@@ -74,7 +75,7 @@ def make_glacier(fastest: float, seed: int) -> Glacier:
                 band[(scene.qa_pixel & MASKED > 0) | (scene.qa_radsat > 0)] = np.nan
             kept.append(day)
             nir.append(bands["nir08"])
-            index.append(alignment.ndsi(bands["green"], bands["swir16"]))
+            index.append(ndsi(bands["green"], bands["swir16"]))
     inner = (..., slice(PAD, -PAD), slice(PAD, -PAD))
     return Glacier(np.array(nir), np.array(index), kept, landscape.velocity[inner], landscape.ice[inner], fastest)
 
@@ -87,7 +88,7 @@ def co_register(glacier: Glacier, weights: np.ndarray) -> np.ndarray:
 
 
 def find_pairs(glacier: Glacier) -> list[Pair]:
-    return velocity.choose_pairs(glacier.days, velocity.longest_span(reach(glacier), PIXEL_SIZE))
+    return velocities.choose_pairs(glacier.days, velocities.longest_span(reach(glacier), PIXEL_SIZE))
 
 
 def reach(glacier: Glacier) -> float:
@@ -100,14 +101,14 @@ def make_field(glacier: Glacier, images: np.ndarray, stable: np.ndarray | None) 
     pairs, nodes = find_pairs(glacier), glacier.nodes
     tracked = np.empty((len(pairs), 3, *nodes.shape), np.float32)
     if stable is not None:
-        movement.track_pairs(images, pairs, nodes, stable, reach(glacier), 2, tracked)
-        return movement.combine(tracked, pairs, np.ones(len(pairs), bool), stable)[0], tracked
+        track_pairs(images, pairs, nodes, stable, reach(glacier), 2, tracked)
+        return fields.combine(tracked, pairs, np.ones(len(pairs), bool), stable)[0], tracked
     for number, pair in enumerate(pairs):
-        tracks = displacement.track(images[pair.first], images[pair.second], movement.SPACING,
+        tracks = displacement.track(images[pair.first], images[pair.second], velocities.SPACING,
                                     reach(glacier) * pair.years / PIXEL_SIZE)
-        tracked[number, :2] = velocity.to_velocity(tracks.displacement, pair.years, nodes.grid.transform)
+        tracked[number, :2] = velocities.to_velocity(tracks.displacement, pair.years, nodes.grid.transform)
         tracked[number, 2] = np.where(np.isfinite(tracks.displacement[0]), pair.years * tracks.correlation, 0)
-    return velocity.combine(tracked[:, :2], tracked[:, 2], pairs), tracked
+    return velocities.combine(tracked[:, :2], tracked[:, 2], pairs), tracked
 
 
 # ── Accuracy ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -127,8 +128,8 @@ def errors(glacier: Glacier, field: Field, tracked: np.ndarray) -> dict[str, flo
     return {"speed, median error [%]": 100 * float(np.median(np.abs(ratio - 1))),
             "speed, bias [%]": 100 * float(np.median(ratio) - 1),
             "direction, median error [deg]": float(np.median(np.abs(np.degrees(np.angle(measured[0] / measured[1]))))),
-            "NMAD over ice [m/yr]": max(velocity.nmad(part[ice]) for part in off),
-            "NMAD over stable ground [m/yr]": max(velocity.nmad(part[~ice]) for part in off),
+            "NMAD over ice [m/yr]": max(nmad(part[ice]) for part in off),
+            "NMAD over stable ground [m/yr]": max(nmad(part[~ice]) for part in off),
             "ice covered [%]": 100 * float(found[ice].mean()),
             "median error of one pair [m/yr]": float(np.nanmedian(np.hypot(*np.moveaxis(
                 tracked[:, :2] - truth, 1, 0))[:, fast])),
@@ -176,7 +177,7 @@ def compare_trackers(glacier: Glacier, images: np.ndarray, stable: np.ndarray) -
     fast = nodes.of(glacier.ice) & (np.hypot(*truth) > 30)
     chosen = [pairs[number] for number in np.linspace(0, len(pairs) - 1, SINGLE_PAIRS).astype(int)]
     trackers = {
-        "ours": lambda first, second, px: displacement.track(first, second, movement.SPACING, px).displacement,
+        "ours": lambda first, second, px: displacement.track(first, second, velocities.SPACING, px).displacement,
         "template matching": lambda first, second, px: match_templates(first, second, nodes, px),
         "Farneback": lambda first, second, px: nodes.of(displacement.flow(first, second))}
     off, seconds = {name: [] for name in trackers}, {name: [] for name in trackers}
@@ -187,7 +188,7 @@ def compare_trackers(glacier: Glacier, images: np.ndarray, stable: np.ndarray) -
             start = time.perf_counter()
             moved = tracker(images[pair.first], images[pair.second], reach(glacier) * pair.years / PIXEL_SIZE)
             seconds[name].append(time.perf_counter() - start)
-            found[name] = velocity.correct(velocity.to_velocity(moved, pair.years, nodes.grid.transform), stable)[0]
+            found[name] = velocities.correct(velocities.to_velocity(moved, pair.years, nodes.grid.transform), stable)[0]
         common = fast & np.all([np.isfinite(field).all(axis=0) for field in found.values()], axis=0)
         if common.sum() > 50:
             for name, field in found.items():
@@ -210,7 +211,7 @@ def measure_cost() -> list[tuple]:
     """Return rows: time of a large pair on one core, gain of two workers, and memory for 10 and for 40 pairs."""
     rng = np.random.default_rng(0)
     image = cv2.GaussianBlur(rng.standard_normal((808, 808)).astype(np.float32), (0, 0), 2)
-    nodes = Nodes.over(Grid("EPSG:32643", (PIXEL_SIZE, 0, 0, 0, -PIXEL_SIZE, 0), (800, 800)), movement.SPACING)
+    nodes = Nodes.over(Grid("EPSG:32643", (PIXEL_SIZE, 0, 0, 0, -PIXEL_SIZE, 0), (800, 800)), velocities.SPACING)
     stable = np.ones(nodes.shape, bool)
     with tempfile.TemporaryDirectory() as scratch:
         images = np.memmap(Path(scratch) / "images", np.float32, "w+", shape=(11, 800, 800))
@@ -218,9 +219,9 @@ def measure_cost() -> list[tuple]:
         seconds, peaks = {1: [], 2: []}, []
         for count, workers in ((10, 1), (10, 2), (10, 1), (10, 2), (40, 2)):
             pairs = [Pair(number % 10, number % 10 + 1, 1.0) for number in range(count)]
-            with store.writing_array(Path(scratch) / "tracked.npy", (count, 3, *nodes.shape)) as out:
+            with disk.writing_array(Path(scratch) / "tracked.npy", (count, 3, *nodes.shape)) as out:
                 start = time.perf_counter()
-                movement.track_pairs(images, pairs, nodes, stable, 300.0, workers, out)
+                track_pairs(images, pairs, nodes, stable, 300.0, workers, out)
             if count == 10:
                 seconds[workers].append((time.perf_counter() - start) / count)
             peaks.append(peak_megabytes())
@@ -237,7 +238,7 @@ def verdict(name: str, figure: float) -> str:
 
 def measure(glacier: Glacier) -> list[tuple]:
     """Return the rows of one glacier: the field, other trackers, and all pairs against single ones."""
-    ice = alignment.persistent_snow(glacier.ndsi, glacier.days)
+    ice = persistent_snow(glacier.ndsi, glacier.days)
     stable = ~glacier.nodes.of(ice)
     images = co_register(glacier, ~ice)
     field, tracked = make_field(glacier, images, stable)
@@ -269,7 +270,7 @@ def main() -> int:
             glacier = make_glacier(fastest, seed)
             print(f"fastest ice {fastest:g} m/yr: {len(glacier.days)} scenes, {len(find_pairs(glacier))} pairs")
             rows = measure(glacier) + (measure_damage(glacier) if fastest == 120 else [])
-        print("\n".join(store.lines_of([(*row, verdict(*row)) for row in rows])), flush=True)
+        print("\n".join(console.lines_of([(*row, verdict(*row)) for row in rows])), flush=True)
         missed += sum("MISSED" in verdict(*row) for row in rows)
     return int(missed > 0)
 

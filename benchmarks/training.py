@@ -24,13 +24,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-import alignment
 import config
 import createPatches
-import store
 from config import Config
 from DeepLearning.data import Context, Glacier, Glaciers
 from DeepLearning.models import LSTM, AttentionLSTM, ConvLSTM, UNet
+from glacier import console
+from glacier.seasons import step_date
+from glacier.storage import disk, runner
 
 SIDE, STEPS, HORIZON, BATCH = 50, 4, 4, 8
 
@@ -161,13 +162,13 @@ def make_glacier(home: Path, side: int, steps: int) -> Config:
     folder = home / "datasets" / "random" / "aligned"
     shapes = {"composites": ((steps, 1, side, side), np.float32), "observed": ((steps, side, side), bool)}
     for name, (shape, kind) in shapes.items():
-        with store.writing_array(folder / f"{name}.npy", shape, kind) as out:
+        with disk.writing_array(folder / f"{name}.npy", shape, kind) as out:
             out[:] = random.random(shape) > 0.1 if kind is bool else random.random(shape, dtype=np.float32)
-    dates = [str(alignment.step_date(4 * 2013 + step, 4)) for step in range(steps)]
+    dates = [str(step_date(4 * 2013 + step, 4)) for step in range(steps)]
     record = {"dates": dates, "counts": [1] * steps, "channels": ["ndsi"], "steps_per_year": 4, "crs": "EPSG:32643",
               "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0]}
-    alignment.write_json(folder / "composites.json", record)
-    store.write_manifest(folder, {}, {}, folder.glob("composites.*"), {}, 0)
+    disk.write_json(folder / "composites.json", record)
+    runner.write_manifest(folder, {}, {}, folder.glob("composites.*"), {}, 0)
     os.environ["GLACIER_HOME"] = str(home)
     cfg = config.load(Config, name="random", patchSize=SIDE)
     createPatches.run(cfg)
@@ -245,7 +246,7 @@ def main() -> int:
     rows = [("what", "here", "plain way", "ratio"), *compare_steps(quick, 3)]
     with tempfile.TemporaryDirectory() as folder:
         rows += compare_reading(Path(folder), *((160, 30, 200) if quick else (800, 35, 2000)))
-    print("\n".join(store.lines_of(rows)))
+    print("\n".join(console.lines_of(rows)))
     return 0
 
 

@@ -25,10 +25,11 @@ from rasterio import features, warp
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import config
-import store
 from config import Config, GlacierError, setting
 from demo.landscape import BANDS, PIXEL_SIZE, Landscape, build_landscape, sun_position
 from demo.scene import OFFSET, PAD, SCALE, Scene, observe, snow_lines
+from glacier import console
+from glacier.storage import disk, runner
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def make_glacier(folder: Path, *, size: int = 256, years: tuple[int, int] = (201
     reference = dates[0] + (dates[-1] - dates[0]) / 2  # texture is least sheared in the middle of the series
 
     clouds = []
-    for index, day in enumerate(store.progress(dates, "scenes")):
+    for index, day in enumerate(console.progress(dates, "scenes")):
         scene = observe(np.random.default_rng([seed, 2, index]), landscape, day, (day - reference).days / 365.25,
                         heights[index], departures[index], cloudiness, tuple(shifts[index]), bool(partial[index]))
         write_scene(folder / ids[index], ids[index], day, scene, transform)
@@ -251,33 +252,33 @@ def run(cfg: Settings) -> int:
     if present.get("source") != SOURCE:
         raise GlacierError(f"{overlay} is of another glacier, with source {present.get('source')}; choose a new --name")
     own = [field.name for field in dataclasses.fields(Settings) if field.name not in Config.__dataclass_fields__]
-    settings = store.used_settings(cfg, ["years", *own])
-    reason = "--force" if cfg.force else store.why_stale(archive, settings, {})
+    settings = runner.used_settings(cfg, ["years", *own])
+    reason = "--force" if cfg.force else runner.why_stale(archive, settings, {})
     if reason is None and overlay.is_file():
         log.info("%s is up to date.\nNext: python dataAPI.py --name=%s", archive, cfg.name)
         return 0
 
     log.info("Making %s (%s).", archive, reason or "glacier.yaml is missing")
     start = time.monotonic()
-    part = store.hidden_neighbour(archive)
+    part = disk.hidden_neighbour(archive)
     shutil.rmtree(part, ignore_errors=True)
     truth = make_glacier(part, size=cfg.size, years=cfg.years, scenes_per_year=cfg.scenesPerYear, seed=cfg.seed,
                          max_velocity=cfg.iceVelocity, ice_width=cfg.iceWidth, misregistration=cfg.misregistration,
                          cloudiness=cfg.cloudiness)
     files = [path for path in part.rglob("*") if path.is_file()]
     counts = {"scenes": len(truth.ids), "less than 20 % cloud": int((truth.cloud_fraction < 0.2).sum())}
-    store.write_manifest(part, settings, {}, files, counts, time.monotonic() - start)
+    runner.write_manifest(part, settings, {}, files, counts, time.monotonic() - start)
     shutil.rmtree(archive, ignore_errors=True)
     os.replace(part, archive)
     start_values = {"pixelSize": PIXEL_SIZE, "patchSize": min(50, cfg.size // 3)}  # the user's own changes stay
-    store.write_yaml(overlay, start_values | present | {
+    disk.write_yaml(overlay, start_values | present | {
         "boundingBox": list(truth.bounding_box), "years": list(cfg.years), "source": SOURCE})
     fastest = float(np.hypot(*truth.velocity).max())
-    log.info("%s", "\n".join(store.lines_of([*counts.items(), ("fastest ice [m/yr]", fastest), ("files", len(files)),
+    log.info("%s", "\n".join(console.lines_of([*counts.items(), ("fastest ice [m/yr]", fastest), ("files", len(files)),
                                              ("seconds", f"{time.monotonic() - start:.1f}")])))
     log.info("Next: python dataAPI.py --name=%s", cfg.name)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(store.main(run, Settings))
+    sys.exit(console.main(run, Settings))

@@ -7,13 +7,15 @@ import pytest
 from conftest import command, copy_home
 from scipy import ndimage
 
-import alignment
-import composites
-from alignment import composite, estimate_transforms, fill_gaps, ndsi, resample
 from config import GlacierError
-from dataAPI import Grid
-from matching import corner_shift
-from registration import neighbour_pairs
+from glacier.aligned import read_aligned_scenes, read_composites
+from glacier.composites import KERNEL, KINDS, Arrays, composite, fill_gaps, shapes
+from glacier.coregistration.resampling import resample
+from glacier.coregistration.series import estimate_transforms, neighbour_pairs
+from glacier.coregistration.transforms import corner_shift
+from glacier.grid import Grid
+from glacier.ground import ndsi, outline_mask, persistent_snow
+from glacier.seasons import step_date, year_step
 
 
 def ground(seed=0, shape=(160, 160), smooth=1.5):
@@ -158,7 +160,7 @@ def test_quality_tells_what_was_gained():
 
 def test_joint_adjustment_outvotes_a_wrong_pair():
     """Five scenes, all ten pairs right but one, which is 5 px off: nobody moves by more than 0.05 px."""
-    from registration import Pair, adjust
+    from glacier.coregistration.adjustment import Pair, adjust
 
     shifts = np.array([(0, 0), (1, 2), (-1, 0.5), (0.3, -2), (2, 1)])
     pairs = []
@@ -231,7 +233,7 @@ def test_fill_gaps_equals_the_definition():
     image[5:20, 8:30] = np.nan
     expected, passes = image, 0
     while np.isnan(expected).any():
-        expected, passes = plain_fill(expected, composites.KERNEL), passes + 1
+        expected, passes = plain_fill(expected, KERNEL), passes + 1
         np.testing.assert_allclose(fill_gaps(image, passes=passes), expected, rtol=1e-5, atol=1e-7)
     assert passes > 3
     assert np.isfinite(fill_gaps(image)).all()
@@ -241,12 +243,12 @@ def test_fill_gaps_equals_the_definition():
 def test_steps_are_calendar_quarters_and_eight_day_steps():
     day = date(2015, 1, 1)
     while day.year < 2017:
-        assert (alignment.year_step(day, 4) % 4) == (day.month - 1) // 3
-        step = alignment.year_step(day, 46)
-        assert alignment.step_date(step, 46) <= day < alignment.step_date(step + 1, 46)
+        assert (year_step(day, 4) % 4) == (day.month - 1) // 3
+        step = year_step(day, 46)
+        assert step_date(step, 46) <= day < step_date(step + 1, 46)
         day += timedelta(days=1)
-    assert alignment.step_date(2015 * 4 + 1, 4) == date(2015, 4, 1)
-    first, last = (alignment.year_step(date(2015, *part), 46) for part in ((4, 1), (10, 31)))
+    assert step_date(2015 * 4 + 1, 4) == date(2015, 4, 1)
+    first, last = (year_step(date(2015, *part), 46) for part in ((4, 1), (10, 31)))
     assert last - first + 1 == 28
 
 
@@ -277,7 +279,7 @@ def test_composites_say_how_many_scenes_saw_a_pixel_and_how_far_these_differ():
     scenes = np.array([1, 5, 3, 9], np.float32)[:, None, None, None] * np.ones((1, 1, 6, 6), np.float32)
     scenes[:3, 0, 2, 2] = np.nan, 4, np.nan
     dates = [date(2014, 1, 5), date(2014, 2, 1), date(2014, 3, 1), date(2014, 8, 1)]
-    made = composites.Arrays(*map(np.empty, composites.shapes(3, (1, 6, 6)), composites.KINDS))
+    made = Arrays(*map(np.empty, shapes(3, (1, 6, 6)), KINDS))
     composite(scenes, dates, 4, lambda steps: made)
     assert made.seen[:, 0, 0].tolist() == [3, 0, 1]
     assert made.seen[0, 2, 2] == 1
@@ -322,7 +324,7 @@ def test_persistent_snow_is_what_outlasts_the_summer():
     for scene, day in zip(index, dates, strict=True):
         if day.month in (7, 8, 9):
             scene[:, 20:] = -0.2
-    snow = alignment.persistent_snow(index, dates, margin=2)
+    snow = persistent_snow(index, dates, margin=2)
     assert snow[:, :22].all()
     assert not snow[:, 22:].any()
 
@@ -342,12 +344,12 @@ def test_outline_in_any_crs_lands_on_its_pixels(tmp_path, crs):
     if crs:
         content["crs"] = {"type": "name", "properties": {"name": crs}}
     (tmp_path / "ice.geojson").write_text(json.dumps(content))
-    inside = alignment.outline_mask(str(tmp_path / "ice.geojson"), grid)
+    inside = outline_mask(str(tmp_path / "ice.geojson"), grid)
     assert inside[21:29, 31:49].all()
     assert inside[19:31, 29:51].sum() == inside.sum()
     (tmp_path / "ice.geojson").write_text('{"type": "Feature"}')
     with pytest.raises(GlacierError, match="cannot be read"):
-        alignment.outline_mask(str(tmp_path / "ice.geojson"), grid)
+        outline_mask(str(tmp_path / "ice.geojson"), grid)
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +361,7 @@ def series(finished_home):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLACIER_HOME", str(finished_home))
         cfg = config.load(config.Config, name="small")
-        yield alignment.read_composites(cfg), alignment.read_aligned_scenes(cfg), read_truth(cfg.folder / "archive")
+        yield read_composites(cfg), read_aligned_scenes(cfg), read_truth(cfg.folder / "archive")
 
 
 def test_demo_misregistration_is_recovered(series):

@@ -15,12 +15,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import archive
+
 import config
 import dataAPI
-import store
 from config import Config, GlacierError
 from demo.makeGlacier import make_glacier
+from glacier import workers
+from glacier.satellites import reading, search, signing
+from glacier.satellites.selection import select
+from glacier.scenes import read_scenes, year_files
+from glacier.storage import disk, runner
 from tests.cog_server import CogServer
 from tests.stac_api import stac_api, why_not
 
@@ -44,7 +48,7 @@ def server(glacier):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Short waits, so that faults are over soon; no memory of files read before in this process."""
-    monkeypatch.setattr(archive, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(reading, "FIRST_WAIT", 0.05)
     for name, value in {"GDAL_HTTP_LOW_SPEED_TIME": "1", "GDAL_HTTP_RETRY_DELAY": "0.05",
                         "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/"}.items():
         monkeypatch.setenv(name, value)
@@ -83,7 +87,7 @@ def clearest(glacier: Path) -> str:
 
 
 def hashes(cfg: Config) -> dict[str, str]:
-    return {path.name: store.file_hash(path) for path in dataAPI.year_files(cfg)}
+    return {path.name: disk.file_hash(path) for path in year_files(cfg)}
 
 
 @pytest.fixture
@@ -137,9 +141,9 @@ def test_a_file_missing_for_good_costs_its_scene_and_no_other(settings, server, 
     with caplog.at_level(logging.INFO):
         assert dataAPI.run(cfg) == 3
     assert f"lost: {scene}: cannot be read: red: HTTP response code: 404" in caplog.text
-    counts = store.read_manifest(cfg.folder / "rawData")["counts"]
+    counts = runner.read_manifest(cfg.folder / "rawData")["counts"]
     assert list(counts["lost_scenes"]) == [scene]
-    kept = {found.id for found in dataAPI.read_scenes(cfg)}
+    kept = {found.id for found in read_scenes(cfg)}
     assert len(kept) == counts["kept"] == len(list(server.folder.glob("LC08*"))) - 1 - counts["dropped"]
     assert scene not in kept
 
@@ -185,7 +189,7 @@ def test_no_more_files_at_once_than_workers(settings, server):
 def kill_once(cfg: Config, server: CogServer, after: int) -> bool:
     """Run the command, kill it at its `after`-th request; return whether it was killed before it ended."""
     flags = [f"--{key}={','.join(map(str, value)) if isinstance(value, list) else value}"
-             for key, value in store.used_settings(cfg, [*dataAPI.USES, "source"]).items()
+             for key, value in runner.used_settings(cfg, [*dataAPI.USES, "source"]).items()
              if value not in ("", [])]
     process = subprocess.Popen([sys.executable, str(ROOT / "dataAPI.py"), f"--name={cfg.name}", *flags],
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -223,10 +227,10 @@ def test_killed_at_random_moments_it_goes_on_where_it_was(settings, server, refe
         killed += killed_and_rerun(cfg, server, min(4, kills - killed), seed=kills + killed)
         assert dataAPI.run(cfg) == 0
         assert hashes(cfg) == expected
-        assert store.read_manifest(cfg.folder / "rawData")["counts"]["dropped"] > 5
+        assert runner.read_manifest(cfg.folder / "rawData")["counts"]["dropped"] > 5
         if killed < kills:
             (cfg.folder / "rawData" / "manifest.yaml").unlink()
-            for path in dataAPI.year_files(cfg):
+            for path in year_files(cfg):
                 path.unlink()
 
 
@@ -269,7 +273,7 @@ def test_signed_files_are_read_with_one_token(settings, planetary, reference):
 def same_scenes(cfg: Config, other: Config) -> bool:
     """Read the other settings too; tell whether the scenes are equal, bit by bit."""
     dataAPI.run(other)
-    scenes = zip(dataAPI.read_scenes(cfg), dataAPI.read_scenes(other), strict=True)
+    scenes = zip(read_scenes(cfg), read_scenes(other), strict=True)
     return all(one.id == two.id and (one.dn == two.dn).all() and (one.mask == two.mask).all() for one, two in scenes)
 
 
@@ -295,7 +299,7 @@ def test_lost_signed_files_are_told_without_their_token(settings, planetary, cap
 
 
 def test_token_that_never_comes(settings, planetary, monkeypatch):
-    monkeypatch.setattr(archive, "TOKEN_TIMEOUT", 0.5)
+    monkeypatch.setattr(signing, "TOKEN_TIMEOUT", 0.5)
     planetary.token_delay = 5.0
     with pytest.raises(GlacierError, match="no token for http://demo.blob.core.windows.net/glacier .TimeoutError"):
         dataAPI.run(settings(BLOBS))
@@ -327,7 +331,7 @@ def test_two_workers_of_a_dask_cluster_make_the_same_scenes(settings, server, re
                                                ("thread", "no Dask scheduler at executor thread")])
 def test_scheduler_that_is_not_there(settings, server, address, says, monkeypatch):
     pytest.importorskip("distributed", reason="distributed is not installed: requirements-cluster.txt")
-    monkeypatch.setattr(dataAPI, "SCHEDULER_TIMEOUT", 2)
+    monkeypatch.setattr(workers, "SCHEDULER_TIMEOUT", 2)
     with pytest.raises(GlacierError, match=says):
         dataAPI.run(settings(server.address, executor=address))
 
@@ -386,24 +390,24 @@ def search_settings(glacier: Path, api: str, **keywords) -> Config:
 
 def test_real_api_gives_all_pages(api, glacier):
     """300 items of 2013 come in two pages of 250; none twice."""
-    found = archive.search(search_settings(glacier, api, years=[2013, 2013]))
+    found = search.search(search_settings(glacier, api, years=[2013, 2013]))
     assert [item.id for item in found] == [f"old{day:03d}" for day in range(300)]
 
 
 def test_real_api_filters_clouds_and_the_stage_platforms(api, glacier):
     cfg = search_settings(glacier, api, maxCloudPercent=30.0)
-    found = archive.search(cfg)
+    found = search.search(cfg)
     assert "seven" in {item.id for item in found}
     assert "cloudy" not in {item.id for item in found}
     assert all(item.cloud_percent <= 30 for item in found)
-    kept, dropped = dataAPI.select(cfg, found)
+    kept, dropped = select(cfg, found)
     assert dict(dropped)["seven"] == "platform landsat-7"
     assert {item.sensor for item in kept} == {"landsat-8-9"}
 
 
 def test_real_api_gives_several_sensors(api, glacier):
     cfg = search_settings(glacier, api, sensor="landsat-8-9,landsat-4-5-7,sentinel-2")
-    kept, dropped = dataAPI.select(cfg, archive.search(cfg))
+    kept, dropped = select(cfg, search.search(cfg))
     sensor_of = {item.id: item.sensor for item in kept}
     assert sensor_of["seven"] == "landsat-4-5-7"
     assert dict(dropped)["S2"] == "no asset B03"
@@ -411,7 +415,7 @@ def test_real_api_gives_several_sensors(api, glacier):
 
 def test_real_api_across_the_antimeridian(api, glacier):
     cfg = search_settings(glacier, api, boundingBox=[179.9, -17.0, 180.05, -16.8])
-    assert [item.id for item in archive.search(cfg)] == ["dateline"]
+    assert [item.id for item in search.search(cfg)] == ["dateline"]
 
 
 def test_real_api_and_catalogue_on_disk_give_the_same_scenes(api, glacier, tmp_path, monkeypatch):

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-import createPatches
 from config import GlacierError
-from createPatches import Series, Split, choose_block, climatology, cut, pad, patch_parts, prove, split_windows, stitch
+from glacier.climatology import climatology
+from glacier.patches.cutting import cut, pad, stitch
+from glacier.patches.split import Split, choose_block, patch_parts, prove, split_windows
+from glacier.patches.windows import Series, load_tensor
 
 
 def make_series(values, observed=None, steps_per_year=4):
@@ -39,10 +41,10 @@ def test_patches_are_views_that_cost_their_window_once(tmp_path):
     torch.save(cut(scene, 50, 10), buffer)
     assert buffer.tell() < 1.1 * scene.numel() * 4
     (tmp_path / "patches.pt").write_bytes(buffer.getvalue())
-    assert torch.equal(createPatches.load_tensor(tmp_path / "patches.pt"), cut(scene, 50, 10))
+    assert torch.equal(load_tensor(tmp_path / "patches.pt"), cut(scene, 50, 10))
     (tmp_path / "patches.pt").write_bytes(buffer.getvalue()[:1000])
     with pytest.raises(GlacierError, match="damaged"):
-        createPatches.load_tensor(tmp_path / "patches.pt")
+        load_tensor(tmp_path / "patches.pt")
 
 
 def test_climatology_is_the_seasons_mean_over_earlier_years_only():

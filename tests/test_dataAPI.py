@@ -14,13 +14,15 @@ from rasterio.warp import transform, transform_bounds
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import archive
+
 import config
 import dataAPI
-import sensors
-import store
 from config import Config, GlacierError
 from demo.makeGlacier import make_glacier
+from glacier.grid import make_grid
+from glacier.satellites import search, sensors
+from glacier.scenes import read_grid, read_scenes, year_files
+from glacier.storage import disk
 from tests.cog_server import CogServer
 
 PAGES = ROOT.parent / "shared" / "data" / "planetaryComputer"
@@ -51,7 +53,7 @@ def settings(catalogue, tmp_path, monkeypatch):
 # ── The grid ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 def test_grid_is_utm_on_landsats_pixel_edges_and_covers_the_box():
-    grid = archive.make_grid(BOX, 30.0, 15.0)
+    grid = make_grid(BOX, 30.0, 15.0)
     assert grid.crs == "EPSG:32643"
     assert (grid.transform[2] % 30, grid.transform[5] % 30) == (15, 15)
     west, south, east, north = transform_bounds("EPSG:4326", grid.crs, *BOX)
@@ -69,7 +71,7 @@ def test_grid_is_utm_on_landsats_pixel_edges_and_covers_the_box():
     ((77.9, 32.0, 78.1, 32.1), "EPSG:32644"), ((77.8, 32.0, 78.1, 32.1), "EPSG:32643")])
 def test_grid_everywhere_on_earth(box, crs):
     """Every point of the box lies on the grid, and the grid is not much larger than the box."""
-    grid = archive.make_grid(box, 300.0, 15.0)
+    grid = make_grid(box, 300.0, 15.0)
     assert grid.crs == crs
     east, north = np.meshgrid(np.linspace(box[0], box[2], 41), np.linspace(box[1], box[3], 41))
     x, y = transform("EPSG:4326", crs, east.ravel(), north.ravel())
@@ -91,7 +93,7 @@ def test_box_the_wrong_way_round_is_told_of_the_antimeridian():
     ((179.0, 0, 179.4, 1), (179.5, 0, 180.5, 1), False), ((-179.0, 0, -178.0, 1), (179.5, 0, 180.5, 1), False),
     ((10, 0, 11, 1), (10.5, 0.5, 12, 2), True), ((10, 0, 11, 1), (10.5, 1.5, 12, 2), False)])
 def test_boxes_overlap_round_the_earth(item, box, expected):
-    assert archive.overlap(item, box) == expected
+    assert search.overlap(item, box) == expected
 
 
 # ── Search ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -106,7 +108,7 @@ def test_real_answers_of_the_planetary_computer_are_understood(page, sensor):
     content = json.loads((PAGES / page).read_text())
     row = sensors.find(sensor)
     for feature in content if isinstance(content, list) else content["features"]:
-        item = archive.parse_item(pystac.Item.from_dict(feature))
+        item = search.parse_item(pystac.Item.from_dict(feature))
         assert item.id == feature["id"]
         assert item.platform.lower() in row.platforms
         assert item.cloud_percent == feature["properties"]["eo:cloud_cover"]
@@ -130,8 +132,8 @@ def test_pixels_are_the_archives_own(settings, catalogue):
     """Same zone, same pixel edges: what the file says is copied, bit by bit."""
     cfg = settings()
     assert dataAPI.run(cfg) == 0
-    grid = dataAPI.read_grid(cfg)
-    scenes = list(dataAPI.read_scenes(cfg))
+    grid = read_grid(cfg)
+    scenes = list(read_scenes(cfg))
     assert len(scenes) > 5
     assert [scene.date for scene in scenes] == sorted(scene.date for scene in scenes)
     for scene in scenes:
@@ -149,11 +151,11 @@ def test_second_run_reads_nothing(settings, caplog):
     with caplog.at_level(logging.INFO):
         dataAPI.run(cfg)
     assert re.search(r"scenes (\d+)/\1, \d+ MB, [\d.]+ MB/s, \d+ s, 0 s left", caplog.text)
-    made = {path.name: store.file_hash(path) for path in dataAPI.year_files(cfg)}
+    made = {path.name: disk.file_hash(path) for path in year_files(cfg)}
     with caplog.at_level(logging.INFO):
         assert dataAPI.run(cfg) == 0
     assert "up to date" in caplog.text
-    assert made == {path.name: store.file_hash(path) for path in dataAPI.year_files(cfg)}
+    assert made == {path.name: disk.file_hash(path) for path in year_files(cfg)}
 
 
 def test_dry_run_reads_nothing(settings, caplog):
@@ -170,7 +172,7 @@ def test_missing_pixels_decide_what_is_kept(settings):
     for limit in (0.1, 0.9):
         cfg = settings(name=f"limit{limit}", maxMissingFraction=limit)
         dataAPI.run(cfg)
-        kept[limit] = {scene.id: scene.missing_fraction for scene in dataAPI.read_scenes(cfg)}
+        kept[limit] = {scene.id: scene.missing_fraction for scene in read_scenes(cfg)}
     assert all(missing <= 0.1 for missing in kept[0.1].values())
     assert {name: missing for name, missing in kept[0.9].items() if missing <= 0.1} == kept[0.1]
     assert len(kept[0.1]) < len(kept[0.9])
@@ -238,7 +240,7 @@ def landsat_layers(values: np.ndarray, oli: bool = True) -> dict[str, np.ndarray
 
 def scenes_of(cfg: Config) -> list:
     assert dataAPI.run(cfg) == 0
-    return list(dataAPI.read_scenes(cfg))
+    return list(read_scenes(cfg))
 
 
 def pattern(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -256,7 +258,7 @@ def test_scene_of_the_other_zone_lies_in_its_place(made):
     west, south, east, north = transform_bounds("EPSG:32644", "EPSG:4326", corner[0], corner[1] - 4500,
                                                 corner[0] + 4500, corner[1])
     cfg = made.settings((west - 0.02, south + 0.01, west + 0.015, north - 0.01), "landsat-8-9")
-    grid = archive.make_grid(cfg.boundingBox, 30.0, 15.0)
+    grid = make_grid(cfg.boundingBox, 30.0, 15.0)
     assert grid.crs == "EPSG:32643"
     scene = scenes_of(cfg)[0]
     found, clear = scene.dn[scene.bands.index("green")].astype(float), scene.mask == 0
@@ -291,7 +293,7 @@ def test_scene_across_the_antimeridian(made):
 @pytest.mark.parametrize(("crs", "box"), [("EPSG:3413", (20.0, 85.0, 20.3, 85.02)),
                                           ("EPSG:3031", (160.0, -84.52, 160.3, -84.5))])
 def test_polar_scenes_are_copied(made, crs, box):
-    grid = archive.make_grid(box, 30.0, 15.0)
+    grid = make_grid(box, 30.0, 15.0)
     values = np.random.default_rng(0).integers(8000, 30000, grid.shape).astype(np.uint16)
     made.add("polar", "landsat-8-9", "2020-05-01T12:00:00Z", landsat_layers(values), crs,
              (grid.transform[2], grid.transform[5]))
@@ -313,7 +315,7 @@ def test_neighbours_of_one_solar_day_are_one_scene(made):
     cfg = made.settings(VALLEY, "landsat-8-9")
     scenes = scenes_of(cfg)
     assert [scene.id for scene in scenes] == ["north", "later"]
-    grid = dataAPI.read_grid(cfg)
+    grid = read_grid(cfg)
     rows = (CORNER[1] - grid.transform[5]) / 30 + np.arange(60)
     seam = int(30 - (CORNER[1] - grid.transform[5]) / 30)
     assert len(rows) == 60
@@ -415,7 +417,7 @@ def test_server_that_is_no_stac_api(settings, answer, tmp_path):
 
 
 def test_server_that_does_not_answer(settings, monkeypatch):
-    monkeypatch.setattr(archive, "SEARCH_TRIES", 1)
+    monkeypatch.setattr(search, "SEARCH_TRIES", 1)
     with pytest.raises(GlacierError, match="the STAC API http://127.0.0.1:1/stac does not answer"):
         dataAPI.run(settings(source="http://127.0.0.1:1/stac"))
 
@@ -428,7 +430,7 @@ def test_odc_stac_reads_the_same_pixels(settings, catalogue):
 
     cfg = settings()
     scenes = scenes_of(cfg)
-    grid = dataAPI.read_grid(cfg)
+    grid = read_grid(cfg)
     items = {item.id: item for item in pystac.Catalog.from_file(str(catalogue)).get_items(recursive=True)}
     bands = [*scenes[0].bands, "qa_pixel"]
     peer = odc_stac.load([items[scene.id] for scene in scenes], bands=bands, groupby="id", nodata=0,

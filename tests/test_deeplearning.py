@@ -9,13 +9,13 @@ import torch
 import yaml
 from toy import CARRY, YEARS, read, read_csv, settings
 
-import createPatches
-import store
 from config import GlacierError
 from DeepLearning import data, evaluate, forecast, tracking, training
 from DeepLearning.baselines import DampedPersistence, Ridge, training_windows
 from DeepLearning.data import Glacier, Glaciers
 from DeepLearning.trainAttentionLSTM import build
+from glacier.climatology import climatology
+from glacier.storage import disk
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -29,10 +29,10 @@ def test_a_batch_is_the_series_cut_out(toy):
     assert np.array_equal(batch.inputs[0], series.values[2:6][crop])
     assert np.array_equal(batch.targets[0], series.values[6:8][crop])
     assert np.array_equal(batch.observed[0, :, 0], series.observed[6:8][crop])
-    assert np.array_equal(batch.context.mean[0], createPatches.climatology(series, 6, 2)[0][crop])
-    assert np.array_equal(batch.context.spread[0], createPatches.climatology(series, 6, 2)[1][crop])
+    assert np.array_equal(batch.context.mean[0], climatology(series, 6, 2)[0][crop])
+    assert np.array_equal(batch.context.spread[0], climatology(series, 6, 2)[1][crop])
     assert np.array_equal(batch.context.year_ago[0], series.values[2:4][crop])
-    assert np.array_equal(batch.context.input_mean[0, 3], createPatches.climatology(series, 5, 1)[0][0][crop])
+    assert np.array_equal(batch.context.input_mean[0, 3], climatology(series, 5, 1)[0][0][crop])
     assert batch.context.target_time[0].tolist() == pytest.approx([2014.5, 2014.75], abs=0.01)
 
 
@@ -223,6 +223,6 @@ def test_unknown_run_names_the_nearest(trained):
 
 def test_run_of_other_patches_is_refused(trained):
     record = yaml.safe_load((trained / "config.yaml").read_text())
-    store.write_yaml(trained / "config.yaml", record | {"patches": {"toy": "0" * 16}})
+    disk.write_yaml(trained / "config.yaml", record | {"patches": {"toy": "0" * 16}})
     with pytest.raises(GlacierError, match="trained on other patches"):
         evaluate.run(settings(evaluate.Settings))

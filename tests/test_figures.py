@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 
-import figures
-import store
 from config import Config
+from glacier import figures
+from glacier.report import pages
+from glacier.storage import runner
 
 SCENE = np.linspace(0, 1, 40 * 60, dtype=np.float32).reshape(40, 60)
 
@@ -38,7 +39,7 @@ def cfg(tmp_path, monkeypatch):
     monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
     cfg = Config(name="a <b> & c", boundingBox=(77.4, 32.0, 77.6, 32.2))
     finish(cfg.folder / "rawData", {})
-    finish(cfg.folder / "aligned", {"rawData": store.manifest_hash(store.read_manifest(cfg.folder / "rawData"))})
+    finish(cfg.folder / "aligned", {"rawData": runner.manifest_hash(runner.read_manifest(cfg.folder / "rawData"))})
     runs = tmp_path / "DeepLearning" / "runs"
     for name in (cfg.name, cfg.name + "-2", "another"):
         finish(runs / f"{name}-Network-001", {"patches": "1"})
@@ -49,14 +50,14 @@ def cfg(tmp_path, monkeypatch):
 
 def finish(folder, inputs):
     picture = figures.map_row(folder / "quicklooks" / "a picture.png", [SCENE], ["2020"], "NDSI [1]")
-    rows, fold = [("scene", "snow [%]"), ("x", 1.5)], figures.Fold("Ids", [("id",), ("LC08",)])
-    section = figures.section(folder, f"Made by {folder.name}", "One & two < three", rows,
-                              figures.Picture(picture, 'A "map"'), fold)
-    store.write_manifest(folder, {"years": [2013, 2022]}, inputs, [picture, section], {}, 1.0)
+    rows, fold = [("scene", "snow [%]"), ("x", 1.5)], pages.Fold("Ids", [("id",), ("LC08",)])
+    section = pages.section(folder, f"Made by {folder.name}", "One & two < three", rows,
+                              pages.Picture(picture, 'A "map"'), fold)
+    runner.write_manifest(folder, {"years": [2013, 2022]}, inputs, [picture, section], {}, 1.0)
 
 
 def test_the_report_shows_a_glaciers_sections_in_run_order_and_needs_no_other_file(cfg):
-    page = figures.report(cfg).read_text()
+    page = pages.report(cfg).read_text()
     assert [html.unescape(head) for head in re.findall("<h2>(.*?)</h2>", page)] == [
         "Made by rawData", "Made by aligned", "Made by a <b> & c-Network-001", "Made by evaluation",
         "Made by forecast-a <b> & c"]
@@ -67,15 +68,15 @@ def test_the_report_shows_a_glaciers_sections_in_run_order_and_needs_no_other_fi
     assert '<td class="number">1.5</td>' in page
     assert "numpy:" in page
     assert "changed since" not in page
-    assert figures.report(cfg).read_text() == page
+    assert pages.report(cfg).read_text() == page
 
 
 def test_the_report_leaves_out_what_is_not_finished_and_tells_what_is_old(cfg):
     finish(cfg.folder / "rawData", {"source": "another"})
     (cfg.folder / "rawData" / "quicklooks" / "a picture.png").unlink()
-    assert "rawData changed since: run this again" in figures.report(cfg).read_text()
+    assert "rawData changed since: run this again" in pages.report(cfg).read_text()
     (cfg.folder / "aligned" / "manifest.yaml").unlink()
-    assert "Made by aligned" not in figures.report(cfg).read_text()
+    assert "Made by aligned" not in pages.report(cfg).read_text()
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (60, 60), (80, 60), (100, 205), (45, 56)])

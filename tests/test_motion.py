@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from DeepLearning.motion import AdvectedClimatology, compare_flows, compare_tracks
-from velocity import Field
+from glacier.velocity.velocities import Field
 
 
 @pytest.fixture(scope="module")

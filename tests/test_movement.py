@@ -10,16 +10,14 @@ from conftest import command, copy_home
 from rasterio.warp import transform
 from scipy import ndimage
 
-import alignment
 import config
-import displacement
-import itslive
 import movement
-import velocity
 from config import GlacierError
-from dataAPI import Grid
 from demo.makeGlacier import read_truth
-from velocity import Nodes, Pair
+from glacier.aligned import read_aligned_scenes
+from glacier.grid import Grid
+from glacier.velocity import displacement, fields, itslive, velocities
+from glacier.velocity.velocities import Nodes, Pair
 
 TRANSFORM = (30.0, 0.0, 500015.0, 0.0, -30.0, 3550005.0)
 
@@ -107,22 +105,22 @@ def test_advection_carries_the_image_and_its_gaps():
 
 def test_pairs_are_of_one_season_and_whole_years():
     days = [date(2018, 8, 1), date(2018, 11, 1), date(2019, 8, 10), date(2019, 12, 31), date(2021, 7, 20)]
-    assert [pair[:2] for pair in velocity.choose_pairs(days)] == [(0, 2), (0, 4), (2, 4)]
-    assert [pair[:2] for pair in velocity.choose_pairs(days, 1)] == [(0, 2)]
-    assert velocity.longest_span(1000, 30) == 1
-    assert velocity.longest_span(100, 30) == velocity.MAX_YEARS
+    assert [pair[:2] for pair in velocities.choose_pairs(days)] == [(0, 2), (0, 4), (2, 4)]
+    assert [pair[:2] for pair in velocities.choose_pairs(days, 1)] == [(0, 2)]
+    assert velocities.longest_span(1000, 30) == 1
+    assert velocities.longest_span(100, 30) == velocities.MAX_YEARS
 
 
 def test_displacement_becomes_velocity_to_the_north():
-    moved = velocity.to_velocity(np.array([2.0, -1.0]), 2.0, TRANSFORM)
+    moved = velocities.to_velocity(np.array([2.0, -1.0]), 2.0, TRANSFORM)
     assert moved == pytest.approx([30.0, 15.0])
 
 
 def test_weighted_median_by_hand():
     ranked = np.array([[1.0], [2.0], [10.0]])
-    assert velocity.weighted_median(ranked, np.array([[1.0], [1.0], [1.0]])) == 2
-    assert velocity.weighted_median(ranked, np.array([[1.0], [1.0], [3.0]])) == 10
-    assert np.isnan(velocity.weighted_median(ranked, np.zeros((3, 1))))
+    assert velocities.weighted_median(ranked, np.array([[1.0], [1.0], [1.0]])) == 2
+    assert velocities.weighted_median(ranked, np.array([[1.0], [1.0], [3.0]])) == 10
+    assert np.isnan(velocities.weighted_median(ranked, np.zeros((3, 1))))
 
 
 def test_errors_cover_the_truth_when_scenes_err():
@@ -130,20 +128,20 @@ def test_errors_cover_the_truth_when_scenes_err():
     rng = np.random.default_rng(4)
     days = [date(2014, 8, 1) + timedelta(days=round(365.25 * year + 16 * part))
             for year in range(7) for part in range(3)]
-    pairs = velocity.choose_pairs(days)
+    pairs = velocities.choose_pairs(days)
     shift = rng.normal(0, 0.1, (len(days), 2, 40, 10))
     noise = rng.normal(0, 0.1, (len(pairs), 2, 40, 10))
     moved = np.array([50 + 30 * (shift[pair.second] - shift[pair.first] + part) / pair.years
                       for pair, part in zip(pairs, noise, strict=True)])
     weights = np.array([np.full((40, 10), pair.years) for pair in pairs])
-    field = velocity.combine(moved, weights, pairs)
+    field = velocities.combine(moved, weights, pairs)
     assert 0.85 < np.mean(np.abs(field.velocity - 50) < 1.645 * field.error) < 0.98
 
 
 def test_flow_line_follows_a_circle():
     rows, columns = np.indices((60, 60)) - 30.0
     around = np.stack([rows, columns])  # to the east below the middle, where rows are positive: anticlockwise
-    line = velocity.trace(around, (30, 50)) - 30
+    line = velocities.trace(around, (30, 50)) - 30
     assert np.hypot(*line.T) == pytest.approx(20, abs=1.5)
 
 
@@ -188,8 +186,8 @@ def test_known_velocity_is_found_to_five_percent(moved_home):
     truth = read_truth(moved_home / "datasets/small/archive")
     with rasterio.open(moved_home / "datasets/small/movement/velocity.tif") as file:
         east, north, speed, *_ = file.read()
-        assert file.descriptions == movement.BANDS
-        assert file.units == movement.UNITS
+        assert file.descriptions == fields.BANDS
+        assert file.units == fields.UNITS
         assert file.crs.to_epsg() == 32643
         assert file.tags()["PERIOD"].startswith("2013")
         assert file.transform.a == 120
@@ -217,7 +215,7 @@ def test_itslive_scores_and_pictures_are_written(moved_home):
 
 def test_what_was_made_is_read_back(moved_home, monkeypatch):
     monkeypatch.setenv("GLACIER_HOME", str(moved_home))
-    made = movement.read_movement(config.load(config.Config, ["--name=small"]))
+    made = fields.read_movement(config.load(config.Config, ["--name=small"]))
     with rasterio.open(moved_home / "datasets/small/movement/velocity.tif") as file:
         np.testing.assert_allclose(made.field().velocity, file.read([1, 2]), rtol=1e-4, atol=1e-4)
     assert made.field(before=date(2014, 1, 1)) is None
@@ -247,7 +245,7 @@ def test_again_is_up_to_date_and_bad_input_is_one_line(moved_home):
 def test_scenes_that_cannot_give_a_velocity_are_one_line(moved_home, monkeypatch):
     monkeypatch.setenv("GLACIER_HOME", str(moved_home))
     cfg = config.load(config.Config, ["--name=small"])
-    aligned = alignment.read_aligned_scenes(cfg)
+    aligned = read_aligned_scenes(cfg)
     single = np.arange(len(aligned.dates)) == 0
     with pytest.raises(GlacierError, match="1 co-registered scene, but"):
         movement.find_pairs(cfg, dataclasses.replace(aligned, accepted=single))
@@ -260,7 +258,7 @@ def test_scenes_that_cannot_give_a_velocity_are_one_line(moved_home, monkeypatch
 
 
 def test_a_pair_without_stable_ground_counts_for_nothing():
-    moved, ground = velocity.correct(np.ones((2, 8, 8)), np.zeros((8, 8), bool))
+    moved, ground = velocities.correct(np.ones((2, 8, 8)), np.zeros((8, 8), bool))
     assert np.isnan(moved).all()
     assert np.isnan(ground)
     assert Pair(0, 1, 1.0).years == 1

@@ -16,18 +16,18 @@ import pytest
 import yaml
 from conftest import ARTEFACTS, ROOT, environment
 
-import archive
-import box
 import config
-import createPatches
 from config import Config, GlacierError
+from glacier import glaciers
+from glacier.grid import make_grid
+from glacier.patches.split import patch_parts
 
 NOTEBOOK = ROOT / "getCoordinatesFromMap.ipynb"
 BOX = (77.4, 32.0, 77.6, 32.2)
 
 
 def rectangle(west, south, east, north) -> dict:
-    return box.as_feature((west, south, east, north), {})
+    return glaciers.as_feature((west, south, east, north), {})
 
 
 def quadrilateral(*points) -> dict:
@@ -37,10 +37,10 @@ def quadrilateral(*points) -> dict:
 # ── The functions ────────────────────────────────────────────────────────────────────────────────────────────────
 
 def test_a_rectangle_is_read_wherever_the_map_was_scrolled_to():
-    assert box.read_rectangle([rectangle(*BOX)]) == BOX
-    assert box.read_rectangle([rectangle(77.4 + 360, 32, 77.6 + 360, 32.2)]) == BOX
-    assert box.read_rectangle([rectangle(77.4 - 720, 32, 77.6 - 720, 32.2)]) == BOX
-    assert box.read_rectangle([]) is None
+    assert glaciers.read_rectangle([rectangle(*BOX)]) == BOX
+    assert glaciers.read_rectangle([rectangle(77.4 + 360, 32, 77.6 + 360, 32.2)]) == BOX
+    assert glaciers.read_rectangle([rectangle(77.4 - 720, 32, 77.6 - 720, 32.2)]) == BOX
+    assert glaciers.read_rectangle([]) is None
 
 
 @pytest.mark.parametrize(("features", "says"), [
@@ -54,25 +54,25 @@ def test_a_rectangle_is_read_wherever_the_map_was_scrolled_to():
 ])
 def test_other_shapes_are_refused_with_a_reason(features, says):
     with pytest.raises(GlacierError, match=says):
-        box.read_rectangle(features)
+        glaciers.read_rectangle(features)
 
 
 def test_a_pulled_corner_takes_its_neighbours_along():
     pulled = quadrilateral((77.4, 32.0), (77.4, 32.2), (77.7, 32.3), (77.6, 32.0))
-    assert box.read_rectangle([pulled], BOX) == (77.4, 32.0, 77.7, 32.3)
+    assert glaciers.read_rectangle([pulled], BOX) == (77.4, 32.0, 77.7, 32.3)
     with pytest.raises(GlacierError, match="no upright rectangle"):
-        box.read_rectangle([pulled])
+        glaciers.read_rectangle([pulled])
 
 
 def test_what_a_box_means_is_what_the_stages_make_of_it():
     cfg = Config(boundingBox=BOX)
-    facts, warnings = box.plan_box(cfg)
-    grid = archive.make_grid(BOX, 30.0, 15.0)
+    facts, warnings = glaciers.plan_box(cfg)
+    grid = make_grid(BOX, 30.0, 15.0)
     assert warnings == []
     assert facts["UTM zone"] == "43 N"
     assert facts["pixels"] == f"{grid.shape[0]} x {grid.shape[1]} of 30 m"
     assert facts["composites"] == "40 in 2013-2022"
-    patches = createPatches.patch_parts(grid.shape, cfg.patchSize, cfg.stride, None).size
+    patches = patch_parts(grid.shape, cfg.patchSize, cfg.stride, None).size
     assert facts["patches"] == f"{patches:,} of 50 x 50 px a composite"
     area = float(facts["area"].split()[0])
     assert area == pytest.approx(18.86 * 22.18, rel=0.005)  # km: WGS 84 arcs of 0.2 degrees at 32.1 N
@@ -82,7 +82,7 @@ def test_what_a_box_means_is_what_the_stages_make_of_it():
     ((77.4, 32.0, 77.41, 32.01), "Too small: a patch has 50 px"), ((70.0, 30.0, 75.0, 35.0), "Very large"),
 ])
 def test_an_unreasonable_box_is_warned_of(drawn, says):
-    assert any(says in warning for warning in box.plan_box(Config(boundingBox=drawn))[1])
+    assert any(says in warning for warning in glaciers.plan_box(Config(boundingBox=drawn))[1])
 
 
 @pytest.mark.parametrize(("drawn", "zone"), [
@@ -90,42 +90,42 @@ def test_an_unreasonable_box_is_warned_of(drawn, says):
     ((160.0, -80.5, 160.5, -80.3), "none, polar stereographic"),
 ])
 def test_zones_are_named_from_pole_to_pole(drawn, zone):
-    assert box.plan_box(Config(boundingBox=drawn))[0]["UTM zone"] == zone
+    assert glaciers.plan_box(Config(boundingBox=drawn))[0]["UTM zone"] == zone
 
 
 def test_a_glacier_is_not_written_over_unasked_and_keeps_its_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
-    path = box.write_glacier(Config(name="beas", boundingBox=BOX))
+    path = glaciers.write_glacier(Config(name="beas", boundingBox=BOX))
     assert config.load(Config, name="beas").boundingBox == BOX
     path.write_text(path.read_text().replace("2013", "2015") + "stepsPerYear: 12\n")
     moved = Config(name="beas", boundingBox=(77.0, 32.0, 77.2, 32.2))
-    with pytest.raises(box.GlacierExistsError, match="there already"):
-        box.write_glacier(moved)
-    box.write_glacier(moved, replace=True)
+    with pytest.raises(glaciers.GlacierExistsError, match="there already"):
+        glaciers.write_glacier(moved)
+    glaciers.write_glacier(moved, replace=True)
     cfg = config.load(Config, name="beas")
     assert (cfg.boundingBox, cfg.years, cfg.stepsPerYear) == (moved.boundingBox, (2015, 2022), 12)
     (tmp_path / "datasets" / "broken").mkdir()
     (tmp_path / "datasets" / "broken" / "glacier.yaml").write_text("boundingBox: [")
-    assert box.known_glaciers() == {"beas": moved.boundingBox}
+    assert glaciers.known_glaciers() == {"beas": moved.boundingBox}
 
 
 def test_the_printed_lines_are_lines_of_the_edit_block():
     source = (ROOT / "config.py").read_text()
-    assert box.edit_lines(Config()) in source
+    assert glaciers.edit_lines(Config()) in source
     scope = {"__name__": "edited"}
     sys.modules["edited"] = type(sys)("edited")  # where dataclasses look up annotations
-    lines = box.edit_lines(Config(name='5 o"clock', boundingBox=BOX, years=(2015, 2016)))
-    exec(source.replace(box.edit_lines(Config()), lines).replace("__file__", repr(str(ROOT / "config.py"))), scope)
+    lines = glaciers.edit_lines(Config(name='5 o"clock', boundingBox=BOX, years=(2015, 2016)))
+    exec(source.replace(glaciers.edit_lines(Config()), lines).replace("__file__", repr(str(ROOT / "config.py"))), scope)
     edited = scope["Config"]()
     assert (edited.name, edited.boundingBox, edited.years) == ('5 o"clock', BOX, (2015, 2016))
 
 
 def test_a_typed_place_is_read():
-    assert box.read_place("32.1, 77.65") == (32.1, 77.65)
-    assert box.read_place("-50.5 -73.2") == (-50.5, -73.2)
+    assert glaciers.read_place("32.1, 77.65") == (32.1, 77.65)
+    assert glaciers.read_place("-50.5 -73.2") == (-50.5, -73.2)
     for text in ("", "Parvati", "1, 2, 3", "95, 10"):
         with pytest.raises(GlacierError):
-            box.read_place(text)
+            glaciers.read_place(text)
 
 
 # ── Without a browser ────────────────────────────────────────────────────────────────────────────────────────────

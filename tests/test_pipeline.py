@@ -14,7 +14,7 @@ from rasterio.warp import transform_bounds
 
 from config import Config
 from DeepLearning.models import MODELS
-from sensors import SENSORS
+from glacier.satellites.sensors import SENSORS
 
 STAGES = {"rawData": ("dataAPI.py",), "aligned": ("alignment.py",), "patches": ("createPatches.py",)}
 

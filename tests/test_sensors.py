@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import config
-import sensors
-from sensors import CIRRUS, CLOUD, FILL, SATURATED, SHADOW
+from glacier.satellites import sensors
+from glacier.satellites.sensors import CIRRUS, CLOUD, FILL, SATURATED, SHADOW
 
 DATA = config.ROOT.parent / "shared" / "data"
 GREENLAND = "LC08_L2SP_005009_20150710_20200908_02_T2"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-import store
 from config import Config, GlacierError, load
+from glacier import console
+from glacier.storage import disk, pickles, runner
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +21,11 @@ def home(tmp_path, monkeypatch):
 
 def test_a_broken_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "folder" / "file"
-    with store.writing(path) as file:
+    with disk.writing(path) as file:
         file.write(b"old")
 
     def break_off():
-        with store.writing(path) as file:
+        with disk.writing(path) as file:
             file.write(b"new, but n")
             raise OSError("disk full")
 
@@ -36,13 +37,13 @@ def test_a_broken_write_leaves_the_old_file(tmp_path):
 
 def test_an_array_appears_only_when_it_is_full(tmp_path):
     path = tmp_path / "array.npy"
-    with store.writing_array(path, (3, 4)) as array:
+    with disk.writing_array(path, (3, 4)) as array:
         array[:] = 7
         assert not path.exists()
-    assert (store.read_array(path) == 7).all()
+    assert (disk.read_array(path) == 7).all()
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(GlacierError, match="not a complete array"):
-        store.read_array(path)
+        disk.read_array(path)
 
 
 CONTENT = {"text": "a", "list": [1, 2.5, None, True], "array": np.arange(6, dtype=np.uint16).reshape(2, 3),
@@ -54,12 +55,12 @@ def test_pickles_of_both_numpy_generations_are_read(tmp_path, spelling):
     path = tmp_path / "2015.pkl"
     written = pickle.dumps(CONTENT, protocol=3)  # protocol 3 spells names as plain text
     assert b"cnumpy._core." in written
-    path.write_bytes(written.replace(b"cnumpy._core.", spelling) + store.pickled(CONTENT))
-    for content in store.read_pickles(path):
+    path.write_bytes(written.replace(b"cnumpy._core.", spelling) + pickles.pickled(CONTENT))
+    for content in pickles.read_pickles(path):
         assert content["list"] == CONTENT["list"]
         for name in ("array", "turned", "scalar"):
             np.testing.assert_array_equal(content[name], CONTENT[name])
-    assert {(f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")} <= store.ALLOWED.keys()
+    assert {(f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")} <= pickles.ALLOWED.keys()
 
 
 class Evil:
@@ -76,8 +77,8 @@ class Evil:
 ])
 def test_a_pickle_that_carries_code_is_refused_not_run(tmp_path, monkeypatch, evil):
     monkeypatch.chdir(tmp_path)
-    Path("2015.pkl").write_bytes(store.pickled({"count": 1}) + pickle.dumps({"dn": evil}))
-    stream = store.read_pickles(Path("2015.pkl"))
+    Path("2015.pkl").write_bytes(pickles.pickled({"count": 1}) + pickle.dumps({"dn": evil}))
+    stream = pickles.read_pickles(Path("2015.pkl"))
     next(stream)
     with pytest.raises(GlacierError, match="refused"):
         next(stream)
@@ -87,20 +88,20 @@ def test_a_pickle_that_carries_code_is_refused_not_run(tmp_path, monkeypatch, ev
 @pytest.mark.parametrize("keep", [-1, -3, -200, 5])
 def test_a_truncated_pickle_is_one_line(tmp_path, keep):
     path = tmp_path / "2015.pkl"
-    path.write_bytes(store.pickled(CONTENT)[:keep])
+    path.write_bytes(pickles.pickled(CONTENT)[:keep])
     with pytest.raises(GlacierError, match="truncated or damaged") as error:
-        list(store.read_pickles(path))
+        list(pickles.read_pickles(path))
     assert "\n" not in str(error.value)
 
 
 def stage(cfg, made, name="rawData", uses=("years",), needs=(), code=0):
     def work(cfg, folder):
         made.append(name)
-        with store.writing(folder / "file") as file:
+        with disk.writing(folder / "file") as file:
             file.write(str([getattr(cfg, use) for use in uses]).encode())
-        return store.Result([folder / "file"], {"files": 1}, exit_code=code)
+        return runner.Result([folder / "file"], {"files": 1}, exit_code=code)
 
-    return store.run_stage(cfg, name, uses, needs, work)
+    return runner.run_stage(cfg, name, uses, needs, work)
 
 
 def test_a_stage_runs_once_then_only_after_a_change_that_concerns_it(caplog):
@@ -160,7 +161,7 @@ def test_a_refused_stage_stays_finished_unless_it_was_touched(touched):
         raise GlacierError("too few")
 
     with pytest.raises(GlacierError, match="too few"):
-        store.run_stage(dataclasses.replace(cfg, years=(2014, 2015)), "rawData", ("years",), [], work)
+        runner.run_stage(dataclasses.replace(cfg, years=(2014, 2015)), "rawData", ("years",), [], work)
     stage(cfg, made)
     assert len(made) == 1 + touched
 
@@ -176,5 +177,5 @@ def test_the_manifest_says_what_made_the_stage():
 
 
 def test_tables_line_up():
-    assert store.lines_of([("scenes", 7), ("a longer name", 1234), ("dropped", "cloud")]) == [
+    assert console.lines_of([("scenes", 7), ("a longer name", 1234), ("dropped", "cloud")]) == [
         "  scenes             7", "  a longer name   1234", "  dropped        cloud"]

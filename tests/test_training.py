@@ -20,11 +20,11 @@ from wandb.proto import wandb_internal_pb2
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 import config
-import store
 from config import GlacierError
 from DeepLearning import evaluate, fitting, tracking, training
 from DeepLearning.models import MODELS
 from DeepLearning.trainAttentionLSTM import PRESETS, build
+from glacier.storage import runner
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -49,7 +49,7 @@ def test_learning_rate_rises_then_falls():
 def test_training_finds_the_part_that_carries_over(toy):
     """Departures of the toy keep 0.8 a step: a network must beat climatology and persistence in validation."""
     training.train(settings(), build)
-    (_, (own, others)), = store.read_manifest(toy / RUN)["counts"]["mse"].items()
+    (_, (own, others)), = runner.read_manifest(toy / RUN)["counts"]["mse"].items()
     assert own < 0.9 * others["climatology"]
     assert own < 0.9 * others["persistence"]
 
@@ -165,7 +165,7 @@ def test_several_glaciers_and_one_held_out(toy, toy_home, tmp_path_factory, monk
     (run,) = tracking.list_runs()
     assert run.name == "toy+twin-AttentionLSTM-001"
     assert tracking.read_run(run)["names"] == ["toy", "twin"]
-    assert set(store.read_manifest(run)["counts"]["mse"]) == {"validation", "holdout other"}
+    assert set(runner.read_manifest(run)["counts"]["mse"]) == {"validation", "holdout other"}
     evaluate.run(config.load(evaluate.Settings, name="other", run=(run.name,), wandb="disabled"))
     assert (run / "evaluation-other" / "scores.csv").is_file()
     with pytest.raises(GlacierError, match="take it out of names"):

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-import alignment
 import config
 import createPatches
-import store
 from config import Config
 from DeepLearning import training
 from DeepLearning.data import Glacier, Glaciers
 from DeepLearning.trainAttentionLSTM import Settings, build
+from glacier.seasons import step_date
+from glacier.storage import disk, runner
 
 YEARS, SIDE, CARRY = 7, 48, 0.8
 RUN = Path("DeepLearning/runs/toy-AttentionLSTM-001")
@@ -49,15 +49,15 @@ def toy_home(tmp_path_factory) -> Path:
     folder = home / "datasets" / "toy" / "aligned"
     values, observed = toy_series()
     for name, array in (("composites", values), ("observed", observed)):
-        with store.writing_array(folder / f"{name}.npy", array.shape, array.dtype) as out:
+        with disk.writing_array(folder / f"{name}.npy", array.shape, array.dtype) as out:
             out[:] = array
-    dates = [str(alignment.step_date(2013 * 4 + step, 4)) for step in range(4 * YEARS)]
+    dates = [str(step_date(2013 * 4 + step, 4)) for step in range(4 * YEARS)]
     record = {"steps_per_year": 4, "dates": dates, "counts": [3] * len(dates), "channels": ["ndsi"],
               "crs": "EPSG:32643", "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0]}
-    alignment.write_json(folder / "composites.json", record)
-    store.write_manifest(folder, {"stepsPerYear": 4}, {}, folder.glob("composites.*"), {}, 0)
+    disk.write_json(folder / "composites.json", record)
+    runner.write_manifest(folder, {"stepsPerYear": 4}, {}, folder.glob("composites.*"), {}, 0)
     settings = {"patchSize": 16, "stride": 8, "sequenceLength": 4, "horizon": 2, "years": [2013, 2019]}
-    store.write_yaml(home / "datasets" / "toy" / "glacier.yaml", settings)
+    disk.write_yaml(home / "datasets" / "toy" / "glacier.yaml", settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLACIER_HOME", str(home))
         createPatches.run(config.load(Config, name="toy"))

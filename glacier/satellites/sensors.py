@@ -3,6 +3,7 @@
 Mask bits, alike for all sensors: FILL nothing was measured, CLOUD (with its dilated edge), SHADOW of a cloud, CIRRUS,
 SATURATED in green or swir16. Snow is never masked.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,5 @@
 """A velocity field against ITS_LIVE, NASA's glacier velocities: Gardner et al. (2018), 10.5194/tc-12-521-2018."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,10 +10,11 @@ from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling, transform
 
-import alignment
-import figures
 from config import GlacierError
-from velocity import Field, Nodes, nmad
+from glacier import figures
+from glacier.robust import nmad
+from glacier.storage import disk
+from glacier.velocity.velocities import Field, Nodes
 
 
 def read(source: str, nodes: Nodes) -> np.ndarray:
@@ -67,7 +69,7 @@ def compare(folder: Path, field: Field, other: np.ndarray) -> tuple[dict, list[P
              f"r {scores['speed_correlation']:.3f}, {scores['nodes']} nodes")
     speeds = (np.hypot(*part)[both] for part in (other, field.velocity))
     return scores, [
-        alignment.write_json(folder / "itslive.json", {name: round(score, 4) for name, score in scores.items()}),
+        disk.write_json(folder / "itslive.json", {name: round(score, 4) for name, score in scores.items()}),
         figures.scatter(folder / "quicklooks" / "itslive.png", *speeds, "ITS_LIVE speed [m/yr]",
                         "speed here [m/yr]", title)]
 

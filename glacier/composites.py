@@ -1,38 +1,21 @@
 """Composites: one image a step of the year, from all scenes of the step, without gaps. Pure functions of arrays."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-import store
 from config import GlacierError
+from glacier import console
+from glacier.robust import median_of
+from glacier.seasons import step_date, year_step
 
 DISTANCE = np.hypot(*np.mgrid[-2:3, -2:3])
 KERNEL = np.divide(1.0, DISTANCE, out=np.zeros_like(DISTANCE), where=DISTANCE > 0)  # 1 / distance [1/px]
-
-
-def year_step(day: date, steps_per_year: int) -> int:
-    """Return the number of the step that holds a day, counted from the year 0.
-
-    Steps are whole months where these divide among them (4: calendar quarters), else equal numbers of days.
-    """
-    if 12 % steps_per_year == 0:
-        return day.year * steps_per_year + (day.month - 1) * steps_per_year // 12
-    days = date(day.year, 12, 31).timetuple().tm_yday
-    return day.year * steps_per_year + (day.timetuple().tm_yday - 1) * steps_per_year // days
-
-
-def step_date(step: int, steps_per_year: int) -> date:
-    """Return the first day of a step of year_step."""
-    year, part = divmod(step, steps_per_year)
-    if 12 % steps_per_year == 0:
-        return date(year, 1 + part * 12 // steps_per_year, 1)
-    days = date(year, 12, 31).timetuple().tm_yday
-    return date(year, 1, 1) + timedelta(days=-(-part * days // steps_per_year))
 
 
 def robust_mean(scenes: np.ndarray, members: Sequence[int], rows: int = 128
@@ -53,15 +36,6 @@ def robust_mean(scenes: np.ndarray, members: Sequence[int], rows: int = 128
         spread[:, top:top + rows] = np.where(seen > 1, around, np.nan)
         count[top:top + rows] = np.isfinite(part).all(axis=1).sum(axis=0)
     return median, spread, count
-
-
-def median_of(scenes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the median over the first axis, NaN where all are, and how many are not NaN."""
-    ranked = np.sort(scenes, axis=0)  # NaN comes last
-    seen = np.isfinite(ranked).sum(axis=0)
-    low, high = (np.take_along_axis(ranked, np.maximum(place, 0)[None], axis=0)[0]
-                 for place in ((seen - 1) // 2, seen // 2))
-    return np.where(seen > 0, (low + high) / 2, np.nan), seen
 
 
 def fill_gaps(image: np.ndarray, kernel: np.ndarray = KERNEL, passes: int | None = None) -> np.ndarray:
@@ -138,7 +112,7 @@ def composite(scenes: np.ndarray, dates: Sequence[date], steps_per_year: int, ou
                            "then run dataAPI.py")
     steps = int(numbers.max() - first) + 1
     made = out(steps) if out else Arrays(*map(np.empty, shapes(steps, scenes.shape[1:]), KINDS))
-    for step in store.progress(range(steps), "composites"):
+    for step in console.progress(range(steps), "composites"):
         members = np.flatnonzero(numbers == first + step)
         made.values[step], made.spread[step], made.seen[step] = robust_mean(scenes, members)
         made.observed[step] = np.isfinite(made.values[step]).all(axis=0)

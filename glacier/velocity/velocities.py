@@ -2,6 +2,7 @@
 
 A velocity is (2, ...) in metres a year, to the east and to the north, NaN where unknown.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from rasterio import Affine
 
-import displacement
-from dataAPI import Grid
+from glacier.grid import Grid
+from glacier.robust import nmad
+from glacier.velocity import displacement
 
 SEASON = 24  # days; scenes whose day of the year differs by no more than this have like sun and snow
 MAX_YEARS = 4  # between the scenes of a pair; ice deforms and melts beyond recognition
@@ -111,15 +113,6 @@ def to_velocity(displacement: np.ndarray, years: float, transform: Sequence[floa
     return np.stack([a * right + b * down, d * right + e * down]) / years
 
 
-def nmad(values: np.ndarray) -> float:
-    """Return the normalised median absolute deviation, the standard deviation if normal; NaN left out.
-
-    Hoehle & Hoehle (2009), 10.1016/j.isprsjprs.2009.02.003.
-    """
-    values = values[np.isfinite(values)]
-    return float(1.4826 * np.median(np.abs(values - np.median(values)))) if values.size else float("nan")
-
-
 def correct(velocity: np.ndarray, stable: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the velocity less its median over stable ground, and the NMAD there [m/yr].
 
@@ -215,3 +208,6 @@ def trace(velocity: np.ndarray, start: tuple[float, float], step: float = 0.5) -
             place = place + way * step * heading(place + way * step / 2 * heading(place)[0])[0]
         halves.append(line)
     return np.array(halves[0][:0:-1] + halves[1])
+
+
+SPACING = 4  # px between the nodes of the velocity grid

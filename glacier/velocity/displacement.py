@@ -2,6 +2,7 @@
 
 Pure functions of arrays. A displacement is (2, ...) in pixels, x to the right and y down, NaN where unknown.
 """
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from scipy import fft
 
 from config import GlacierError
-from matching import local_contrast
+from glacier.coregistration.resampling import local_contrast
 
 CHIP = 32  # px, side of the chips that are searched for
 COARSE = 4  # every 4th node of the grid is searched for, in x and in y; the rest follows by refinement

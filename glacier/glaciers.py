@@ -2,6 +2,7 @@
 
 What getCoordinatesFromMap.ipynb shows, without its widgets.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -10,11 +11,11 @@ import math
 from contextlib import suppress
 from pathlib import Path
 
-import archive
 import config
-import sensors
-import store
 from config import Config, GlacierError
+from glacier.grid import make_grid
+from glacier.satellites import sensors
+from glacier.storage import disk, runner
 
 EARTH_RADIUS = 6371.0  # km, of the sphere with the Earth's area; areas are right to half a per cent
 LARGE = 16e6  # px; about 120 x 120 km at 30 m, 0.3 GB for a scene of Landsat 8
@@ -77,7 +78,7 @@ def plan_box(cfg: Config) -> tuple[dict[str, str], list[str]]:
     """Return what the box of some settings means, {fact: text}, and warnings, each a sentence."""
     west, south, east, north = cfg.boundingBox
     sensor = sensors.find(cfg.sensor[0])
-    grid = archive.make_grid(cfg.boundingBox, cfg.pixelSize, sensor.anchor)
+    grid = make_grid(cfg.boundingBox, cfg.pixelSize, sensor.anchor)
     height, width = grid.shape
     zone = {"326": f"{grid.crs[-2:]} N", "327": f"{grid.crs[-2:]} S"}.get(grid.crs[5:8], "none, polar stereographic")
     area = EARTH_RADIUS ** 2 * math.radians(east - west) * (math.sin(math.radians(north))
@@ -130,8 +131,8 @@ def write_glacier(cfg: Config, replace: bool = False) -> Path:
     if path.is_file() and not replace:
         raise GlacierExistsError(f"{path} is there already")
     content = config.read_yaml(path) if path.is_file() else {}
-    drawn = store.used_settings(cfg, ("name", "boundingBox", "years"))
-    store.write_yaml(path, drawn | content | {"name": cfg.name, "boundingBox": drawn["boundingBox"]})
+    drawn = runner.used_settings(cfg, ("name", "boundingBox", "years"))
+    disk.write_yaml(path, drawn | content | {"name": cfg.name, "boundingBox": drawn["boundingBox"]})
     return path
 
 

@@ -1,0 +1,1 @@
+"""Where each scene lies: pairs of scenes, joint adjustment, and which corrections are believed."""

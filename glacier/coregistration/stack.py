@@ -1,0 +1,73 @@
+"""The scenes as they are compared: layers of each in scratch files, read one scene at a time."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from config import Config, GlacierError
+from glacier.ground import ndsi
+from glacier.scenes import Scene
+
+BRIGHTNESS = ("nir08", "red", "green")  # the first of these that is there shows the texture of rock and of snow
+
+
+def channel_names(cfg: Config, bands: Sequence[str]) -> tuple[str, ...]:
+    """Return the channels of the aligned series; GlacierError if the archive lacks a band that they need."""
+    needed = ("green", "swir16") if cfg.extractNDSI else ("red", "green", "blue")
+    missing = [band for band in needed if band not in bands]
+    if missing:
+        raise GlacierError(
+            f"extractNDSI={cfg.extractNDSI} needs the bands {', '.join(needed)}, but the archive lacks "
+            f"{', '.join(missing)} (it has {', '.join(bands)}); set extractNDSI to {not cfg.extractNDSI} "
+            "or choose another collection")
+    return ("ndsi",) if cfg.extractNDSI else needed
+
+
+class Layers(Sequence):
+    """Layers of the scenes in scratch files, read one scene at a time: float32 (n, H, W), or (H, W) for one number.
+
+    A few kB to hand to another process; nothing of it stays in memory.
+    """
+
+    def __init__(self, paths: list[Path], part: slice | int):
+        self.paths, self.part = paths, part
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, scene: int) -> np.ndarray:
+        return np.array(np.load(self.paths[scene], mmap_mode="r")[self.part])
+
+
+class Series(NamedTuple):
+    """The scenes as delivered, NaN where masked.
+
+    channels : (C, H, W) each, what is aligned. images : (B, H, W) each, what is compared to find the transforms: the
+    logarithm of the brightness, in which the sun's height is only a constant, and the snow index, which hardly
+    depends on the light; each errs in its own way. index : (H, W) each, the snow index; None without swir16.
+    records : id, date, platform of each scene.
+    """
+    channels: Layers
+    images: Layers
+    index: Layers | None
+    records: list[dict]
+
+
+def collect(scenes: Iterable[Scene], names: Sequence[str], folder: Path) -> Series:
+    """Return the series, written to scratch files in `folder`, one a scene."""
+    records, paths, images = [], [], 1
+    for scene in scenes:
+        brightness = next(band for band in BRIGHTNESS if band in scene.bands)
+        layers = [np.log(np.maximum(scene.reflectance(brightness), 0.02))]
+        if "swir16" in scene.bands:
+            layers.append(ndsi(scene.reflectance("green"), scene.reflectance("swir16")))
+        images = len(layers)
+        layers += [scene.reflectance(name) for name in names if name != "ndsi"]
+        paths.append(folder / f"{len(paths)}.npy")
+        np.save(paths[-1], np.array(layers, np.float32))
+        records.append({"id": scene.id, "date": scene.date.date().isoformat(), "platform": scene.platform})
+    index = Layers(paths, 1) if images > 1 else None
+    return Series(Layers(paths, slice(-len(names), None)), Layers(paths, slice(images)), index, records)

@@ -1,0 +1,65 @@
+"""Motion models: matrices from the pixels of one image to those of another.
+
+A matrix (3, 3) takes a pixel (x, y, 1) of the first image, or of the common frame, to a pixel of the second.
+"""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy.linalg import expm
+
+MODELS = {"translation": cv2.MOTION_TRANSLATION, "euclidean": cv2.MOTION_EUCLIDEAN,
+          "affine": cv2.MOTION_AFFINE, "homography": cv2.MOTION_HOMOGRAPHY}
+
+
+class Match(NamedTuple):
+    """How the first image lies on the second: matrix (3, 3), its expected error [px], and how clearly it stands out.
+
+    strength : by orientation, height of the peak over its surroundings [deviations]; by ECC, the correlation.
+    """
+    matrix: np.ndarray
+    error: float
+    strength: float
+
+
+def unit_frame(shape: tuple[int, int]) -> np.ndarray:
+    """Return the matrix (3, 3) from px to a frame around the middle whose longer side goes from -1 to 1."""
+    half = max(shape) / 2
+    return np.array([[1 / half, 0, -shape[1] / 2 / half], [0, 1 / half, -shape[0] / 2 / half], [0, 0, 1]])
+
+
+def middle_shift(matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the displacement x, y of the middle of a (H, W) frame [px]."""
+    x, y, scale = matrix @ [shape[1] / 2, shape[0] / 2, 1]
+    return np.array([x / scale - shape[1] / 2, y / scale - shape[0] / 2])
+
+
+def corner_shift(matrix: np.ndarray, shape: tuple[int, int]) -> float:
+    """Return the largest displacement of the four corners of a (H, W) frame [px]."""
+    corners = np.array([[x, y, 1.0] for x in (0, shape[1] - 1) for y in (0, shape[0] - 1)])
+    moved = corners @ matrix.T
+    return float(np.hypot(*(moved[:, :2] / moved[:, 2:] - corners[:, :2]).T).max())
+
+
+def motion_basis(model: str, shape: tuple[int, int], places: np.ndarray) -> np.ndarray:
+    """Return (K, N, 2): displacement x, y of places (N, 2) for each parameter, in px at the edge of the frame."""
+    x, y = ((places - np.array(shape[::-1]) / 2) / (max(shape) / 2)).T
+    one, none = np.ones_like(x), np.zeros_like(x)
+    columns = {"translation": [], "euclidean": [(-y, x)], "affine": [(x, none), (y, none), (none, x), (none, y)]}
+    columns["homography"] = [*columns["affine"], (x * x, x * y), (x * y, y * y)]
+    return np.array([(one, none), (none, one), *columns[model]]).transpose(0, 2, 1)
+
+
+def to_matrix(parameters: np.ndarray, model: str, shape: tuple[int, int]) -> np.ndarray:
+    """Return the matrix (3, 3) of small motions given as parameters of motion_basis."""
+    generator = np.zeros((3, 3))
+    generator[:2, 2] = parameters[:2]
+    if model == "euclidean":
+        generator[:2, :2] = [[0, -parameters[2]], [parameters[2], 0]]
+    elif model != "translation":
+        generator[:2, :2] = parameters[2:6].reshape(2, 2)
+        generator[2, :2] = -parameters[6:] if model == "homography" else 0
+    frame = unit_frame(shape)
+    return np.linalg.inv(frame) @ expm(generator / (max(shape) / 2)) @ frame

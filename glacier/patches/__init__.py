@@ -1,0 +1,1 @@
+"""Cutting and stitching, the split and its proof, and the files of the windows."""

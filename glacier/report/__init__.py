@@ -1,0 +1,1 @@
+"""What each stage shows on the glacier's page, and the page."""

@@ -1,0 +1,1 @@
+"""From a STAC archive to scenes on the glacier's grid."""

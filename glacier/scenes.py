@@ -1,0 +1,115 @@
+"""The scenes of rawData/: what one is, and how the yearly pickles are read."""
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import pickle
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from config import Config, GlacierError
+from glacier.grid import Grid
+from glacier.satellites import sensors
+from glacier.satellites.assembly import TOO_MUCH_MISSING, waiting_file
+from glacier.satellites.search import Item
+from glacier.storage import disk, pickles
+
+log = logging.getLogger(__name__)
+
+
+STAGE = "rawData"
+
+
+def take_back(folder: Path, waiting: Path, made_with: str) -> int:
+    """Put the scenes of finished years back to wait, where they were made alike; return how many there were.
+
+    So more years, or scenes that were lost, do not mean to read the others again.
+    """
+    taken = 0
+    for path in sorted(folder.glob("[0-9][0-9][0-9][0-9].pkl")):
+        try:
+            stream = pickles.read_pickles(path)
+            header = next(stream, {})
+            if header.get("made_with") != made_with:
+                continue
+            for name in header["dropped"]:
+                with disk.writing(waiting_file(waiting, name, "txt")) as file:
+                    file.write(TOO_MUCH_MISSING.encode())
+            for scene in stream:
+                with disk.writing(waiting_file(waiting, scene["id"])) as file:
+                    pickle.dump(scene, file, protocol=5)
+                taken += 1
+        except GlacierError as error:
+            log.warning("  %s; its scenes are read again", error)
+    return taken
+
+
+def join_year(folder: Path, year: int, header: dict, items: list[Item], waiting: Path) -> Path:
+    """Write one year's stream, header first, from the waiting scenes, as bytes; return its path."""
+    path = folder / f"{year}.pkl"
+    with disk.writing(path) as file:
+        file.write(pickles.pickled(header | {"count": len(items)}))
+        for item in items:
+            with open(waiting_file(waiting, item.id), "rb") as scene:
+                shutil.copyfileobj(scene, file, 1 << 20)
+    return path
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One acquisition on the glacier's grid. dn : (bands, H, W) uint16. mask : (H, W) bits of satellites/sensors.py."""
+    id: str
+    date: dt.datetime
+    platform: str
+    cloud_percent: float
+    missing_fraction: float
+    sun_azimuth: float
+    sun_elevation: float
+    bands: tuple[str, ...]
+    dn: np.ndarray
+    mask: np.ndarray
+    scale: float
+    offset: float
+    nodata: int
+
+    def reflectance(self, band: str) -> np.ndarray:
+        """Return a band's surface reflectance [1], (H, W) float32, NaN where masked."""
+        if band not in self.bands:
+            raise GlacierError(f"the archive has no band {band}; it has {', '.join(self.bands)}")
+        return sensors.reflectance(self.dn[self.bands.index(band)], self.mask, self.scale, self.offset, self.nodata)
+
+
+def year_files(cfg: Config) -> list[Path]:
+    """Return the yearly pickles in time order; GlacierError if there is none."""
+    files = sorted((cfg.folder / STAGE).glob("[0-9][0-9][0-9][0-9].pkl"))
+    if not files:
+        raise GlacierError(f"{cfg.folder / STAGE} holds no scenes; run first: python dataAPI.py --name={cfg.name}")
+    return files
+
+
+def read_grid(cfg: Config) -> Grid:
+    """Return the grid of the scenes."""
+    header = next(pickles.read_pickles(year_files(cfg)[0]))
+    return Grid(header["crs"], tuple(header["transform"]), tuple(header["shape"]))
+
+
+def read_scenes(cfg: Config) -> Iterator[Scene]:
+    """Yield the scenes in time order, one in memory at a time; GlacierError if a file is damaged or incomplete."""
+    again = f"run python dataAPI.py --name={cfg.name} --force"
+    for path in year_files(cfg):
+        stream = pickles.read_pickles(path)
+        header = next(stream, {})
+        if header.get("schema") != disk.SCHEMA:
+            raise GlacierError(f"{path} is no stream of scenes of this version; {again}")
+        shared = {key: header[key] for key in ("scale", "offset", "nodata")} | {"bands": tuple(header["bands"])}
+        done = 0
+        for content in stream:
+            date = dt.datetime.fromisoformat(content.pop("datetime"))
+            yield Scene(**(shared | content), date=date)
+            done += 1
+        if done != header["count"]:
+            raise GlacierError(f"{path} holds {done} of {header['count']} scenes (truncated); {again}")

@@ -1,0 +1,24 @@
+"""The steps of a year: seasons, months, or equal parts."""
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+
+def year_step(day: date, steps_per_year: int) -> int:
+    """Return the number of the step that holds a day, counted from the year 0.
+
+    Steps are whole months where these divide among them (4: calendar quarters), else equal numbers of days.
+    """
+    if 12 % steps_per_year == 0:
+        return day.year * steps_per_year + (day.month - 1) * steps_per_year // 12
+    days = date(day.year, 12, 31).timetuple().tm_yday
+    return day.year * steps_per_year + (day.timetuple().tm_yday - 1) * steps_per_year // days
+
+
+def step_date(step: int, steps_per_year: int) -> date:
+    """Return the first day of a step of year_step."""
+    year, part = divmod(step, steps_per_year)
+    if 12 % steps_per_year == 0:
+        return date(year, 1 + part * 12 // steps_per_year, 1)
+    days = date(year, 12, 31).timetuple().tm_yday
+    return date(year, 1, 1) + timedelta(days=-(-part * days // steps_per_year))

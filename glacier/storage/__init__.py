@@ -1,0 +1,1 @@
+"""Atomic files, safe pickles, and the runner of the stages."""

@@ -1,0 +1,1 @@
+"""Tracking, pairs of scenes, velocity fields, and other people's velocities."""

@@ -1,0 +1,110 @@
+"""Velocity fields over years: combined from pairs, written as GeoTIFF, read back."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+from config import Config
+from glacier.grid import Grid
+from glacier.storage import disk
+from glacier.velocity import displacement, velocities
+from glacier.velocity.velocities import SPACING, Field, Nodes, Pair
+
+STAGE = "movement"
+BANDS = ("vx", "vy", "speed", "vx_error", "vy_error", "pairs")
+UNITS = ("m/yr",) * 5 + ("1",)
+YEARLY_SPAN = 1.5  # years; longer pairs do not tell one year's velocity
+
+
+def pixel_displacement(field: Field, nodes: Nodes) -> np.ndarray:
+    """Return a field's displacement in one year at every pixel, float32 (2, H, W) [px]; gaps from their neighbours."""
+    (a, b), (d, e) = nodes.grid.transform[:2], nodes.grid.transform[3:5]
+    moved = np.einsum("ij,jhw->ihw", np.linalg.inv([[a, b], [d, e]]), field.velocity)
+    return displacement.interpolate(moved, nodes.rows, nodes.columns, nodes.grid.shape)
+
+
+def combine(tracked: np.ndarray, pairs: Sequence[Pair], members: np.ndarray, stable: np.ndarray, rows: int = 8
+            ) -> tuple[Field, float]:
+    """Return one field from the velocities of some pairs, and the NMAD of its stable ground [m/yr].
+
+    tracked : (P, 3, h, w), read a few rows at a time. members : (P,) bool, the pairs that count.
+    """
+    chosen = [pair for pair, member in zip(pairs, members, strict=True) if member]
+    parts = []
+    for top in range(0, tracked.shape[2], rows):
+        block = tracked[members, :, top:top + rows]
+        parts.append(velocities.combine(block[:, :2], block[:, 2], chosen))
+    field = Field(*(np.concatenate(part, axis=-2) for part in zip(*parts, strict=True)))
+    return velocities.finish(field, stable, SPACING)
+
+
+def yearly(pairs: Sequence[Pair], days: Sequence[date]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each year that enough short pairs begin in, and which pairs those are, bool (P,)."""
+    begins = np.array([days[pair.first].year for pair in pairs])
+    short = np.array([pair.years < YEARLY_SPAN for pair in pairs])
+    for year in np.unique(begins):
+        members = short & (begins == year)
+        if members.sum() >= velocities.MIN_PAIRS:
+            yield int(year), members
+
+
+def write_geotiff(path: Path, field: Field, nodes: Nodes, tags: dict[str, str]) -> Path:
+    """Write a velocity field as a GeoTIFF with the bands BANDS, nodata NaN; return its path."""
+    layers = [*field.velocity, np.hypot(*field.velocity), *field.error, field.count]
+    profile = {"driver": "GTiff", "dtype": "float32", "count": len(BANDS), "height": nodes.shape[0],
+               "width": nodes.shape[1], "crs": nodes.grid.crs, "transform": nodes.transform, "nodata": np.nan,
+               "compress": "deflate"}
+    with rasterio.MemoryFile() as memory:
+        with memory.open(**profile) as file:
+            file.write(np.array(layers, np.float32))
+            file.descriptions, file.units = BANDS, UNITS
+            file.update_tags(**tags, UNITS="m/yr", DIRECTIONS="vx to the east, vy to the north of the map grid",
+                             ERRORS="standard errors")
+        with disk.writing(path) as file:
+            file.write(memory.read())
+    return path
+
+
+def period(pairs: Sequence[Pair], days: Sequence[date]) -> str:
+    """Return the first and the last day of some pairs, as ISO text."""
+    return f"{min(days[pair.first] for pair in pairs)}/{max(days[pair.second] for pair in pairs)}"
+
+
+@dataclass(frozen=True)
+class Movement:
+    """What the stage made: the velocities of every pair, memory-mapped, and where and when.
+
+    tracked : (P, 3, h, w), vx, vy [m/yr], weight. pairs, dates : of the scenes. stable : bool (h, w).
+    """
+    tracked: np.ndarray
+    pairs: tuple[Pair, ...]
+    dates: tuple[date, ...]
+    stable: np.ndarray
+    nodes: Nodes
+
+    def field(self, before: date | None = None) -> Field | None:
+        """Return the velocity field from the pairs that end before a day (None: all); None if there are too few."""
+        members = np.array([before is None or self.dates[pair.second] < before for pair in self.pairs])
+        if members.sum() < velocities.MIN_PAIRS:
+            return None
+        return combine(self.tracked, self.pairs, members, self.stable)[0]
+
+    def displacement(self, field: Field) -> np.ndarray:
+        """Return a field's displacement in one year at every pixel, as pixel_displacement."""
+        return pixel_displacement(field, self.nodes)
+
+
+def read_movement(cfg: Config) -> Movement:
+    """Return what the stage made; GlacierError if it is missing or damaged."""
+    folder = cfg.folder / STAGE
+    record = disk.read_json(folder / "movement.json")
+    nodes = Nodes.over(Grid(record["crs"], tuple(record["transform"]), tuple(record["shape"])), SPACING)
+    pairs = tuple(Pair(pair["first"], pair["second"], pair["years"]) for pair in record["pairs"])
+    days = tuple(date.fromisoformat(day) for day in record["dates"])
+    stable = np.array(disk.read_array(folder / "stable.npy"))
+    return Movement(disk.read_array(folder / "pairs.npy"), pairs, days, stable, nodes)
