@@ -19,9 +19,10 @@ import rasterio
 import torch
 
 from config import Config, setting
-from DeepLearning import motion, sections, tracking
-from DeepLearning.data import Glacier
-from DeepLearning.training import choose_device, load_network
+from DeepLearning.data.glacier import Glacier
+from DeepLearning.training import run_folders
+from DeepLearning.training.networks import choose_device, load_network
+from DeepLearning.verification import motion, sections
 from glacier import console, figures
 from glacier.report import pages
 from glacier.storage import disk, runner
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Settings(Config):
     run: str | None = setting(None, "the run to forecast with; None: the newest of the glacier")
-    device: str = setting("auto", "where to compute", choices=tracking.DEVICES)
+    device: str = setting("auto", "where to compute", choices=run_folders.DEVICES)
 
 
 def write_geotiff(path: Path, images: np.ndarray, glacier: Glacier, dates: list[str], tags: dict[str, str]) -> Path:
@@ -111,7 +112,7 @@ def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, devi
         forecast = glacier.forecast_scene(network, known, device)[0].numpy()
         files += draw_known(folder, glacier, known + glacier.sequence_length, forecast)
         shown, flows = motion.draw_flows(folder, glacier, known + glacier.sequence_length, forecast, max_velocity)
-        tracking.write_csv(folder / "flow.csv", flows)
+        run_folders.write_csv(folder / "flow.csv", flows)
         files += [*shown, folder / "flow.csv"]
     files += sections.forecast(folder)
     numbers = [(image.mean(), image.min(), image.max()) for image in ahead]
@@ -122,15 +123,15 @@ def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, devi
 def run(cfg: Settings) -> int:
     """Forecast with the run unless that is done; return the exit code."""
     glacier = Glacier(cfg)
-    (folder,) = tracking.runs_for(cfg, [cfg.run] if cfg.run else [], glacier.hash)
+    (folder,) = run_folders.runs_for(cfg, [cfg.run] if cfg.run else [], glacier.hash)
 
     def work(target: Path) -> runner.Result:
         device = choose_device(cfg.device)
         return make_forecast(target, glacier, load_network(folder, device), device, cfg.maxVelocity)
 
     inputs = {"patches": glacier.hash, "run": runner.manifest_hash(runner.read_manifest(folder))}
-    own = "forecast" if tracking.read_run(folder)["names"][0] == cfg.name else f"forecast-{cfg.name}"
-    tracking.make_once(cfg, folder / own, runner.used_settings(cfg, ["maxVelocity"]), inputs, work)
+    own = "forecast" if run_folders.read_run(folder)["names"][0] == cfg.name else f"forecast-{cfg.name}"
+    run_folders.make_once(cfg, folder / own, runner.used_settings(cfg, ["maxVelocity"]), inputs, work)
     log.info("All of %s in one page: %s", cfg.name, pages.report(cfg))
     return 0
 

@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import GlacierError, setting
 from DeepLearning.models import AttentionConvLSTM
-from DeepLearning.training import TrainingConfig, knobs, run_training
+from DeepLearning.training.session import run_training
+from DeepLearning.training.settings import TrainingConfig, knobs
 
 PRESETS = {
     "small": {"hidden": (16, 16), "decoder": (), "kernel": 3, "fold": 2, "width": 16},

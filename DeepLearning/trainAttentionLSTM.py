@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import GlacierError, setting
 from DeepLearning.models import AttentionLSTM
-from DeepLearning.training import TrainingConfig, knobs, run_training
+from DeepLearning.training.session import run_training
+from DeepLearning.training.settings import TrainingConfig, knobs
 
 PRESETS = {
     "small": {"hidden": 128, "layers": 2, "heads": 4},

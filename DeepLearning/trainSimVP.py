@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import setting
 from DeepLearning.models import SimVP
-from DeepLearning.training import TrainingConfig, knobs, run_training
+from DeepLearning.training.session import run_training
+from DeepLearning.training.settings import TrainingConfig, knobs
 
 PRESETS = {
     "small": {"hidden": 8, "width": 32, "blocks": 3},

@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import setting
 from DeepLearning.models import UNet
-from DeepLearning.training import TrainingConfig, knobs, run_training
+from DeepLearning.training.session import run_training
+from DeepLearning.training.settings import TrainingConfig, knobs
 
 PRESETS = {
     "small": {"widths": (16, 32, 64)},

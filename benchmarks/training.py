@@ -27,7 +27,9 @@ from torch.utils.data import DataLoader, Dataset
 import config
 import createPatches
 from config import Config
-from DeepLearning.data import Context, Glacier, Glaciers
+from DeepLearning.data.batches import Glaciers
+from DeepLearning.data.context import Context
+from DeepLearning.data.glacier import Glacier
 from DeepLearning.models import LSTM, AttentionLSTM, ConvLSTM, UNet
 from glacier import console
 from glacier.seasons import step_date

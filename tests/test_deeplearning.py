@@ -10,10 +10,14 @@ import yaml
 from toy import CARRY, YEARS, read, read_csv, settings
 
 from config import GlacierError
-from DeepLearning import data, evaluate, forecast, tracking, training
-from DeepLearning.baselines import DampedPersistence, Ridge, training_windows
-from DeepLearning.data import Glacier, Glaciers
+from DeepLearning import evaluate, forecast
+from DeepLearning.data import glacier
+from DeepLearning.data.batches import Glaciers
+from DeepLearning.data.glacier import Glacier
 from DeepLearning.trainAttentionLSTM import build
+from DeepLearning.training import run_folders, session
+from DeepLearning.verification.baselines import DampedPersistence, Ridge, training_windows
+from DeepLearning.verification.scoring import REFERENCES, SEASONS, region_masks, score
 from glacier.climatology import climatology
 from glacier.storage import disk
 
@@ -39,7 +43,7 @@ def test_a_batch_is_the_series_cut_out(toy):
 def test_context_kept_in_a_file_is_the_same(toy, monkeypatch):
     samples = np.array([[0, 2, 1, 3], [0, 9, 0, 0]])
     expected = read().batch(samples).context
-    monkeypatch.setattr(data, "IN_MEMORY", 0)
+    monkeypatch.setattr(glacier, "IN_MEMORY", 0)
     in_file = read().batch(samples).context
     assert all(torch.equal(getattr(in_file, name), getattr(expected, name)) for name in vars(expected))
     assert not list((toy / "datasets" / "toy" / "patches").glob("tmp*"))
@@ -114,7 +118,7 @@ def test_scene_from_patches_has_no_seams(toy):
 def test_damped_persistence_is_a_least_squares_fit(toy):
     """The factors of the second lead time, from a list of all training pixels; less is kept than of the first."""
     glacier = read(Glacier)
-    seen = evaluate.region_masks(glacier)["seen"]
+    seen = region_masks(glacier)["seen"]
     damped, rows, wanted = DampedPersistence(glacier, seen), [], []
     for inputs, context, departures, observed in training_windows(glacier):
         last = (inputs - context.input_mean)[0, -1, 0].nan_to_num()
@@ -133,7 +137,7 @@ def test_damped_persistence_is_a_least_squares_fit(toy):
 
 def test_ridge_beats_climatology_and_leaves_the_block_common(toy):
     glacier = read(Glacier)
-    masks = evaluate.region_masks(glacier)
+    masks = region_masks(glacier)
     ridge = Ridge(glacier, masks["seen"])
     inside = ridge.coefficients[0, 0][masks["block"] & ~masks["seen"]]
     assert inside.std(dim=0).max() < 1e-6
@@ -150,10 +154,10 @@ def test_scores(trained, caplog):
     caplog.set_level("INFO")
     evaluate.run(settings(evaluate.Settings, wandb="disabled"))
     rows = read_csv(trained / "evaluation" / "scores.csv")
-    assert {row["method"] for row in rows} == {"AttentionLSTM", *evaluate.REFERENCES}
+    assert {row["method"] for row in rows} == {"AttentionLSTM", *REFERENCES}
     assert {row["region"] for row in rows} == {"seen", "block"}
     assert {row["lead"] for row in rows} == {"1", "2", "all"}
-    assert {row["season"] for row in rows} == {"all", *evaluate.SEASONS}
+    assert {row["season"] for row in rows} == {"all", *SEASONS}
     mse = {(row["region"], row["lead"], row["season"], row["method"]): float(row["mse"]) for row in rows}
     for row in rows:
         skill = 1 - float(row["mse"]) / mse[row["region"], row["lead"], row["season"], "climatology"]
@@ -166,21 +170,21 @@ def test_scores(trained, caplog):
 
 def test_runs_side_by_side(trained, caplog):
     caplog.set_level("INFO")
-    training.train(settings(learningRate=2e-3), build)
-    names = [run.name for run in tracking.list_runs()]
+    session.train(settings(learningRate=2e-3), build)
+    names = [run.name for run in run_folders.list_runs()]
     evaluate.run(settings(evaluate.Settings, run=names, wandb="disabled"))
-    rows = read_csv(tracking.runs_folder() / "toy-comparison-001-002" / "scores.csv")
+    rows = read_csv(run_folders.runs_folder() / "toy-comparison-001-002" / "scores.csv")
     assert {"AttentionLSTM 001", "AttentionLSTM 002"} < {row["method"] for row in rows}
     evaluate.run(settings(evaluate.Settings, run="all", wandb="disabled"))
-    assert (tracking.runs_folder() / names[1] / "evaluation" / "scores.csv").is_file()
+    assert (run_folders.runs_folder() / names[1] / "evaluation" / "scores.csv").is_file()
 
 
 def test_score_of_persistence_by_hand(toy):
     glacier = read(Glacier)
-    rows = evaluate.score(glacier, {}, torch.device("cpu"))
+    rows = score(glacier, {}, torch.device("cpu"))
     wanted = {"region": "block", "lead": 2, "season": "all", "method": "persistence"}
     (row,) = [row for row in rows if wanted.items() <= row.items()]
-    series, seen = glacier.series, evaluate.region_masks(glacier)["block"].numpy()
+    series, seen = glacier.series, region_masks(glacier)["block"].numpy()
     errors = []
     for window in glacier.patches.windows:
         if window.part == "test":

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from DeepLearning import metrics
+from DeepLearning.verification import metrics
 
 
 def scores(forecast, truth, seen=None, tiles=None):

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from benchmarks import training
-from DeepLearning.baselines import BASELINES
-from DeepLearning.data import Context, as_year, covering, season, turned
+from DeepLearning.data.batches import turned
+from DeepLearning.data.context import Context, as_year, season
+from DeepLearning.data.glacier import covering
 from DeepLearning.models import MODELS, AttentionLSTM
 from DeepLearning.models.recurrent import RecurrentLayers
+from DeepLearning.verification.baselines import BASELINES
 
 THIN = {"LSTM": {"hidden": 8}, "AttentionLSTM": {"hidden": 8}, "UNet": {"widths": (4, 8, 8)},
         "ConvLSTM": {"hidden": (4, 6)}, "AttentionConvLSTM": {"hidden": (4, 6), "width": 4, "fold": 2},

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from DeepLearning.motion import AdvectedClimatology, compare_flows, compare_tracks
+from DeepLearning.verification.motion import AdvectedClimatology, compare_flows, compare_tracks
 from glacier.velocity.velocities import Field
 
 

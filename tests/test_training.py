@@ -21,9 +21,13 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 import config
 from config import GlacierError
-from DeepLearning import evaluate, fitting, tracking, training
+from DeepLearning import evaluate
 from DeepLearning.models import MODELS
 from DeepLearning.trainAttentionLSTM import PRESETS, build
+from DeepLearning.training import loop, run_folders, session
+from DeepLearning.training.mirror import key_known
+from DeepLearning.training.networks import choose_device, load_network
+from DeepLearning.training.settings import knobs
 from glacier.storage import runner
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,12 +38,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_loss_counts_observed_pixels_only():
     forecast, targets = torch.tensor([1.0, 2.0, 5.0]).view(1, 1, 1, 1, 3), torch.zeros(1, 1, 1, 1, 3)
     observed = torch.tensor([True, True, False]).view(1, 1, 1, 1, 3)
-    assert fitting.squared_error(forecast, targets, observed) == 1 + 4
-    assert fitting.squared_error(forecast, targets, observed & False) == 0
+    assert loop.squared_error(forecast, targets, observed) == 1 + 4
+    assert loop.squared_error(forecast, targets, observed & False) == 0
 
 
 def test_learning_rate_rises_then_falls():
-    rates = [fitting.learning_rate(step, 100, 9, 2.0) for step in range(101)]
+    rates = [loop.learning_rate(step, 100, 9, 2.0) for step in range(101)]
     assert rates[:3] == pytest.approx([0.2, 0.4, 0.6])
     assert rates[9] == 2
     assert np.all(np.diff(rates[9:]) < 0)
@@ -48,7 +52,7 @@ def test_learning_rate_rises_then_falls():
 
 def test_training_finds_the_part_that_carries_over(toy):
     """Departures of the toy keep 0.8 a step: a network must beat climatology and persistence in validation."""
-    training.train(settings(), build)
+    session.train(settings(), build)
     (_, (own, others)), = runner.read_manifest(toy / RUN)["counts"]["mse"].items()
     assert own < 0.9 * others["climatology"]
     assert own < 0.9 * others["persistence"]
@@ -56,8 +60,8 @@ def test_training_finds_the_part_that_carries_over(toy):
 
 def trained_weights(toy, **more) -> dict:
     """Return the last weights of a training on the toy glacier."""
-    training.train(settings(**more), build)
-    return tracking.read_checkpoint(tracking.list_runs()[-1] / "last.pt")["weights"]
+    session.train(settings(**more), build)
+    return run_folders.read_checkpoint(run_folders.list_runs()[-1] / "last.pt")["weights"]
 
 
 def test_accumulated_batches_are_one_large_batch(toy):
@@ -82,8 +86,8 @@ def test_every_setting_of_the_loop_trains(toy):
 
     seen = []
     for more in ({}, {"precision": "bfloat16"}, {"augment": True}, {"teacherForcing": 1.0}, {"averaging": 0.0}):
-        training.train(config.load(LSTMSettings, **QUICK, **more), build_lstm)
-        weights = tracking.read_checkpoint(tracking.list_runs()[-1] / "best.pt")["weights"]
+        session.train(config.load(LSTMSettings, **QUICK, **more), build_lstm)
+        weights = run_folders.read_checkpoint(run_folders.list_runs()[-1] / "best.pt")["weights"]
         seen.append(torch.cat([part.flatten() for part in weights.values()]).nan_to_num(posinf=0, neginf=0))
         assert seen[-1].isfinite().all()
     assert len({tuple(weights[:500].tolist()) for weights in seen}) > 1
@@ -91,21 +95,21 @@ def test_every_setting_of_the_loop_trains(toy):
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_epoch(toy):
     with pytest.raises(GlacierError, match="train with a smaller learningRate than 1e\\+30"):
-        training.train(settings(learningRate=1e30, warmupEpochs=0.0), build)
-    saved = tracking.read_checkpoint(toy / RUN / "best.pt")["weights"]
+        session.train(settings(learningRate=1e30, warmupEpochs=0.0), build)
+    saved = run_folders.read_checkpoint(toy / RUN / "best.pt")["weights"]
     assert all(part.isfinite().all() for name, part in saved.items() if name != "limits")
     assert not (toy / RUN / "manifest.yaml").exists()
 
 
 def test_a_full_disk_keeps_the_old_checkpoint(toy):
     """No file may grow beyond 8 kB: the checkpoint of the next epoch does not fit, the one before survives."""
-    training.train(settings(epochs=1), build)
+    session.train(settings(epochs=1), build)
     before = (toy / RUN / "best.pt").read_bytes()
     (toy / RUN / "manifest.yaml").unlink()
-    saved = tracking.read_checkpoint(toy / RUN / "last.pt")
+    saved = run_folders.read_checkpoint(toy / RUN / "last.pt")
     glaciers = read()
     model = build(settings(), 1)
-    run = fitting.Fit(model, glaciers, settings(), torch.device("cpu"), toy / RUN, None, {})
+    run = loop.Fit(model, glaciers, settings(), torch.device("cpu"), toy / RUN, None, {})
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limit[1]))
     try:
@@ -131,7 +135,7 @@ def test_every_small_network_learns_a_batch_by_heart(toy, network):
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0)
     errors = []
     for _ in range(1500):
-        error = fitting.squared_error(model(batch.inputs, batch.context), batch.targets, batch.observed)
+        error = loop.squared_error(model(batch.inputs, batch.context), batch.targets, batch.observed)
         errors.append(error.item() / batch.observed.sum().item())
         if errors[-1] < 1e-3:
             break
@@ -144,15 +148,15 @@ def test_every_small_network_learns_a_batch_by_heart(toy, network):
 
 
 def test_fine_tuning_starts_from_a_run(trained):
-    before = tracking.read_checkpoint(trained / "best.pt")["weights"]
-    training.train(settings(start=trained.name, epochs=1, learningRate=1e-9), build)
-    after = tracking.read_checkpoint(tracking.list_runs()[-1] / "last.pt")["weights"]
+    before = run_folders.read_checkpoint(trained / "best.pt")["weights"]
+    session.train(settings(start=trained.name, epochs=1, learningRate=1e-9), build)
+    after = run_folders.read_checkpoint(run_folders.list_runs()[-1] / "last.pt")["weights"]
     assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
     with pytest.raises(GlacierError, match="holds AttentionLSTM .*'hidden': 16.* not AttentionLSTM .*'hidden': 32"):
-        training.train(settings(start=trained.name, hidden=32), build)
+        session.train(settings(start=trained.name, hidden=32), build)
     with pytest.raises(GlacierError, match="did you mean toy-AttentionLSTM-00"):
-        training.train(settings(start="toy-AttentionLTSM-001"), build)
-    assert len(tracking.list_runs()) == 2
+        session.train(settings(start="toy-AttentionLTSM-001"), build)
+    assert len(run_folders.list_runs()) == 2
 
 
 def test_several_glaciers_and_one_held_out(toy, toy_home, tmp_path_factory, monkeypatch):
@@ -161,15 +165,15 @@ def test_several_glaciers_and_one_held_out(toy, toy_home, tmp_path_factory, monk
     for name in ("toy", "twin", "other"):
         shutil.copytree(toy_home / "datasets" / "toy", home / "datasets" / name)
     monkeypatch.setenv("GLACIER_HOME", str(home))
-    training.train(settings(names=("toy", "twin"), holdout="other"), build)
-    (run,) = tracking.list_runs()
+    session.train(settings(names=("toy", "twin"), holdout="other"), build)
+    (run,) = run_folders.list_runs()
     assert run.name == "toy+twin-AttentionLSTM-001"
-    assert tracking.read_run(run)["names"] == ["toy", "twin"]
+    assert run_folders.read_run(run)["names"] == ["toy", "twin"]
     assert set(runner.read_manifest(run)["counts"]["mse"]) == {"validation", "holdout other"}
     evaluate.run(config.load(evaluate.Settings, name="other", run=(run.name,), wandb="disabled"))
     assert (run / "evaluation-other" / "scores.csv").is_file()
     with pytest.raises(GlacierError, match="take it out of names"):
-        training.train(settings(names=("toy", "twin"), holdout="twin"), build)
+        session.train(settings(names=("toy", "twin"), holdout="twin"), build)
 
 
 def start(home: Path, *flags: str, processes: int = 0, **variables: str) -> subprocess.Popen:
@@ -186,7 +190,7 @@ def finish(process: subprocess.Popen, run: Path) -> tuple[str, dict]:
     output = process.communicate()[0]
     assert process.returncode == 0, output
     left = {name: (run / name).read_bytes() for name in ("best.pt", "metrics.csv", "config.yaml")}
-    return output, left | {"last": tracking.read_checkpoint(run / "last.pt")["weights"]}
+    return output, left | {"last": run_folders.read_checkpoint(run / "last.pt")["weights"]}
 
 
 def wait_for_epochs(process: subprocess.Popen, run: Path, count: int) -> None:
@@ -240,14 +244,14 @@ def children(number: int) -> list[int]:
 
 def test_up_to_date_and_new_run_after_a_change(trained, caplog):
     caplog.set_level("INFO")
-    training.train(settings(), build)
+    session.train(settings(), build)
     assert "up to date" in caplog.text
-    assert tracking.list_runs() == [trained]
-    training.train(settings(learningRate=2e-3), build)
+    assert run_folders.list_runs() == [trained]
+    session.train(settings(learningRate=2e-3), build)
     assert "learningRate changed from 0.001 to 0.002" in caplog.text
-    assert [run.name for run in tracking.list_runs()] == ["toy-AttentionLSTM-001", "toy-AttentionLSTM-002"]
-    training.train(settings(), build)
-    assert len(tracking.list_runs()) == 2
+    assert [run.name for run in run_folders.list_runs()] == ["toy-AttentionLSTM-001", "toy-AttentionLSTM-002"]
+    session.train(settings(), build)
+    assert len(run_folders.list_runs()) == 2
 
 
 @pytest.fixture(scope="module")
@@ -276,14 +280,14 @@ def test_stopped_training_ends_in_the_same_bytes(toy, unbroken, stop, flag):
 
 
 def test_checkpoint_describes_itself(trained):
-    saved = tracking.read_checkpoint(trained / "best.pt")
+    saved = run_folders.read_checkpoint(trained / "best.pt")
     assert saved["network"] == "AttentionLSTM"
     sizes = {"patch_size": 16, "channels": 1, "steps": 4, "horizon": 2}
     assert saved["arguments"] == sizes | {"hidden": 16, "layers": 1, "heads": 4}
     assert saved["patches"] == yaml.safe_load((trained / "config.yaml").read_text())["patches"]
     (trained / "best.pt").write_bytes((trained / "best.pt").read_bytes()[:1000])
     with pytest.raises(GlacierError, match="damaged"):
-        training.load_network(trained, torch.device("cpu"))
+        load_network(trained, torch.device("cpu"))
 
 
 # ── Weights & Biases ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -354,31 +358,31 @@ def test_key_is_known_from_variable_or_login(variables, known, tmp_path, monkeyp
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert tracking.key_known() == known
+    assert key_known() == known
     (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "0" * 40)
-    assert tracking.key_known()
+    assert key_known()
 
 
 # ── What a user can get wrong ────────────────────────────────────────────────────────────────────────────────────
 
 def test_patches_made_with_other_settings(toy):
     with pytest.raises(GlacierError, match="patchSize = 16, now it is 20"):
-        training.train(settings(patchSize=20), build)
+        session.train(settings(patchSize=20), build)
 
 
 def test_nothing_to_resume(trained):
     with pytest.raises(GlacierError, match="no unfinished AttentionLSTM run"):
-        training.train(settings(resume=True), build)
+        session.train(settings(resume=True), build)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_gpu_that_is_not_there(toy):
     with pytest.raises(GlacierError, match="device cuda is not on this machine"):
-        training.choose_device("cuda")
+        choose_device("cuda")
 
 
 def test_presets_and_knobs():
-    assert training.knobs(settings(hidden=None), PRESETS["small"]) == {"hidden": 128, "layers": 1, "heads": 4}
+    assert knobs(settings(hidden=None), PRESETS["small"]) == {"hidden": 128, "layers": 1, "heads": 4}
     with pytest.raises(GlacierError, match="preset must be one of small, published; got 'publisht'; did you mean pub"):
         settings(preset="publisht")
 

@@ -10,9 +10,10 @@ import torch
 import config
 import createPatches
 from config import Config
-from DeepLearning import training
-from DeepLearning.data import Glacier, Glaciers
+from DeepLearning.data.batches import Glaciers
+from DeepLearning.data.glacier import Glacier
 from DeepLearning.trainAttentionLSTM import Settings, build
+from DeepLearning.training import session
 from glacier.seasons import step_date
 from glacier.storage import disk, runner
 
@@ -83,7 +84,7 @@ def trained_home(toy_home, tmp_path_factory) -> Path:
     (home / "datasets").symlink_to(toy_home / "datasets")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLACIER_HOME", str(home))
-        assert training.train(settings(), build) == 0
+        assert session.train(settings(), build) == 0
     return home
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from DeepLearning.data import Context
+from DeepLearning.data.context import Context
 from DeepLearning.models.departure import Departure, fed_back, zero_start
 from DeepLearning.models.recurrent import next_state
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from DeepLearning.data import Context
+from DeepLearning.data.context import Context
 
 CARRY_SPEED = 10.0  # AdamW moves every parameter alike; the carry is of order 1, weights of order 0.1
 

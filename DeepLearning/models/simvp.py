@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from DeepLearning.data import Context
+from DeepLearning.data.context import Context
 from DeepLearning.models.departure import Departure, group_norm, zero_start
 
 

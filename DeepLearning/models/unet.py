@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from DeepLearning.data import Context
+from DeepLearning.data.context import Context
 from DeepLearning.models.departure import Departure, group_norm, zero_start
 
 

@@ -3,6 +3,7 @@
 All randomness comes from (seed, epoch, step), and a step's gradient is that of all its samples together, however many
 batches or processes share them: so a run goes on to the same numbers, and two processes do what one does.
 """
+
 from __future__ import annotations
 
 import copy
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from config import GlacierError
-from DeepLearning import processes, tracking
-from DeepLearning.data import Batch, Glaciers
+from DeepLearning.data.batches import Batch, Glaciers
+from DeepLearning.training import processes, run_folders
+from DeepLearning.training.mirror import Mirror
 from glacier import figures
 from glacier.storage import disk
 
@@ -48,7 +50,7 @@ class Fit:
     The averaged network (Polyak & Juditsky 1992, 10.1137/0330046, as a running mean) is validated and kept.
     """
 
-    def __init__(self, model, glaciers: Glaciers, cfg, device, folder: Path, mirror: tracking.Mirror, settings: dict):
+    def __init__(self, model, glaciers: Glaciers, cfg, device, folder: Path, mirror: Mirror, settings: dict):
         self.model, self.glaciers, self.cfg, self.device = model, glaciers, cfg, device
         self.folder, self.mirror, self.settings = folder, mirror, settings
         self.average = copy.deepcopy(model).requires_grad_(False)
@@ -180,7 +182,7 @@ class Fit:
             self.save("best.pt", self.average, {"epoch": self.state["epoch"]})
         more = {"state": self.state, "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()}
         self.save("last.pt", self.model, more | {"average": self.average.state_dict()})
-        tracking.write_csv(self.folder / "metrics.csv", self.state["history"])
+        run_folders.write_csv(self.folder / "metrics.csv", self.state["history"])
         self.mirror.log(row | {"samples_per_second": speed}, row["epoch"])
         epoch = row["epoch"]
         if epoch % self.cfg.pictureEvery == 0:
@@ -207,7 +209,7 @@ class Fit:
         self.state = saved["state"]
         torch.set_rng_state(saved["random"])
         if processes.is_writer():
-            tracking.write_csv(self.folder / "metrics.csv", self.state["history"])
+            run_folders.write_csv(self.folder / "metrics.csv", self.state["history"])
         log.info("  from epoch %d of %d", self.state["epoch"], self.cfg.epochs)
 
 
@@ -253,7 +255,7 @@ def load_weights(model: nn.Module, folder: Path, name: str) -> dict:
 
 def read_weights(model: nn.Module, folder: Path, name: str) -> dict:
     """Return a run's checkpoint; GlacierError if it holds another shape than the network's."""
-    saved = tracking.read_checkpoint(folder / name)
+    saved = run_folders.read_checkpoint(folder / name)
     if saved["network"] != type(model).__name__ or saved["arguments"] != model.arguments:
         raise GlacierError(f"{folder / name} holds {saved['network']} {saved['arguments']}, "
                            f"not {type(model).__name__} {model.arguments}; train with those settings")

@@ -1,4 +1,5 @@
 """Movement and forecasts: climatology carried along by the ice as a baseline, and the motion that a forecast shows."""
+
 from __future__ import annotations
 
 import logging
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 
 from config import Config, GlacierError
-from DeepLearning.data import Context, Glacier, as_year
+from DeepLearning.data.context import Context, as_year
+from DeepLearning.data.glacier import Glacier
 from glacier import figures
 from glacier.storage import runner
 from glacier.velocity import fields, velocities

@@ -3,12 +3,14 @@
 Three need no fitting. Damped persistence and the ridge are fitted on the training windows of one glacier, and, as the
 networks, on no pixel of its kept-out block; they forecast whole scenes of it.
 """
+
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from DeepLearning.data import Context, Glacier
+from DeepLearning.data.context import Context
+from DeepLearning.data.glacier import Glacier
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1e4)  # of the ridge, in units of the mean square of its inputs
 

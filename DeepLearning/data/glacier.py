@@ -1,16 +1,12 @@
-"""What a network sees: the patches of stage 3, and for each what a forecaster may know besides the inputs.
+"""A glacier's series and patches, and the context of every window.
 
 All patches of a glacier are one strided view of its series: a batch copies its own patches and nothing else.
 """
-
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
@@ -20,6 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from config import Config, GlacierError
+from DeepLearning.data.context import Context, as_year
 from glacier.climatology import Moments, climatology
 from glacier.patches.cutting import blend
 from glacier.patches.windows import read_patches, read_series
@@ -27,71 +24,6 @@ from glacier.seasons import step_date, year_step
 from glacier.storage import runner
 
 IN_MEMORY = 2_000_000_000  # bytes of context up to which it is kept in memory, which is quicker to read
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a forecaster may know besides the inputs, at the time of the last input. B samples, T input steps.
-
-    input_time (B, T), target_time (B, horizon) : dates as years, 2019.5 being mid 2019.
-    input_mean (B, T, C, h, w) : climatology of each input step, from the steps before it; NaN where there is none.
-    mean, spread (B, horizon, C, h, w) : climatology of the target steps, from the steps before the first of them.
-    year_ago (B, horizon, C, h, w) : the last known value of the same season; NaN where the series has none.
-    """
-
-    input_time: Tensor
-    target_time: Tensor
-    input_mean: Tensor
-    mean: Tensor
-    spread: Tensor
-    year_ago: Tensor
-
-    @property
-    def input_season(self) -> Tensor:
-        """Place in the year of the inputs, (B, T, 2): sine and cosine."""
-        return season(self.input_time)
-
-    @property
-    def target_season(self) -> Tensor:
-        """Place in the year of the targets, (B, horizon, 2): sine and cosine."""
-        return season(self.target_time)
-
-    def map(self, function) -> Context:
-        """Return the context with a function applied to each of its tensors."""
-        return Context(*(function(getattr(self, field.name)) for field in dataclasses.fields(self)))
-
-    def to(self, device: torch.device) -> Context:
-        """Return the context on a device."""
-        return self.map(lambda part: part.to(device))
-
-
-def season(time: Tensor) -> Tensor:
-    """Return sine and cosine of the place in the year, (..., 2) float32, of dates as years."""
-    angle = 2 * math.pi * (time % 1)
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).float()
-
-
-def as_year(day: date) -> float:
-    """Return a date as a year with decimals: 2 July 2019 is 2019.5."""
-    first, after = date(day.year, 1, 1), date(day.year + 1, 1, 1)
-    return day.year + (day - first) / (after - first)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples for a network: inputs (B, T, C, h, w), context, targets (B, horizon, C, h, w).
-
-    observed : bool (B, horizon, 1, h, w), the target pixels that count.
-    """
-
-    inputs: Tensor
-    context: Context
-    targets: Tensor
-    observed: Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device."""
-        return Batch(self.inputs.to(device), self.context.to(device), self.targets.to(device), self.observed.to(device))
 
 
 class Glacier:
@@ -243,94 +175,9 @@ class Glacier:
         return blend(answers(), inputs.shape[-2:])[None]
 
 
-class Glaciers:
-    """The glaciers of one training. A sample is (glacier, window, row, column), a row of an integer array (N, 4)."""
-
-    def __init__(self, glaciers: list[Glacier]):
-        self.glaciers = glaciers
-        first = glaciers[0]
-        for other in glaciers[1:]:
-            if other.channels != first.channels:
-                raise GlacierError(
-                    f"{other.name} has {other.channels} channels, {first.name} {first.channels}; "
-                    "set extractNDSI alike in both glacier.yaml"
-                )
-
-    @property
-    def channels(self) -> int:
-        return self.glaciers[0].channels
-
-    @property
-    def hashes(self) -> dict[str, str]:
-        """Manifest hash of each glacier's patches, by name."""
-        return {glacier.name: glacier.hash for glacier in self.glaciers}
-
-    def limits(self) -> Tensor:
-        """Return the lowest and the highest value of all training steps."""
-        values = [glacier.series.values[: glacier.training_steps()] for glacier in self.glaciers]
-        return torch.tensor([min(map(np.nanmin, values)), max(map(np.nanmax, values))])
-
-    def training_years(self) -> float:
-        """Return over how many years the longest training series runs."""
-        return max(glacier.training_steps() / glacier.series.steps_per_year for glacier in self.glaciers)
-
-    def samples(self, part: str | None, covering: bool = False) -> np.ndarray:
-        """Return the samples of a part of the split (None: of all windows), none that touches a kept-out block.
-
-        covering : thinned to patches side by side, so that each pixel counts about once instead of
-        (patchSize / stride)^2 times.
-        """
-        found = []
-        for number, glacier in enumerate(self.glaciers):
-            places = np.argwhere(glacier.patches.patch_parts == "train")
-            if covering:
-                every = max(1, glacier.patch_size // glacier.stride)
-                places = places[(places % every == 0).all(axis=1)]
-            windows = range(len(glacier.patches.windows)) if part is None else glacier.windows(part)
-            for window in windows:
-                glacier.known(glacier.patches.windows[window].start)  # in the order of time, which is quick
-                found += [(number, window, row, column) for row, column in places]
-        return np.array(found, dtype=int).reshape(-1, 4)
-
-    def draw(self, samples: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
-        """Return at most `count` samples, as many of each glacier, without replacement; alike for seed and epoch."""
-        random, drawn = np.random.default_rng([seed, epoch]), []
-        for number in range(len(self.glaciers)):
-            own = samples[samples[:, 0] == number]
-            drawn.append(own[random.permutation(len(own))[: -(-count // len(self.glaciers))]])
-        fewest = min(map(len, drawn))
-        together = np.concatenate([part[:fewest] for part in drawn])
-        return together[random.permutation(len(together))][:count]
-
-    def batch(self, samples: np.ndarray, turns: Sequence[int] | None = None) -> Batch:
-        """Return samples as one batch. turns : a number 0..7 a sample, by which it is flipped and turned."""
-        of_glacier = [samples[:, 0] == number for number in np.unique(samples[:, 0])]
-        pieces = [self.glaciers[samples[chosen, 0][0]].gather(*samples[chosen, 1:].T) for chosen in of_glacier]
-        if len(pieces) > 1:
-            back = np.argsort(np.concatenate([chosen.nonzero()[0] for chosen in of_glacier]))
-            pieces = [[torch.cat(parts)[back] for parts in zip(*pieces, strict=True)]]
-        times, *images = pieces[0]
-        if turns is not None:
-            images = [torch.stack([turned(*pair) for pair in zip(image, turns, strict=True)]) for image in images]
-        frames, layers, observed = images
-        length, context = self.glaciers[0].sequence_length, self.glaciers[0].as_context(times, layers)
-        return Batch(frames[:, :length], context, frames[:, length:], observed)
-
-    def batches(self, samples: np.ndarray, size: int) -> Iterator[Batch]:
-        """Yield the samples as batches, in order."""
-        for start in range(0, len(samples), size):
-            yield self.batch(samples[start : start + size])
-
-
 def crop(top: int, left: int, side: int) -> tuple:
     """Return the index of a square patch in (..., H, W)."""
     return (..., slice(top, top + side), slice(left, left + side))
-
-
-def turned(image: Tensor, turn: int) -> Tensor:
-    """Return (..., h, w), h = w, in one of its eight attitudes: `turn` % 4 quarter turns, mirrored from 4 on."""
-    image = torch.rot90(image, turn % 4, (-2, -1))
-    return image.flip(-1) if turn >= 4 else image
 
 
 def covering(length: int, side: int) -> list[int]:

@@ -3,6 +3,7 @@
 Everything is summed once over the tiles of a scene; every score, of any lead time, season, region or resampling, is
 then a ratio of sums of these.
 """
+
 from __future__ import annotations
 
 import numpy as np

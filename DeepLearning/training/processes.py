@@ -2,6 +2,7 @@
 
 Started plainly there is one process and every function here is a matter of course.
 """
+
 from __future__ import annotations
 
 import os

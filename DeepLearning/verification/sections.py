@@ -1,4 +1,5 @@
 """What a run, its scores and its forecast show in the glacier's report: datasets/NAME/report.html."""
+
 from __future__ import annotations
 
 import csv

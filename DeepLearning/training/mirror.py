@@ -1,0 +1,112 @@
+"""A run's mirror on Weights & Biases, which never makes a run fail."""
+from __future__ import annotations
+
+import logging
+import netrc
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlparse
+
+log = logging.getLogger(__name__)
+
+
+MODES = ("auto", "online", "offline", "disabled")
+PROJECT = "glacier-movement-prediction"
+PATIENCE_S = 15  # how long a run waits for Weights & Biases, at its start and at its end
+
+
+def key_known() -> bool:
+    """Return whether this user has logged in to Weights & Biases, by variable or `wandb login`."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+class Mirror:
+    """A run's mirror on Weights & Biases; every failure is a warning and ends the mirror, not the run.
+
+    mode : as the setting `wandb`. settings : what the run is described by there; nothing else of this machine is sent.
+    kind : "training" or "evaluation".
+    """
+
+    def __init__(self, mode: str, folder: Path, settings: dict, kind: str = "training"):
+        self.run, self.folder = None, folder
+        if mode == "auto":
+            mode = os.environ.get("WANDB_MODE", "online" if key_known() else "offline")
+        if mode != "disabled":
+            self.attempt(lambda: self.start(mode, settings, kind))
+        if mode == "online" and self.run is None:
+            self.attempt(lambda: self.start("offline", settings, kind))
+
+    def start(self, mode: str, settings: dict, kind: str) -> None:
+        """Open the mirror and say where it is; an online one goes on where the run's last one stopped."""
+        import wandb
+
+        known = self.folder / f"wandb-{kind}.id"
+        quiet = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE_S, x_disable_stats=True,
+                               x_disable_meta=True, disable_git=True, disable_code=True)
+        again = {"id": known.read_text(), "resume": "allow"} if mode == "online" and known.is_file() else {}
+        self.run = wandb.init(project=PROJECT, name=self.folder.name, group=self.folder.name, job_type=kind,
+                              dir=self.folder, mode=mode, config=settings, settings=quiet, **again)
+        known.write_text(self.run.id)
+        if mode == "online":
+            log.info("Live at %s", self.run.url)
+        else:
+            log.info("Weights & Biases is offline. To see this run there: wandb login, then wandb sync %s",
+                     Path(self.run.dir).parent)
+
+    def log(self, row: dict, step: int | None = None) -> None:
+        """Mirror one row of metrics."""
+        if self.run is not None:
+            self.attempt(lambda: self.run.log(row, step=step))
+
+    def picture(self, draw: Callable[[Path], None], step: int) -> None:
+        """Draw a picture into the run's folder and mirror it."""
+        path = self.folder / "pictures" / f"epoch{step:03d}.png"
+        draw(path)
+        if self.run is not None:
+            self.attempt(lambda: self.run.log({"forecast": image_of(path)}, step=step))
+
+    def table(self, name: str, rows: list[dict]) -> None:
+        """Mirror a table."""
+        if self.run is not None:
+            self.attempt(lambda: self.run.log({name: table_of(rows)}))
+
+    def finish(self) -> None:
+        """Close the mirror; what could not be sent in time stays in the folder for `wandb sync`."""
+        if self.run is not None:
+            closing = threading.Thread(target=self.attempt, args=(self.run.finish,), daemon=True)
+            closing.start()
+            closing.join(PATIENCE_S)
+            if closing.is_alive():
+                log.warning("Weights & Biases is slow; send the rest later: wandb sync %s", Path(self.run.dir).parent)
+
+    def attempt(self, action) -> None:
+        """Do something with Weights & Biases that may fail."""
+        try:
+            action()
+        except Exception as error:  # whatever a tracker throws, the run goes on
+            text = " ".join(str(error).split())[:200]
+            log.warning("Weights & Biases stopped (%s); the run goes on, its folder has everything", text)
+            self.run = None
+
+
+def image_of(path: Path):
+    """Return a picture as Weights & Biases takes it."""
+    import wandb
+
+    return wandb.Image(str(path))
+
+
+def table_of(rows: list[dict]):
+    """Return rows with equal keys as Weights & Biases takes them."""
+    import wandb
+
+    return wandb.Table(columns=list(rows[0]), data=[[str(row["lead"]) if key == "lead" else value
+                                                     for key, value in row.items()] for row in rows])
