@@ -316,12 +316,13 @@ def test_neighbours_of_one_solar_day_are_one_scene(made):
     scenes = scenes_of(cfg)
     assert [scene.id for scene in scenes] == ["north", "later"]
     grid = read_grid(cfg)
-    rows = (CORNER[1] - grid.transform[5]) / 30 + np.arange(60)
     seam = int(30 - (CORNER[1] - grid.transform[5]) / 30)
-    assert len(rows) == 60
+    assert 20 < seam < grid.shape[0]  # so there are rows that only the north, both, and only the south observed
     assert (scenes[0].dn[:, :seam] == 9000).all()
     assert (scenes[0].dn[:, seam:] == 11000).all()
     assert not scenes[0].mask.any()
+    assert (scenes[1].mask[:seam - 20] == sensors.FILL).all()
+    assert not scenes[1].mask[seam - 20:].any()
 
 
 def test_scan_line_gaps_of_landsat_7_are_masked_and_counted(made):

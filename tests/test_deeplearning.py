@@ -97,12 +97,16 @@ def test_epochs_draw_anew_and_repeatably(toy):
     assert not np.array_equal(first, glaciers.draw(samples, 6, 1, 2))
 
 
-def test_glaciers_are_drawn_equally(toy):
+@pytest.mark.parametrize(("few", "each"), [(100, 30), (20, 20)])
+def test_glaciers_are_drawn_equally(toy, few, each):
+    """Of a glacier with few samples as many as of one with all of them; no more than the few if those run out."""
     glacier = read(Glacier)
     glaciers = Glaciers([glacier, glacier])
-    samples = np.concatenate([glaciers.samples("train"), np.zeros((0, 4), int)])
-    drawn = glaciers.draw(samples[-700:], 60, seed=0, epoch=1)
-    assert np.bincount(drawn[:, 0]).tolist() == [30, 30]
+    samples = glaciers.samples("train")
+    uneven = np.concatenate([samples[samples[:, 0] == 0][:few], samples[samples[:, 0] == 1]])
+    assert np.bincount(uneven[:, 0])[1] > 2 * few
+    drawn = glaciers.draw(uneven, 60, seed=0, epoch=1)
+    assert np.bincount(drawn[:, 0]).tolist() == [each, each]
     assert len(set(drawn[:10, 0])) == 2
 
 

@@ -261,4 +261,8 @@ def test_a_pair_without_stable_ground_counts_for_nothing():
     moved, ground = velocities.correct(np.ones((2, 8, 8)), np.zeros((8, 8), bool))
     assert np.isnan(moved).all()
     assert np.isnan(ground)
-    assert Pair(0, 1, 1.0).years == 1
+    tracked = np.stack([np.full_like(moved, speed) if speed else moved for speed in (5, 0, 7, 7)])
+    weights = np.array([1, 9, 1, 1])[:, None, None] * np.ones((4, 8, 8))
+    field = velocities.combine(tracked, weights, [Pair(0, 1, 1.0)] * 4)
+    assert (field.count == 3).all()
+    assert (field.velocity == 7).all()

@@ -15,6 +15,7 @@ from rasterio.warp import transform_bounds
 from config import Config
 from DeepLearning.models import MODELS
 from glacier.satellites.sensors import SENSORS
+from glacier.storage import disk
 
 STAGES = {"rawData": ("dataAPI.py",), "aligned": ("alignment.py",), "patches": ("createPatches.py",)}
 
@@ -229,13 +230,26 @@ def test_a_truncated_or_evil_pickle_is_refused(finished_home, tmp_path):
     assert "up to date" in command(home, "dataAPI.py", "--name=small")
 
 
-def test_a_split_changed_by_hand_is_caught_before_training(finished_home, tmp_path):
+def test_a_split_of_another_length_is_caught_before_training(finished_home, tmp_path):
     home = copy_home(finished_home, tmp_path)
     path = home / "datasets" / "small" / "patches" / "splits.yaml"
-    text = path.read_text()
-    path.write_text(text.replace(": gap", ": test") if ": gap" in text else text)
+    length = path.stat().st_size
+    path.write_text(path.read_text() + "\n")
     printed = refused(home, "DeepLearning/trainAttentionLSTM.py", "--name=small", *TRAINING)
-    assert "splits.yaml" in printed or "lets test or validation pixels into training" in printed
+    assert f"splits.yaml has {length + 1} bytes instead of {length}" in printed
+
+
+def test_a_split_changed_by_hand_is_proved_again_before_training(finished_home, tmp_path):
+    """A training and a test window trade places: the file is as long as before, so only the proof can tell."""
+    home = copy_home(finished_home, tmp_path)
+    path = home / "datasets" / "small" / "patches" / "splits.yaml"
+    length, content = path.stat().st_size, yaml.safe_load(path.read_text())
+    parts = {part: window for window, part in content["windows"].items()}
+    content["windows"] |= {parts["train"]: "test", parts["test"]: "train"}
+    disk.write_yaml(path, content)
+    assert path.stat().st_size == length
+    printed = refused(home, "DeepLearning/trainAttentionLSTM.py", "--name=small", *TRAINING)
+    assert "lets test or validation pixels into training" in printed
 
 
 def test_dry_run_counts_and_reads_nothing(demo_home, tmp_path):
