@@ -10,13 +10,13 @@ FORECAST = $(lastword $(sort $(wildcard DeepLearning/runs/$(NAME)-*/forecast/)))
 .PHONY: demo test lint pictures clean
 
 demo: .venv/ready
-	@echo "── Making the demo glacier, then running every stage on it: scenes, co-registration, patches, training, scores, forecast, movement ──"
+	@echo "── Making the demo glacier, then running every stage on it: scenes, co-registration, patches, movement, training, scores, forecast ──"
 	$(BIN)/python demo/makeGlacier.py --name=$(NAME)
 	$(BIN)/python dataAPI.py --name=$(NAME)
 	$(BIN)/python alignment.py --name=$(NAME)
 	$(BIN)/python createPatches.py --name=$(NAME)
-	$(BIN)/python DeepLearning/trainAttentionLSTM.py --name=$(NAME) --wandb=offline
 	$(BIN)/python movement.py --name=$(NAME)
+	$(BIN)/python DeepLearning/trainAttentionLSTM.py --name=$(NAME) --wandb=offline
 	$(BIN)/python DeepLearning/evaluate.py --name=$(NAME)
 	$(BIN)/python DeepLearning/forecast.py --name=$(NAME)
 

@@ -120,22 +120,17 @@ def make_aligned(cfg: Config, folder: Path) -> runner.Result:
     return runner.Result([*result.files, *arrays, *pictures], result.counts, result.table)
 
 
-def check_inputs(cfg: Config) -> list[tuple[str, str]]:
-    """Return the hashes of input files; GlacierError if bands are missing or the outline is none.
-
-    Before the stage starts, so that a mistake costs nothing of what an earlier run made.
-    """
-    runner.need(cfg, "rawData")
+def check_inputs(cfg: Config) -> None:
+    """Raise GlacierError if bands are missing or the outline is none."""
     channel_names(cfg, next(read_scenes(cfg)).bands)
-    if not cfg.iceOutline:
-        return []
-    outline_mask(cfg.iceOutline, read_grid(cfg))
-    return [("iceOutline", disk.file_hash(Path(cfg.iceOutline)))]
+    if cfg.iceOutline:
+        outline_mask(cfg.iceOutline, read_grid(cfg))
 
 
 def run(cfg: Config) -> int:
     """Make aligned/ of the glacier unless it is up to date; return the exit code."""
-    code = runner.run_stage(cfg, STAGE, USES, ["rawData"], make_aligned, check_inputs(cfg))
+    code = runner.run_stage(cfg, STAGE, USES, ["rawData"], make_aligned,
+                            runner.file_inputs(cfg, ["iceOutline"]), check_inputs)
     pages.report(cfg)
     return code
 

@@ -73,7 +73,7 @@ class Config:
     testFraction: float = setting(0.2, "last part of the steps, for the test only", low=0.01, high=0.9)
     validationFraction: float = setting(0.1, "part of the steps before that, for early stopping", low=0.01, high=0.9)
 
-    # ── 7 Movement: movement.py ──────────────────────────────────────────────────────────────────────────────────
+    # ── 4 Movement: movement.py ──────────────────────────────────────────────────────────────────────────────────
     maxVelocity: float = setting(200.0, "of the ice; faster is not looked for [m/yr]", low=1, high=30000)
     trackingBand: str = setting("nir08", "what is tracked: a band of the archive, or ndsi")
     itsLive: str | None = setting(None, "ITS_LIVE velocities to compare with: path or address of a GeoTIFF with vx and "

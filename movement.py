@@ -1,4 +1,4 @@
-"""Stage 7: how fast the ice moves, in metres a year, from pairs of scenes of the same season one and more years apart.
+"""Stage 4: how fast the ice moves, in metres a year, from pairs of scenes of the same season one and more years apart.
 
     python movement.py --name=parvati
     python movement.py --name=parvati --maxVelocity=400 --itsLive=its_live_vx.tif
@@ -144,9 +144,8 @@ def summary(folder: Path, field: Field, ground: float, records: list[dict], stab
     return runner.Result(files, counts, table)
 
 
-def check_inputs(cfg: Config) -> list[tuple[str, str]]:
-    """Return the hashes of input files; GlacierError for what cannot work, before an earlier result is removed."""
-    runner.need(cfg, "aligned")
+def check_inputs(cfg: Config) -> None:
+    """Raise GlacierError for what cannot give a velocity."""
     check_band(cfg)
     aligned = read_aligned_scenes(cfg)
     find_pairs(cfg, aligned)
@@ -154,13 +153,12 @@ def check_inputs(cfg: Config) -> list[tuple[str, str]]:
     stable_ground(cfg, aligned, nodes)
     if cfg.itsLive:
         itslive.read(cfg.itsLive, nodes)
-    given = {name: getattr(cfg, name) for name in ("iceOutline", "itsLive") if getattr(cfg, name)}
-    return [(name, disk.file_hash(Path(path)) if Path(path).is_file() else path) for name, path in given.items()]
 
 
 def run(cfg: Config) -> int:
     """Make movement/ of the glacier unless it is up to date; return the exit code."""
-    code = runner.run_stage(cfg, STAGE, USES, ["rawData", "aligned"], make_movement, check_inputs(cfg))
+    code = runner.run_stage(cfg, STAGE, USES, ["rawData", "aligned"], make_movement,
+                            runner.file_inputs(cfg, ["iceOutline", "itsLive"]), check_inputs)
     log.info("All of %s in one page: %s", cfg.name, pages.report(cfg))
     return code
 

@@ -1,1 +1,1 @@
-"""Stages 4 to 6: networks, their training, scores and forecasts."""
+"""Stages 5 to 7: networks, their training, scores and forecasts."""

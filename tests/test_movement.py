@@ -16,6 +16,7 @@ from config import GlacierError
 from demo.makeGlacier import read_truth
 from glacier.aligned import read_aligned_scenes
 from glacier.grid import Grid
+from glacier.storage import disk, pickles
 from glacier.velocity import displacement, fields, itslive, velocities
 from glacier.velocity.velocities import Nodes, Pair
 
@@ -222,6 +223,16 @@ def test_what_was_made_is_read_back(moved_home, monkeypatch):
     early = made.field(before=date(2016, 1, 1))
     assert early.count.max() < made.field().count.max()
     assert made.displacement(early).shape == (2, *made.nodes.grid.shape)
+
+
+def test_what_is_up_to_date_reads_no_series(moved_home, monkeypatch):
+    monkeypatch.setenv("GLACIER_HOME", str(moved_home))
+    opened = []
+    monkeypatch.setattr(disk, "read_array", opened.append)
+    monkeypatch.setattr(pickles, "read_pickles", opened.append)
+    words = ["--name=small", "--maxVelocity=150", f"--itsLive={moved_home / 'itslive.tif'}"]
+    assert movement.run(config.load(config.Config, words)) == 0
+    assert not opened
 
 
 def test_again_is_up_to_date_and_bad_input_is_one_line(moved_home):

@@ -1,4 +1,5 @@
 """The commands of the README, as a user types them, on a small demo glacier: they run, rerun, survive and refuse."""
+import itertools
 import re
 import shutil
 import signal
@@ -46,6 +47,14 @@ def test_the_readmes_commands_make_a_table_and_a_forecast_at_the_right_place(fin
         box = yaml.safe_load((finished_home / "datasets/small/glacier.yaml").read_text())["boundingBox"]
         assert (west, south, east, north) == pytest.approx(box, abs=0.002)
         assert file.tags()["DATES"] == "2018-01-01,2018-04-01,2018-07-01,2018-10-01"
+
+
+def test_next_leads_through_the_order_of_the_readme(finished_home):
+    commands = readme_commands()
+    for words, following in itertools.pairwise(commands):
+        printed = command(finished_home, *words, *(TRAINING if "train" in words[0] else ()))
+        assert "up to date" in printed
+        assert re.search("^Next: python (.*)$", printed, re.M)[1].split() == following
 
 
 def test_the_readme_names_only_commands_that_a_test_runs():

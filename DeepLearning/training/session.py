@@ -1,4 +1,4 @@
-"""Stage 4, for every network: settings, the run's folder, and how a run goes on after it was stopped.
+"""Stage 5, for every network: settings, the run's folder, and how a run goes on after it was stopped.
 
 Reads datasets/NAME/patches. Writes DeepLearning/runs/RUN/: config.yaml (settings), metrics.csv (one row an epoch),
 best.pt (lowest validation error), last.pt (to go on from), manifest.yaml (finished). On several GPUs or processes:

@@ -13,7 +13,7 @@ from glacier.storage import runner
 
 @dataclass(frozen=True)
 class TrainingConfig(Config):
-    # ── 4 Training ───────────────────────────────────────────────────────────────────────────────────────────────
+    # ── 5 Training ───────────────────────────────────────────────────────────────────────────────────────────────
     epochs: int = setting(30, "passes at most", low=1)
     samplesPerEpoch: int = setting(1000, "patches drawn for one pass, anew each time; all if there are fewer", low=1)
     batchSize: int = setting(32, "patches a process takes at once", low=1)

@@ -17,7 +17,8 @@ from config import GlacierError
 SCHEMA = 1
 STAGES = {"rawData": "dataAPI.py", "aligned": "alignment.py", "patches": "createPatches.py",
           "movement": "movement.py"}  # folder: script
-NEXT = {"rawData": STAGES["aligned"], "aligned": STAGES["patches"], "patches": "DeepLearning/trainAttentionLSTM.py"}
+NEXT = {"rawData": STAGES["aligned"], "aligned": STAGES["patches"], "patches": STAGES["movement"],
+        "movement": "DeepLearning/trainAttentionLSTM.py"}
 
 
 @contextmanager

@@ -63,6 +63,16 @@ def used_settings(cfg: Config, names: Iterable[str]) -> dict:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
+def file_inputs(cfg: Config, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return what stands for the files that settings name: (setting, hash), or the address of what is no file here."""
+    inputs = []
+    for name in names:
+        path = getattr(cfg, name)
+        if path:
+            inputs.append((name, file_hash(Path(path)) if Path(path).is_file() else path))
+    return inputs
+
+
 def need(cfg: Config, stage: str) -> str:
     """Return the manifest hash of an earlier stage; GlacierError if it is not finished, changed or made otherwise."""
     folder = cfg.folder / stage
@@ -108,11 +118,14 @@ def why_stale(folder: Path, settings: dict, inputs: dict) -> str | None:
 
 
 def run_stage(cfg: Config, stage: str, uses: Iterable[str], needs: Iterable[str],
-              work: Callable[[Config, Path], Result], files: Iterable[tuple[str, str]] = ()) -> int:
+              work: Callable[[Config, Path], Result], files: Iterable[tuple[str, str]] = (),
+              check: Callable[[Config], None] | None = None) -> int:
     """Run a stage unless it is up to date; return the exit code.
 
     stage : its folder under datasets/<name>/, a key of STAGES. uses : the settings that change what it makes.
     needs : the earlier stages it reads. files : (name, hash) of other inputs.
+    check : called before the work, raises GlacierError for what cannot work: a mistake costs nothing of an earlier
+    result, and a stage that is up to date reads nothing.
     work : called with the settings and the folder, returns a Result. Files of an earlier run that are not in the
     Result are removed. The manifest goes first and comes back last: a stage killed in between is not finished.
     """
@@ -124,6 +137,8 @@ def run_stage(cfg: Config, stage: str, uses: Iterable[str], needs: Iterable[str]
         log.info("%s is up to date.", folder)
         say_next(cfg, stage)
         return 0
+    if check is not None:
+        check(cfg)
     log.info("Making %s (%s).", folder, reason)
     start = time.monotonic()
     with withdrawn_manifest(folder):
@@ -159,8 +174,5 @@ def withdrawn_manifest(folder: Path) -> Iterator[None]:
 
 
 def say_next(cfg: Config, stage: str) -> None:
-    """Say which command comes after a stage, or where its pictures are if none does."""
-    if stage in NEXT:
-        log.info("Next: python %s --name=%s", NEXT[stage], cfg.name)
-    else:
-        log.info("Pictures: %s", cfg.folder / stage / "quicklooks")
+    """Say which command comes after a stage."""
+    log.info("Next: python %s --name=%s", NEXT[stage], cfg.name)
