@@ -15,8 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import rasterio
 import torch
+from rasterio import Affine
 
 from config import Config, setting
 from DeepLearning.data.glacier import Glacier
@@ -25,7 +25,7 @@ from DeepLearning.training.networks import choose_device, load_network
 from DeepLearning.verification import motion, sections
 from glacier import console, figures
 from glacier.report import pages
-from glacier.storage import disk, runner
+from glacier.storage import geotiff, runner
 
 log = logging.getLogger(__name__)
 
@@ -39,30 +39,12 @@ class Settings(Config):
 def write_geotiff(path: Path, images: np.ndarray, glacier: Glacier, dates: list[str], tags: dict[str, str]) -> Path:
     """Write images (horizon, C, H, W) as a GeoTIFF, a band for each date and channel, nodata NaN; return its path."""
     series = glacier.series
-    profile = {
-        "driver": "GTiff",
-        "dtype": "float32",
-        "count": images.shape[0] * images.shape[1],
-        "height": images.shape[2],
-        "width": images.shape[3],
-        "crs": series.crs,
-        "transform": rasterio.Affine(*series.transform[:6]),
-        "nodata": np.nan,
-        "compress": "deflate",
-    }
-    with rasterio.MemoryFile() as memory:
-        with memory.open(**profile) as dataset:
-            dataset.update_tags(**tags, DATES=",".join(dates), CHANNELS=",".join(series.channels))
-            bands = [(date, channel) for date in dates for channel in series.channels]
-            for number, (image, (date, channel)) in enumerate(
-                zip(images.reshape(-1, *images.shape[2:]), bands, strict=True), 1
-            ):
-                dataset.write(image, number)
-                dataset.set_band_description(number, f"{channel} {date}")
-                dataset.update_tags(number, DATE=date, CHANNEL=channel)
-        with disk.writing(path) as file:
-            file.write(memory.read())
-    return path
+    bands = [(date, channel) for date in dates for channel in series.channels]
+    names = [f"{channel} {date}" for date, channel in bands]
+    band_tags = [{"DATE": date, "CHANNEL": channel} for date, channel in bands]
+    tags = {**tags, "DATES": ",".join(dates), "CHANNELS": ",".join(series.channels)}
+    return geotiff.write(path, images.reshape(-1, *images.shape[2:]), series.crs, Affine(*series.transform[:6]), names,
+                         tags, band_tags=band_tags)
 
 
 def picture(image: np.ndarray) -> np.ndarray:

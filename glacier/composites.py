@@ -11,7 +11,7 @@ import numpy as np
 
 from config import GlacierError
 from glacier import console
-from glacier.robust import median_of
+from glacier.robust import nan_median
 from glacier.seasons import step_date, year_step
 
 DISTANCE = np.hypot(*np.mgrid[-2:3, -2:3])
@@ -30,8 +30,8 @@ def robust_mean(scenes: np.ndarray, members: Sequence[int], rows: int = 128
     count = np.zeros(scenes.shape[2:], np.uint16)
     for top in range(0, scenes.shape[2] if len(members) else 0, rows):
         part = np.array([scenes[i, :, top:top + rows] for i in members])
-        middle, seen = median_of(part)
-        around = 1.4826 * median_of(np.abs(part - middle))[0]
+        middle, seen = nan_median(part)
+        around = 1.4826 * nan_median(np.abs(part - middle))[0]
         median[:, top:top + rows] = middle
         spread[:, top:top + rows] = np.where(seen > 1, around, np.nan)
         count[top:top + rows] = np.isfinite(part).all(axis=1).sum(axis=0)

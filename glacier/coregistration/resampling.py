@@ -4,6 +4,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from glacier.robust import nmad
+
 
 def local_contrast(image: np.ndarray, sigma: float = 5.0) -> np.ndarray:
     """Return (image - local mean) / local deviation, float32 (H, W), cut at 3 deviations, 0 where missing.
@@ -86,4 +88,4 @@ def agreement(first: np.ndarray, second: np.ndarray, stable: np.ndarray, matrix:
     if norm == 0:
         return 0.0, np.nan
     left = (b - a)[::3]  # enough for a median
-    return float(a @ b / norm), float(1.4826 * np.median(np.abs(left - np.median(left))))
+    return float(a @ b / norm), nmad(left)

@@ -13,6 +13,7 @@ from scipy import fft
 
 from config import GlacierError
 from glacier.coregistration.resampling import local_contrast
+from glacier.robust import nan_median
 
 CHIP = 32  # px, side of the chips that are searched for
 COARSE = 4  # every 4th node of the grid is searched for, in x and in y; the rest follows by refinement
@@ -126,17 +127,9 @@ def departure(field: np.ndarray, noise: float = NOISE, side: int = 5) -> np.ndar
     padded = np.pad(field, [(0, 0), (middle, middle), (middle, middle)], constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2)).reshape(*field.shape, -1)
     around = np.delete(around, side * side // 2, axis=-1)
-    median = middle_of(around)
-    usual = middle_of(np.abs(around - median[..., None]))
+    median, _ = nan_median(around, axis=-1)
+    usual, _ = nan_median(np.abs(around - median[..., None]), axis=-1)
     return np.hypot(*((field - median) / (usual + noise)))
-
-
-def middle_of(values: np.ndarray) -> np.ndarray:
-    """Return the median of the last axis without its NaN; NaN where there is nothing else."""
-    ranked = np.sort(values, axis=-1)
-    count = np.isfinite(ranked).sum(axis=-1, keepdims=True)
-    low, high = (np.take_along_axis(ranked, np.maximum(place, 0), axis=-1) for place in ((count - 1) // 2, count // 2))
-    return np.where(count > 0, (low + high) / 2, np.nan)[..., 0]
 
 
 def interpolate(field: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

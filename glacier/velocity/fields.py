@@ -7,11 +7,10 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import rasterio
 
 from config import Config
 from glacier.grid import Grid
-from glacier.storage import disk
+from glacier.storage import disk, geotiff
 from glacier.velocity import displacement, velocities
 from glacier.velocity.velocities import SPACING, Field, Nodes, Pair
 
@@ -55,19 +54,10 @@ def yearly(pairs: Sequence[Pair], days: Sequence[date]) -> Iterator[tuple[int, n
 
 def write_geotiff(path: Path, field: Field, nodes: Nodes, tags: dict[str, str]) -> Path:
     """Write a velocity field as a GeoTIFF with the bands BANDS, nodata NaN; return its path."""
-    layers = [*field.velocity, np.hypot(*field.velocity), *field.error, field.count]
-    profile = {"driver": "GTiff", "dtype": "float32", "count": len(BANDS), "height": nodes.shape[0],
-               "width": nodes.shape[1], "crs": nodes.grid.crs, "transform": nodes.transform, "nodata": np.nan,
-               "compress": "deflate"}
-    with rasterio.MemoryFile() as memory:
-        with memory.open(**profile) as file:
-            file.write(np.array(layers, np.float32))
-            file.descriptions, file.units = BANDS, UNITS
-            file.update_tags(**tags, UNITS="m/yr", DIRECTIONS="vx to the east, vy to the north of the map grid",
-                             ERRORS="standard errors")
-        with disk.writing(path) as file:
-            file.write(memory.read())
-    return path
+    layers = np.array([*field.velocity, np.hypot(*field.velocity), *field.error, field.count])
+    meaning = {"UNITS": "m/yr", "DIRECTIONS": "vx to the east, vy to the north of the map grid",
+               "ERRORS": "standard errors"}
+    return geotiff.write(path, layers, nodes.grid.crs, nodes.transform, BANDS, tags | meaning, UNITS)
 
 
 def period(pairs: Sequence[Pair], days: Sequence[date]) -> str:
