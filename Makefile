@@ -25,6 +25,7 @@ test: .venv/ready
 
 lint: .venv/ready
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 pictures:
 	mkdir -p docs

@@ -49,8 +49,15 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-USES = ("extractNDSI", "alignmentMethod", "alignmentFrame", "motionModel", "stoppingCriterion", "maxIterations",
-        "stepsPerYear")
+USES = (
+    "extractNDSI",
+    "alignmentMethod",
+    "alignmentFrame",
+    "motionModel",
+    "stoppingCriterion",
+    "maxIterations",
+    "stepsPerYear",
+)
 MAX_CORRECTION = 60.0  # m, five times what Landsat's Tier 1 allows (12 m RMSE); at least 2 px, for coarser sensors
 
 
@@ -60,9 +67,15 @@ def stable_ground(cfg: Config, grid: Grid, series: Series) -> np.ndarray:
         ice, origin = outline_mask(cfg.iceOutline, grid), cfg.iceOutline
     elif series.index is not None:
         dates = [date.fromisoformat(record["date"]) for record in series.records]
-        ice, origin = persistent_snow(series.index, dates), "snow and ice that outlast the melt season"
+        ice, origin = (
+            persistent_snow(series.index, dates),
+            "snow and ice that outlast the melt season",
+        )
     else:
-        ice, origin = np.zeros(grid.shape, bool), "no iceOutline and no swir16 band to find it: motion may be lost"
+        ice, origin = (
+            np.zeros(grid.shape, bool),
+            "no iceOutline and no swir16 band to find it: motion may be lost",
+        )
     log.info("  moving ice: %.0f %% of the scene (%s)", 100 * ice.mean(), origin)
     return (~ice).astype(np.float32)
 
@@ -88,8 +101,16 @@ def find_transforms(cfg: Config, grid: Grid, series: Series) -> Transforms:
     limit = max(2.0, MAX_CORRECTION / abs(grid.transform[0]))
     with workplace(cfg) as executor:
         return estimate_transforms(
-            series.images, cfg.motionModel, cfg.alignmentMethod, stable, gauge=cfg.alignmentFrame, limit=limit,
-            criterion=cfg.stoppingCriterion, iterations=cfg.maxIterations, executor=executor)
+            series.images,
+            cfg.motionModel,
+            cfg.alignmentMethod,
+            stable,
+            gauge=cfg.alignmentFrame,
+            limit=limit,
+            criterion=cfg.stoppingCriterion,
+            iterations=cfg.maxIterations,
+            executor=executor,
+        )
 
 
 def make_aligned(cfg: Config, folder: Path) -> runner.Result:
@@ -97,22 +118,34 @@ def make_aligned(cfg: Config, folder: Path) -> runner.Result:
     grid = read_grid(cfg)
     names = channel_names(cfg, next(read_scenes(cfg)).bands)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch, contextlib.ExitStack() as files:
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch,
+        contextlib.ExitStack() as files,
+    ):
         series = collect(read_scenes(cfg), names, Path(scratch))
         transforms = find_transforms(cfg, grid, series)
-        aligned = files.enter_context(disk.writing_array(
-            folder / "scenes.npy", (len(series.records), len(names), *grid.shape)))
+        aligned = files.enter_context(
+            disk.writing_array(
+                folder / "scenes.npy", (len(series.records), len(names), *grid.shape)
+            )
+        )
         for i, scene in enumerate(console.progress(series.channels, "resampling")):
             aligned[i] = [resample(channel, transforms.matrices[i]) for channel in scene]
 
         def out(steps: int) -> Arrays:
             sizes = shapes(steps, aligned.shape[1:])
-            return Arrays(*(files.enter_context(disk.writing_array(folder / name, size, kind))
-                            for name, size, kind in zip(COMPOSITES, sizes, KINDS, strict=True)))
+            return Arrays(
+                *(
+                    files.enter_context(disk.writing_array(folder / name, size, kind))
+                    for name, size, kind in zip(COMPOSITES, sizes, KINDS, strict=True)
+                )
+            )
 
         days = [date.fromisoformat(record["date"]) for record in series.records]
         values, observed, steps = composite(aligned, days, cfg.stepsPerYear, out)
-        pictures = draw(folder / "quicklooks", series, aligned, transforms, values, steps, grid.transform[0])
+        pictures = draw(
+            folder / "quicklooks", series, aligned, transforms, values, steps, grid.transform[0]
+        )
         seen = float(observed.mean())
     arrays = [folder / name for name in ("scenes.npy", *COMPOSITES)]
     result = write_records(cfg, folder, grid, names, series.records, transforms, steps, seen)
@@ -129,8 +162,15 @@ def check_inputs(cfg: Config) -> None:
 
 def run(cfg: Config) -> int:
     """Make aligned/ of the glacier unless it is up to date; return the exit code."""
-    code = runner.run_stage(cfg, STAGE, USES, ["rawData"], make_aligned,
-                            runner.file_inputs(cfg, ["iceOutline"]), check_inputs)
+    code = runner.run_stage(
+        cfg,
+        STAGE,
+        USES,
+        ["rawData"],
+        make_aligned,
+        runner.file_inputs(cfg, ["iceOutline"]),
+        check_inputs,
+    )
     pages.report(cfg)
     return code
 

@@ -30,7 +30,15 @@ from glacier.storage import runner
 __all__ = ["cut", "stitch", "read_patches", "read_series", "run"]
 
 log = logging.getLogger(__name__)
-USES = ("patchSize", "stride", "sequenceLength", "horizon", "snowThreshold", "testFraction", "validationFraction")
+USES = (
+    "patchSize",
+    "stride",
+    "sequenceLength",
+    "horizon",
+    "snowThreshold",
+    "testFraction",
+    "validationFraction",
+)
 
 
 def make_patches(cfg: Config, folder: Path) -> runner.Result:
@@ -38,9 +46,13 @@ def make_patches(cfg: Config, folder: Path) -> runner.Result:
     series = read_series(cfg)
     shape = series.values.shape[-2:]
     if cfg.patchSize > min(shape):
-        raise GlacierError(f"patchSize {cfg.patchSize} px is larger than the scene of {shape[0]} x {shape[1]} px; "
-                           f"give at most {min(shape)}, or a larger boundingBox")
-    parts = split_windows(len(series.dates), cfg.sequenceLength, cfg.horizon, cfg.testFraction, cfg.validationFraction)
+        raise GlacierError(
+            f"patchSize {cfg.patchSize} px is larger than the scene of {shape[0]} x {shape[1]} px; "
+            f"give at most {min(shape)}, or a larger boundingBox"
+        )
+    parts = split_windows(
+        len(series.dates), cfg.sequenceLength, cfg.horizon, cfg.testFraction, cfg.validationFraction
+    )
     training_steps = parts.count("train") + cfg.sequenceLength + cfg.horizon - 1
     split = Split(parts, choose_block(series.values[:training_steps], cfg.patchSize, cfg.stride))
     proof = prove(split, shape, cfg.patchSize, cfg.stride, cfg.sequenceLength, cfg.horizon)
@@ -49,10 +61,19 @@ def make_patches(cfg: Config, folder: Path) -> runner.Result:
         files += write_window(cfg, folder, series, start)
     files += write_split(folder, series, split, proof)
     patches = patch_parts(shape, cfg.patchSize, cfg.stride, split.block)
-    counts = {"steps": len(series.dates), "windows": len(parts), "patches_a_window": patches.size} | proof
-    table = [("windows", *(f"{parts.count(part)} {part}" for part in PARTS)),
-             ("patches a window", *(f"{(patches == part).sum()} {part}" for part in ("train", "block", "gap"))),
-             *((name.replace("_", " "), number) for name, number in proof.items())]
+    counts = {
+        "steps": len(series.dates),
+        "windows": len(parts),
+        "patches_a_window": patches.size,
+    } | proof
+    table = [
+        ("windows", *(f"{parts.count(part)} {part}" for part in PARTS)),
+        (
+            "patches a window",
+            *(f"{(patches == part).sum()} {part}" for part in ("train", "block", "gap")),
+        ),
+        *((name.replace("_", " "), number) for name, number in proof.items()),
+    ]
     files += draw(cfg, folder, series, split, proof)
     return runner.Result(files, counts, table)
 

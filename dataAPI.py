@@ -25,7 +25,13 @@ from glacier.report.scenes import describe
 from glacier.satellites import sensors, signing
 from glacier.satellites.assembly import Job, Outcome, fetch
 from glacier.satellites.search import Item
-from glacier.satellites.selection import count_reasons, find_bands, find_days, glacier_grid, source_hash
+from glacier.satellites.selection import (
+    count_reasons,
+    find_bands,
+    find_days,
+    glacier_grid,
+    source_hash,
+)
 from glacier.scenes import STAGE, join_year, read_grid, read_scenes, take_back
 from glacier.storage import disk, runner
 from glacier.workers import workplace
@@ -34,13 +40,22 @@ from glacier.workers import workplace
 __all__ = ["read_scenes", "read_grid", "run"]
 
 log = logging.getLogger(__name__)
-USES = ("boundingBox", "years", "sensor", "collection", "platforms", "maxCloudPercent", "maxMissingFraction",
-        "pixelSize")
+USES = (
+    "boundingBox",
+    "years",
+    "sensor",
+    "collection",
+    "platforms",
+    "maxCloudPercent",
+    "maxMissingFraction",
+    "pixelSize",
+)
 REQUESTS_PER_FILE = 3  # size, header, pixels; more where the box cuts through wide files
 
 
 class AllLostError(GlacierError):
     """Not one scene could be read."""
+
     exit_code = 3
 
 
@@ -49,7 +64,9 @@ def fetch_all(cfg: Config, days: list[list[Item]], job: Job) -> Iterator[Outcome
     with workplace(cfg) as (pool, at_once):
         rest, running = iter(days), set()
         while True:
-            running |= {pool.submit(fetch, day, job) for day in islice(rest, at_once - len(running))}
+            running |= {
+                pool.submit(fetch, day, job) for day in islice(rest, at_once - len(running))
+            }
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -61,8 +78,15 @@ def read_years(cfg: Config, folder: Path) -> runner.Result:
     grid = glacier_grid(cfg)
     days, dropped = find_days(cfg, grid)
     bands = find_bands(cfg, days)
-    log.info("  %d scenes of %s on %d x %d px of %g m, %s; bands %s", len(days), ", ".join(cfg.sensor), *grid.shape,
-             cfg.pixelSize, grid.crs, ", ".join(bands))
+    log.info(
+        "  %d scenes of %s on %d x %d px of %g m, %s; bands %s",
+        len(days),
+        ", ".join(cfg.sensor),
+        *grid.shape,
+        cfg.pixelSize,
+        grid.crs,
+        ", ".join(bands),
+    )
     settings = runner.used_settings(cfg, [name for name in USES if name != "years"])
     made_with = config.fingerprint([settings, source_hash(cfg), bands])
     waiting = folder / f".scenes-{made_with}"
@@ -70,18 +94,46 @@ def read_years(cfg: Config, folder: Path) -> runner.Result:
     if taken:
         log.info("  %d scenes are there already", taken)
     row = sensors.find(cfg.sensor[0])
-    job = Job(tuple(bands), grid, cfg.maxMissingFraction, row.scale, row.offset, waiting, cfg.workers)
-    signing.get_first_tokens(item.hrefs[row.bands["green"]] for day in days for item in day
-                             for row in [sensors.find(item.sensor)])
-    outcomes = {outcome.id: outcome for outcome in console.progress(
-        fetch_all(cfg, days, job), "scenes", len(days), megabytes=lambda outcome: outcome.megabytes)}
-    header = {"schema": disk.SCHEMA, "crs": grid.crs, "transform": list(grid.transform), "shape": list(grid.shape),
-              "bands": bands, "scale": row.scale, "offset": row.offset, "nodata": 0, "made_with": made_with}
+    job = Job(
+        tuple(bands), grid, cfg.maxMissingFraction, row.scale, row.offset, waiting, cfg.workers
+    )
+    signing.get_first_tokens(
+        item.hrefs[row.bands["green"]]
+        for day in days
+        for item in day
+        for row in [sensors.find(item.sensor)]
+    )
+    outcomes = {
+        outcome.id: outcome
+        for outcome in console.progress(
+            fetch_all(cfg, days, job),
+            "scenes",
+            len(days),
+            megabytes=lambda outcome: outcome.megabytes,
+        )
+    }
+    header = {
+        "schema": disk.SCHEMA,
+        "crs": grid.crs,
+        "transform": list(grid.transform),
+        "shape": list(grid.shape),
+        "bands": bands,
+        "scale": row.scale,
+        "offset": row.offset,
+        "nodata": 0,
+        "made_with": made_with,
+    }
     return conclude(folder, waiting, header, days, outcomes, dropped)
 
 
-def conclude(folder: Path, waiting: Path, header: dict, days: list[list[Item]], outcomes: dict[str, Outcome],
-             dropped: list[tuple[str, str]]) -> runner.Result:
+def conclude(
+    folder: Path,
+    waiting: Path,
+    header: dict,
+    days: list[list[Item]],
+    outcomes: dict[str, Outcome],
+    dropped: list[tuple[str, str]],
+) -> runner.Result:
     """Join the waiting scenes into years; return what was made, dropped and lost, exit code 3 if any was lost."""
     found = [(day[0], outcomes[day[0].id]) for day in days]
     kept = [item for item, outcome in found if not outcome.reason and not outcome.fault]
@@ -89,22 +141,45 @@ def conclude(folder: Path, waiting: Path, header: dict, days: list[list[Item]], 
     lost = {item.id: outcome.fault for item, outcome in found if outcome.fault}
     dropped = [*dropped, *((item.id, reason) for item, reason in unfit)]
     if not kept and lost:
-        raise AllLostError(f"{len(lost)} of {len(days)} scenes were lost to faults and none is left: "
-                           f"{count_reasons([*lost.items(), *dropped])}; check the network, then run again")
+        raise AllLostError(
+            f"{len(lost)} of {len(days)} scenes were lost to faults and none is left: "
+            f"{count_reasons([*lost.items(), *dropped])}; check the network, then run again"
+        )
     if not kept:
-        raise GlacierError(f"none of {len(days)} scenes is usable: {count_reasons(dropped)}; "
-                           "raise maxCloudPercent or maxMissingFraction")
+        raise GlacierError(
+            f"none of {len(days)} scenes is usable: {count_reasons(dropped)}; "
+            "raise maxCloudPercent or maxMissingFraction"
+        )
     files = []
     for year in sorted({item.datetime.year for item in kept}):
         own = {"dropped": [item.id for item, _ in unfit if item.datetime.year == year]}
-        files.append(join_year(folder, year, header | own, [item for item in kept if item.datetime.year == year],
-                               waiting))
-    counts = {"kept": len(kept), "dropped": len(dropped), "lost": len(lost), "dropped_scenes": dict(dropped),
-              "lost_scenes": lost}
-    table = [("scenes kept", len(kept)), *((f"dropped: {why}", n) for why, n in count_reasons(dropped).items()),
-             *((f"lost: {name}: {fault}",) for name, fault in lost.items())]
+        files.append(
+            join_year(
+                folder,
+                year,
+                header | own,
+                [item for item in kept if item.datetime.year == year],
+                waiting,
+            )
+        )
+    counts = {
+        "kept": len(kept),
+        "dropped": len(dropped),
+        "lost": len(lost),
+        "dropped_scenes": dict(dropped),
+        "lost_scenes": lost,
+    }
+    table = [
+        ("scenes kept", len(kept)),
+        *((f"dropped: {why}", n) for why, n in count_reasons(dropped).items()),
+        *((f"lost: {name}: {fault}",) for name, fault in lost.items()),
+    ]
     if lost:
-        table.append((f"{len(lost)} scenes were lost to faults: the same command tries them again, and only them",))
+        table.append(
+            (
+                f"{len(lost)} scenes were lost to faults: the same command tries them again, and only them",
+            )
+        )
     return runner.Result(files, counts, table, exit_code=3 if lost else 0)
 
 
@@ -123,12 +198,27 @@ def say_plan(cfg: Config) -> int:
     rows: list[tuple] = [("year", "scenes", "files", "MB", "requests")]
     for year in range(cfg.years[0], cfg.years[1] + 1):
         scenes = [day for day in days if day[0].datetime.year == year]
-        files = sum(key in item.hrefs for day in scenes for item in day for row in [sensors.find(item.sensor)]
-                    for key in (*row.bands.values(), *row.quality))
-        rows.append((year, len(scenes), files, round(files * megabytes, 1), files * REQUESTS_PER_FILE))
-    rows.append(("all", *(round(sum(row[column] for row in rows[1:]), 1) for column in range(1, 5))))
+        files = sum(
+            key in item.hrefs
+            for day in scenes
+            for item in day
+            for row in [sensors.find(item.sensor)]
+            for key in (*row.bands.values(), *row.quality)
+        )
+        rows.append(
+            (year, len(scenes), files, round(files * megabytes, 1), files * REQUESTS_PER_FILE)
+        )
+    rows.append(
+        ("all", *(round(sum(row[column] for row in rows[1:]), 1) for column in range(1, 5)))
+    )
     rows += [(f"left out: {reason}", count) for reason, count in count_reasons(dropped).items()]
-    log.info("%d x %d px of %g m, %s\n%s", *grid.shape, cfg.pixelSize, grid.crs, "\n".join(console.lines_of(rows)))
+    log.info(
+        "%d x %d px of %g m, %s\n%s",
+        *grid.shape,
+        cfg.pixelSize,
+        grid.crs,
+        "\n".join(console.lines_of(rows)),
+    )
     log.info("Nothing was read. Next: python dataAPI.py --name=%s", cfg.name)
     return 0
 
@@ -137,8 +227,10 @@ def run(cfg: Config) -> int:
     """Make rawData/ of the glacier, or with dryRun only say what that means."""
     if cfg.name != Config.name and cfg.boundingBox == Config.boundingBox:
         known = sorted(path.parent.name for path in cfg.folder.parent.glob("*/glacier.yaml"))
-        raise GlacierError(f"glacier {cfg.name!r} has no boundingBox of its own{config.nearest(cfg.name, known)}; "
-                           f"draw it in the notebook, or give its --boundingBox")
+        raise GlacierError(
+            f"glacier {cfg.name!r} has no boundingBox of its own{config.nearest(cfg.name, known)}; "
+            f"draw it in the notebook, or give its --boundingBox"
+        )
     if cfg.dryRun:
         return say_plan(cfg)
     code = runner.run_stage(cfg, STAGE, USES, [], make_years, source_hash(cfg))

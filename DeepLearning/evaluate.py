@@ -33,9 +33,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings(Config):
-    run: tuple[str, ...] = setting((), "runs to score; empty: the newest; all: the newest of each network")
+    run: tuple[str, ...] = setting(
+        (), "runs to score; empty: the newest; all: the newest of each network"
+    )
     device: str = setting("auto", "where to compute", choices=run_folders.DEVICES)
-    wandb: str = setting("auto", "Weights & Biases; auto: online if logged in, else offline", choices=MODES)
+    wandb: str = setting(
+        "auto", "Weights & Biases; auto: online if logged in, else offline", choices=MODES
+    )
 
 
 def choose_runs(cfg: Settings, glacier: Glacier) -> list[Path]:
@@ -53,8 +57,10 @@ def choose_runs(cfg: Settings, glacier: Glacier) -> list[Path]:
 def labels_of(runs: list[Path]) -> dict[str, Path]:
     """Return the runs by the names of their networks, with their numbers where two share a network."""
     names = [run_folders.read_run(run)["network"] for run in runs]
-    return {name if names.count(name) == 1 else f"{name} {run_folders.run_number(run):03d}": run
-            for name, run in zip(names, runs, strict=True)}
+    return {
+        name if names.count(name) == 1 else f"{name} {run_folders.run_number(run):03d}": run
+        for name, run in zip(names, runs, strict=True)
+    }
 
 
 def run(cfg: Settings) -> int:
@@ -62,26 +68,43 @@ def run(cfg: Settings) -> int:
     glacier = Glacier(cfg)
     runs = choose_runs(cfg, glacier)
     if not glacier.windows("test"):
-        raise GlacierError(f"{cfg.name} has no test window; take more years, or a larger testFraction")
+        raise GlacierError(
+            f"{cfg.name} has no test window; take more years, or a larger testFraction"
+        )
     numbers = "-".join(f"{run_folders.run_number(run):03d}" for run in runs)
-    own = "evaluation" if run_folders.read_run(runs[0])["names"][0] == cfg.name else f"evaluation-{cfg.name}"
-    folder = runs[0] / own if len(runs) == 1 else run_folders.runs_folder() / f"{cfg.name}-comparison-{numbers}"
+    own = (
+        "evaluation"
+        if run_folders.read_run(runs[0])["names"][0] == cfg.name
+        else f"evaluation-{cfg.name}"
+    )
+    folder = (
+        runs[0] / own
+        if len(runs) == 1
+        else run_folders.runs_folder() / f"{cfg.name}-comparison-{numbers}"
+    )
 
     def work(folder: Path) -> runner.Result:
         device = choose_device(cfg.device)
         networks = {label: load_network(run, device) for label, run in labels_of(runs).items()}
         rows = score(glacier, networks, device, BASELINES | motion.baselines(cfg, glacier))
         run_folders.write_csv(folder / "scores.csv", rows)
-        files = [folder / "scores.csv", draw_scores(folder / "scores.png", rows),
-                 draw_patches(folder / "patches.png", glacier, next(iter(networks.values())), device)]
+        files = [
+            folder / "scores.csv",
+            draw_scores(folder / "scores.png", rows),
+            draw_patches(folder / "patches.png", glacier, next(iter(networks.values())), device),
+        ]
         mirror = Mirror(cfg.wandb, runs[0], {"runs": [run.name for run in runs]}, "evaluation")
         mirror.table("scores", rows)
         mirror.finish()
         files += sections.evaluation(folder)
         return runner.Result(files, {"test_windows": len(glacier.windows("test"))}, table(rows))
 
-    inputs = {run.name: runner.manifest_hash(runner.read_manifest(run)) for run in runs} | motion.inputs(cfg)
-    run_folders.make_once(cfg, folder, {"glacier": cfg.name}, inputs | {"patches": glacier.hash}, work)
+    inputs = {
+        run.name: runner.manifest_hash(runner.read_manifest(run)) for run in runs
+    } | motion.inputs(cfg)
+    run_folders.make_once(
+        cfg, folder, {"glacier": cfg.name}, inputs | {"patches": glacier.hash}, work
+    )
     pages.report(cfg)
     log.info("Skill is 1 - MSE / MSE of the baseline: 0 is no better, negative is worse.")
     log.info("Next: python DeepLearning/forecast.py --name=%s", cfg.name)

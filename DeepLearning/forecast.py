@@ -36,15 +36,24 @@ class Settings(Config):
     device: str = setting("auto", "where to compute", choices=run_folders.DEVICES)
 
 
-def write_geotiff(path: Path, images: np.ndarray, glacier: Glacier, dates: list[str], tags: dict[str, str]) -> Path:
+def write_geotiff(
+    path: Path, images: np.ndarray, glacier: Glacier, dates: list[str], tags: dict[str, str]
+) -> Path:
     """Write images (horizon, C, H, W) as a GeoTIFF, a band for each date and channel, nodata NaN; return its path."""
     series = glacier.series
     bands = [(date, channel) for date in dates for channel in series.channels]
     names = [f"{channel} {date}" for date, channel in bands]
     band_tags = [{"DATE": date, "CHANNEL": channel} for date, channel in bands]
     tags = {**tags, "DATES": ",".join(dates), "CHANNELS": ",".join(series.channels)}
-    return geotiff.write(path, images.reshape(-1, *images.shape[2:]), series.crs, Affine(*series.transform[:6]), names,
-                         tags, band_tags=band_tags)
+    return geotiff.write(
+        path,
+        images.reshape(-1, *images.shape[2:]),
+        series.crs,
+        Affine(*series.transform[:6]),
+        names,
+        tags,
+        band_tags=band_tags,
+    )
 
 
 def picture(image: np.ndarray) -> np.ndarray:
@@ -60,7 +69,13 @@ def draw_ahead(folder: Path, glacier: Glacier, forecast: np.ndarray) -> list[Pat
     titles = [f"{glacier.date(step)} input" for step in known]
     titles += [f"{glacier.date(last + lead)} forecast" for lead in range(len(forecast))]
     return [
-        make(folder / f"forecast.{kind}", images, titles, label(glacier), pixel_size=glacier.series.transform[0])
+        make(
+            folder / f"forecast.{kind}",
+            images,
+            titles,
+            label(glacier),
+            pixel_size=glacier.series.transform[0],
+        )
         for kind, make in (("png", figures.map_row), ("gif", figures.animation))
     ]
 
@@ -72,7 +87,9 @@ def draw_known(folder: Path, glacier: Glacier, target: int, forecast: np.ndarray
         images += [picture(image), picture(glacier.series.values[step])]
         titles += [f"{glacier.date(step)} forecast", f"{glacier.date(step)} truth"]
     size = glacier.series.transform[0]
-    return [figures.map_row(folder / "lastTest.png", images, titles, label(glacier), pixel_size=size)]
+    return [
+        figures.map_row(folder / "lastTest.png", images, titles, label(glacier), pixel_size=size)
+    ]
 
 
 def label(glacier: Glacier) -> str:
@@ -80,25 +97,39 @@ def label(glacier: Glacier) -> str:
     return "NDSI [1]" if glacier.channels == 1 else "reflectance [1]"
 
 
-def make_forecast(folder: Path, glacier: Glacier, network: torch.nn.Module, device: torch.device,
-                  max_velocity: float) -> runner.Result:
+def make_forecast(
+    folder: Path,
+    glacier: Glacier,
+    network: torch.nn.Module,
+    device: torch.device,
+    max_velocity: float,
+) -> runner.Result:
     """Write the forecast beyond the last composite, and the last test window beside its truth. max_velocity [m/yr]."""
     first = len(glacier.series.dates) - glacier.sequence_length
     ahead = glacier.forecast_scene(network, first, device)[0].numpy()
     dates = [str(glacier.date(len(glacier.series.dates) + lead)) for lead in range(glacier.horizon)]
-    tags = {"GLACIER": glacier.name, "RUN": folder.parent.name, "LAST_INPUT": glacier.series.dates[-1]}
+    tags = {
+        "GLACIER": glacier.name,
+        "RUN": folder.parent.name,
+        "LAST_INPUT": glacier.series.dates[-1],
+    }
     files = [write_geotiff(folder / "forecast.tif", ahead, glacier, dates, tags)]
     files += draw_ahead(folder, glacier, ahead)
     if tests := glacier.windows("test"):
         known = glacier.patches.windows[tests[-1]].start
         forecast = glacier.forecast_scene(network, known, device)[0].numpy()
         files += draw_known(folder, glacier, known + glacier.sequence_length, forecast)
-        shown, flows = motion.draw_flows(folder, glacier, known + glacier.sequence_length, forecast, max_velocity)
+        shown, flows = motion.draw_flows(
+            folder, glacier, known + glacier.sequence_length, forecast, max_velocity
+        )
         run_folders.write_csv(folder / "flow.csv", flows)
         files += [*shown, folder / "flow.csv"]
     files += sections.forecast(folder)
     numbers = [(image.mean(), image.min(), image.max()) for image in ahead]
-    rows = [(date, *(f"{number:.3f}" for number in row)) for date, row in zip(dates, numbers, strict=True)]
+    rows = [
+        (date, *(f"{number:.3f}" for number in row))
+        for date, row in zip(dates, numbers, strict=True)
+    ]
     return runner.Result(files, {"steps": dates}, [("step", "mean", "least", "most"), *rows])
 
 
@@ -112,8 +143,14 @@ def run(cfg: Settings) -> int:
         return make_forecast(target, glacier, load_network(folder, device), device, cfg.maxVelocity)
 
     inputs = {"patches": glacier.hash, "run": runner.manifest_hash(runner.read_manifest(folder))}
-    own = "forecast" if run_folders.read_run(folder)["names"][0] == cfg.name else f"forecast-{cfg.name}"
-    run_folders.make_once(cfg, folder / own, runner.used_settings(cfg, ["maxVelocity"]), inputs, work)
+    own = (
+        "forecast"
+        if run_folders.read_run(folder)["names"][0] == cfg.name
+        else f"forecast-{cfg.name}"
+    )
+    run_folders.make_once(
+        cfg, folder / own, runner.used_settings(cfg, ["maxVelocity"]), inputs, work
+    )
     log.info("All of %s in one page: %s", cfg.name, pages.report(cfg))
     return 0
 

@@ -2,6 +2,7 @@
 
 --preset=small trains on a laptop. Every other setting is a flag too: --help.
 """
+
 from __future__ import annotations
 
 import sys
@@ -25,9 +26,13 @@ class Settings(TrainingConfig):
     # ── The network; None: as in the preset ──────────────────────────────────────────────────────────────────────
     preset: str = setting("small", "size of the network", choices=tuple(PRESETS))
     hidden: tuple[int, ...] | None = setting(None, "channels of each encoder layer", low=1)
-    decoder: tuple[int, ...] | None = setting(None, "of each decoder layer; empty: the encoder's in reverse", low=1)
+    decoder: tuple[int, ...] | None = setting(
+        None, "of each decoder layer; empty: the encoder's in reverse", low=1
+    )
     kernel: int | None = setting(None, "side of the convolutions, odd [px]", low=1)
-    fold: int | None = setting(None, "side of the squares of pixels that become channels, for speed [px]", low=1)
+    fold: int | None = setting(
+        None, "side of the squares of pixels that become channels, for speed [px]", low=1
+    )
     width: int | None = setting(None, "channels of the attention", low=1)
 
     def __post_init__(self):

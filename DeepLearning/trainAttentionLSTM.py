@@ -3,6 +3,7 @@
 --preset=small trains on a laptop, --preset=published is the size of the published results. Every other setting is a
 flag too: --help.
 """
+
 from __future__ import annotations
 
 import sys
@@ -34,11 +35,15 @@ class Settings(TrainingConfig):
         super().__post_init__()
         chosen = knobs(self, PRESETS[self.preset])
         if chosen["hidden"] % chosen["heads"]:
-            raise GlacierError(f"hidden must be a multiple of heads; got {chosen['hidden']} and {chosen['heads']}")
+            raise GlacierError(
+                f"hidden must be a multiple of heads; got {chosen['hidden']} and {chosen['heads']}"
+            )
 
 
 def build(cfg: Settings, channels: int) -> AttentionLSTM:
-    return AttentionLSTM(cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset]))
+    return AttentionLSTM(
+        cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
+    )
 
 
 if __name__ == "__main__":

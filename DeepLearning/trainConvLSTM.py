@@ -3,6 +3,7 @@
 --preset=small trains on a laptop, --preset=published is the size of the published results. Every other setting is a
 flag too: --help.
 """
+
 from __future__ import annotations
 
 import sys
@@ -18,7 +19,12 @@ from DeepLearning.training.settings import TrainingConfig, knobs
 
 PRESETS = {
     "small": {"hidden": (16, 16), "decoder": (), "kernel": 3, "fold": 2},
-    "published": {"hidden": (64, 64, 24), "decoder": (24, 64, 24), "kernel": 3, "fold": 1},  # 0.83 million parameters
+    "published": {
+        "hidden": (64, 64, 24),
+        "decoder": (24, 64, 24),
+        "kernel": 3,
+        "fold": 1,
+    },  # 0.83 million parameters
 }
 
 
@@ -27,9 +33,13 @@ class Settings(TrainingConfig):
     # ── The network; None: as in the preset ──────────────────────────────────────────────────────────────────────
     preset: str = setting("small", "size of the network", choices=tuple(PRESETS))
     hidden: tuple[int, ...] | None = setting(None, "channels of each encoder layer", low=1)
-    decoder: tuple[int, ...] | None = setting(None, "of each decoder layer; empty: the encoder's in reverse", low=1)
+    decoder: tuple[int, ...] | None = setting(
+        None, "of each decoder layer; empty: the encoder's in reverse", low=1
+    )
     kernel: int | None = setting(None, "side of the convolutions, odd [px]", low=1)
-    fold: int | None = setting(None, "side of the squares of pixels that become channels, for speed [px]", low=1)
+    fold: int | None = setting(
+        None, "side of the squares of pixels that become channels, for speed [px]", low=1
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -38,7 +48,9 @@ class Settings(TrainingConfig):
 
 
 def build(cfg: Settings, channels: int) -> ConvLSTM:
-    return ConvLSTM(cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset]))
+    return ConvLSTM(
+        cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
+    )
 
 
 if __name__ == "__main__":

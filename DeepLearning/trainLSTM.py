@@ -3,6 +3,7 @@
 --preset=small trains on a laptop, --preset=published is the size of the published results. Every other setting is a
 flag too: --help.
 """
+
 from __future__ import annotations
 
 import sys
@@ -31,7 +32,9 @@ class Settings(TrainingConfig):
 
 
 def build(cfg: Settings, channels: int) -> LSTM:
-    return LSTM(cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset]))
+    return LSTM(
+        cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
+    )
 
 
 if __name__ == "__main__":

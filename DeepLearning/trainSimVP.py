@@ -2,6 +2,7 @@
 
 --preset=small trains on a laptop. Every other setting is a flag too: --help.
 """
+
 from __future__ import annotations
 
 import sys
@@ -30,7 +31,9 @@ class Settings(TrainingConfig):
 
 
 def build(cfg: Settings, channels: int) -> SimVP:
-    return SimVP(cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset]))
+    return SimVP(
+        cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ Errors are gauge-free: a transform common to all scenes does not count. The real
 own, which the nominal error contains; "recovered" leaves them out, as the error against the known warp on top of what
 the same method finds on the scenes as they are; "beside all" takes for them what orientation finds from all eight.
 """
+
 from __future__ import annotations
 
 import json
@@ -41,16 +42,28 @@ from glacier.coregistration.series import estimate_transforms, one_thread
 from glacier.storage import disk, pickles, runner
 
 PARVATI = ROOT.parent / "shared" / "data" / "parvati"
-SIZES = {"0.5 px": (0.5, 0, 0), "3 px": (3, 0, 0), "10 px": (10, 0, 0), "affine": (3, 0.3, 0.003)}  # px, degrees, scale
+SIZES = {
+    "0.5 px": (0.5, 0, 0),
+    "3 px": (3, 0, 0),
+    "10 px": (10, 0, 0),
+    "affine": (3, 0.3, 0.003),
+}  # px, degrees, scale
 
 
 # ── Cases ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
 
 def real_scenes() -> np.ndarray:
     """Return the eight real scenes (8, 800, 800): four quarters of 2019, four of 2021."""
     if not PARVATI.is_dir():
         sys.exit(f"error: no scenes in {PARVATI}; only the section ice does without them")
-    return np.array([np.load(PARVATI / f"ndsi_{year}_q{part}.npy") for year in (2019, 2021) for part in range(1, 5)])
+    return np.array(
+        [
+            np.load(PARVATI / f"ndsi_{year}_q{part}.npy")
+            for year in (2019, 2021)
+            for part in range(1, 5)
+        ]
+    )
 
 
 def random_warp(rng: np.random.Generator, size: str, shape: tuple[int, int]) -> np.ndarray:
@@ -69,13 +82,15 @@ def random_warp(rng: np.random.Generator, size: str, shape: tuple[int, int]) -> 
 def clouds(rng: np.random.Generator, shape: tuple[int, int], fraction: float) -> np.ndarray:
     """Return where blobs of the given total fraction lie, bool (H, W)."""
     field = ndimage.gaussian_filter(rng.normal(size=(shape[0] // 4 + 1, shape[1] // 4 + 1)), 6)
-    field = ndimage.zoom(field, 4, order=1)[:shape[0], :shape[1]]
+    field = ndimage.zoom(field, 4, order=1)[: shape[0], : shape[1]]
     return field > np.quantile(field, 1 - fraction)
 
 
-def spoil(rng: np.random.Generator, image: np.ndarray, matrix: np.ndarray, missing: float = 0.08) -> np.ndarray:
+def spoil(
+    rng: np.random.Generator, image: np.ndarray, matrix: np.ndarray, missing: float = 0.08
+) -> np.ndarray:
     """Return the scene that shows `image` moved by the matrix, with noise, cloud and gaps, float32 (H, W)."""
-    rows, columns = np.mgrid[:image.shape[0], :image.shape[1]]
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
     back = np.linalg.inv(matrix)
     x, y = (back[i, 0] * columns + back[i, 1] * rows + back[i, 2] for i in (0, 1))
     scene = ndimage.map_coordinates(image.astype(float), (y, x), order=3, cval=np.nan)
@@ -91,7 +106,13 @@ def errors(found: np.ndarray, true: np.ndarray, shape: tuple[int, int]) -> np.nd
 
     found, true : (T, 3, 3), common frame px -> scene px, each in its own common frame.
     """
-    points = np.array([[x, y, 1.0] for x in np.linspace(0, shape[1] - 1, 7) for y in np.linspace(0, shape[0] - 1, 7)])
+    points = np.array(
+        [
+            [x, y, 1.0]
+            for x in np.linspace(0, shape[1] - 1, 7)
+            for y in np.linspace(0, shape[0] - 1, 7)
+        ]
+    )
     moved = points @ (np.linalg.inv(true) @ found).transpose(0, 2, 1)
     moved = moved[..., :2] / moved[..., 2:]
     common = np.median(moved, axis=0) if len(moved) > 2 else moved[0]
@@ -101,18 +122,23 @@ def errors(found: np.ndarray, true: np.ndarray, shape: tuple[int, int]) -> np.nd
 
 # ── Methods: each takes a stack (T, H, W) with NaN and a model, and returns matrices (T, 3, 3) ────────────────────
 
+
 def ours(stack: np.ndarray, model: str, method: str = "orientation") -> np.ndarray:
     return estimate_transforms(stack, model, method).matrices
 
 
-def usual_ecc(stack: np.ndarray, model: str, iterations: int = 100, criterion: float = 1e-5) -> np.ndarray:
+def usual_ecc(
+    stack: np.ndarray, model: str, iterations: int = 100, criterion: float = 1e-5
+) -> np.ndarray:
     """The usual recipe: ECC with a homography to the temporal mean, the warp of one scene starting the next."""
     filled = np.nan_to_num(stack)
     mean, warp, matrices = filled.mean(axis=0), np.eye(3, dtype=np.float32), []
     for scene in filled:
         try:
             criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, iterations, criterion)
-            _, warp = cv2.findTransformECC(mean, scene, warp, cv2.MOTION_HOMOGRAPHY, criteria, None, 5)
+            _, warp = cv2.findTransformECC(
+                mean, scene, warp, cv2.MOTION_HOMOGRAPHY, criteria, None, 5
+            )
         except cv2.error:
             pass
         matrices.append(warp.astype(float).copy())
@@ -135,7 +161,9 @@ def simple_itk(stack: np.ndarray, model: str) -> np.ndarray:
     import SimpleITK as sitk  # noqa: N813
 
     def image(scene):
-        return sitk.GetImageFromArray(np.nan_to_num(scene)), sitk.GetImageFromArray(np.isfinite(scene).astype(np.uint8))
+        return sitk.GetImageFromArray(np.nan_to_num(scene)), sitk.GetImageFromArray(
+            np.isfinite(scene).astype(np.uint8)
+        )
 
     fixed, fixed_mask = image(stack[0])
     matrices = []
@@ -157,8 +185,12 @@ def simple_itk(stack: np.ndarray, model: str) -> np.ndarray:
             start.SetCenter([length / 2 for length in scene.shape[::-1]])
         method.SetInitialTransform(start, inPlace=True)
         method.Execute(fixed, moving)
-        origin, right, down = (np.array(start.TransformPoint(point)) for point in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)))
-        matrices.append(np.vstack([np.column_stack([right - origin, down - origin, origin]), [0, 0, 1]]))
+        origin, right, down = (
+            np.array(start.TransformPoint(point)) for point in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
+        )
+        matrices.append(
+            np.vstack([np.column_stack([right - origin, down - origin, origin]), [0, 0, 1]])
+        )
     return np.array(matrices)
 
 
@@ -171,8 +203,14 @@ def stackreg(stack: np.ndarray, model: str) -> np.ndarray:
     return np.array([method.register(filled[0], scene) for scene in filled])
 
 
-METHODS = {"orientation": ours, "ecc": partial(ours, method="ecc"), "usual ECC recipe": usual_ecc,
-           "scikit-image": scikit_image, "SimpleITK": simple_itk, "pystackreg": stackreg}
+METHODS = {
+    "orientation": ours,
+    "ecc": partial(ours, method="ecc"),
+    "usual ECC recipe": usual_ecc,
+    "scikit-image": scikit_image,
+    "SimpleITK": simple_itk,
+    "pystackreg": stackreg,
+}
 
 
 def installed(methods: dict[str, Callable]) -> dict[str, Callable]:
@@ -180,7 +218,11 @@ def installed(methods: dict[str, Callable]) -> dict[str, Callable]:
     import importlib.util
 
     packages = {"scikit-image": "skimage", "SimpleITK": "SimpleITK", "pystackreg": "pystackreg"}
-    absent = [name for name in methods if name in packages and not importlib.util.find_spec(packages[name])]
+    absent = [
+        name
+        for name in methods
+        if name in packages and not importlib.util.find_spec(packages[name])
+    ]
     if absent:
         print(f"left out, not installed: {', '.join(absent)}")
     return {name: method for name, method in methods.items() if name not in absent}
@@ -192,24 +234,39 @@ def show(title: str, rows: list[tuple]) -> None:
 
 # ── Sections ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def series() -> None:
     """Whole series of real scenes, four sizes of warp, affine model."""
     scenes = real_scenes()
-    rows: list[tuple] = [("method", "warps", "recovered", "p95", "max", "nominal", "unaligned", "worse", "CPU s")]
+    rows: list[tuple] = [
+        ("method", "warps", "recovered", "p95", "max", "nominal", "unaligned", "worse", "CPU s")
+    ]
     for name, method in installed(METHODS).items():
         own = method(scenes, "affine")
         for size in SIZES:
             rng = np.random.default_rng(0)
             warps = np.array([random_warp(rng, size, scenes.shape[1:]) for _ in scenes])
-            stack = np.array([spoil(rng, scene, warp) for scene, warp in zip(scenes, warps, strict=True)])
+            stack = np.array(
+                [spoil(rng, scene, warp) for scene, warp in zip(scenes, warps, strict=True)]
+            )
             start = time.process_time()
             found = method(stack, "affine")
             seconds = (time.process_time() - start) / len(stack)
             error = errors(found, warps @ own, stack.shape[1:])
             before = errors(np.tile(np.eye(3), (len(stack), 1, 1)), warps, stack.shape[1:])
-            rows.append((name, size, round(error.mean(), 3), round(np.percentile(error, 95), 3), round(error.max(), 3),
-                         round(errors(found, warps, stack.shape[1:]).mean(), 3), round(before.mean(), 3),
-                         int((error > before).sum()), round(seconds, 2)))
+            rows.append(
+                (
+                    name,
+                    size,
+                    round(error.mean(), 3),
+                    round(np.percentile(error, 95), 3),
+                    round(error.max(), 3),
+                    round(errors(found, warps, stack.shape[1:]).mean(), 3),
+                    round(before.mean(), 3),
+                    int((error > before).sum()),
+                    round(seconds, 2),
+                )
+            )
             show("Whole series of eight real scenes, affine [px]", rows[:1] + rows[-1:])
     show("Whole series of eight real scenes, affine [px]", rows)
 
@@ -219,24 +276,51 @@ def pairs() -> None:
     scenes = real_scenes()
     season = [(i, j) for i in range(8) for j in range(i + 1, 8) if i % 4 != j % 4]
     residual = {model: ours(scenes, model) for model in ("translation", "affine")}
-    rows: list[tuple] = [("method", "pairs", "model", "recovered", "max", "beside all", "nominal", "above 1 px",
-                          "not accepted")]
-    for name, method in installed({key: METHODS[key] for key in METHODS if key != "usual ECC recipe"}).items():
+    rows: list[tuple] = [
+        (
+            "method",
+            "pairs",
+            "model",
+            "recovered",
+            "max",
+            "beside all",
+            "nominal",
+            "above 1 px",
+            "not accepted",
+        )
+    ]
+    for name, method in installed(
+        {key: METHODS[key] for key in METHODS if key != "usual ECC recipe"}
+    ).items():
         for kind, ends in (("same scene", [(i, i) for i in range(8)]), ("other season", season)):
             for model, size in (("translation", "3 px"), ("affine", "affine")):
                 rng, error, beside, nominal, refused = np.random.default_rng(1), [], [], [], 0
                 for i, j in ends:
                     warps = np.array([random_warp(rng, size, scenes.shape[1:]) for _ in range(2)])
-                    stack = np.array([spoil(rng, scenes[k], warp) for k, warp in zip((i, j), warps, strict=True)])
+                    stack = np.array(
+                        [spoil(rng, scenes[k], warp) for k, warp in zip((i, j), warps, strict=True)]
+                    )
                     found = method(stack, model)
                     refused += int(np.array_equal(found[0], found[1]))
                     own = method(scenes[[i, j]], model)
                     error.append(errors(found, warps @ own, stack.shape[1:])[1])
-                    beside.append(errors(found, warps @ residual[model][[i, j]], stack.shape[1:])[1])
+                    beside.append(
+                        errors(found, warps @ residual[model][[i, j]], stack.shape[1:])[1]
+                    )
                     nominal.append(errors(found, warps, stack.shape[1:])[1])
                 means = [round(float(np.mean(values)), 3) for values in (beside, nominal)]
-                rows.append((name, kind, model, round(np.mean(error), 3), round(max(error), 3), *means,
-                             sum(value > 1 for value in error), refused))
+                rows.append(
+                    (
+                        name,
+                        kind,
+                        model,
+                        round(np.mean(error), 3),
+                        round(max(error), 3),
+                        *means,
+                        sum(value > 1 for value in error),
+                        refused,
+                    )
+                )
                 show("Pairs of real scenes [px]", rows[:1] + rows[-1:])
     show("Pairs of real scenes [px]", rows)
 
@@ -249,42 +333,83 @@ def wrong() -> None:
     warps = [random_warp(rng, "3 px", shape) for _ in scenes]
     series = [spoil(rng, scene, warp) for scene, warp in zip(scenes, warps, strict=True)]
     intruders = {
-        "another place": scenes[2, ::-1, ::-1], "another place, mirrored": scenes[0, :, ::-1],
-        "turned by 90 degrees": np.rot90(scenes[4]), "noise": rng.normal(size=shape), "constant": np.full(shape, 0.4),
-        "all cloud": ndimage.gaussian_filter(rng.normal(size=shape), 4), "97 % missing": np.where(
-            clouds(rng, shape, 0.97), np.nan, scenes[1])}
-    rows: list[tuple] = [("intruder", "method", "accepted", "its error [px]", "true scenes accepted")]
+        "another place": scenes[2, ::-1, ::-1],
+        "another place, mirrored": scenes[0, :, ::-1],
+        "turned by 90 degrees": np.rot90(scenes[4]),
+        "noise": rng.normal(size=shape),
+        "constant": np.full(shape, 0.4),
+        "all cloud": ndimage.gaussian_filter(rng.normal(size=shape), 4),
+        "97 % missing": np.where(clouds(rng, shape, 0.97), np.nan, scenes[1]),
+    }
+    rows: list[tuple] = [
+        ("intruder", "method", "accepted", "its error [px]", "true scenes accepted")
+    ]
     for method in ("orientation", "ecc"):
-        true = np.array([*warps, np.eye(3)]) @ estimate_transforms(scenes, "affine", method).matrices[[*range(8), 1]]
+        true = (
+            np.array([*warps, np.eye(3)])
+            @ estimate_transforms(scenes, "affine", method).matrices[[*range(8), 1]]
+        )
         for label, image in intruders.items():
             found = estimate_transforms(np.array([*series, image], np.float32), "affine", method)
             error = errors(found.matrices, true, shape)[-1]
-            rows.append((label, method, str(bool(found.accepted[-1])),
-                         round(error, 3) if label == "97 % missing" and found.accepted[-1] else "",
-                         int(found.accepted[:-1].sum())))
+            rows.append(
+                (
+                    label,
+                    method,
+                    str(bool(found.accepted[-1])),
+                    round(error, 3) if label == "97 % missing" and found.accepted[-1] else "",
+                    int(found.accepted[:-1].sum()),
+                )
+            )
     for method in ("orientation", "ecc"):
         blind = [np.where(clouds(rng, shape, 0.8), np.nan, scene) for scene in series]
-        stacks = (np.array([*series[:k], blind[k], *series[k + 1:]], np.float32) for k in range(8))
-        accepted = [estimate_transforms(stack, "affine", method).accepted[k] for k, stack in enumerate(stacks)]
+        stacks = (np.array([*series[:k], blind[k], *series[k + 1 :]], np.float32) for k in range(8))
+        accepted = [
+            estimate_transforms(stack, "affine", method).accepted[k]
+            for k, stack in enumerate(stacks)
+        ]
         rows.append(("true scene, 80 % missing more", method, f"{sum(accepted)} of 8", "", ""))
     show("Scenes that do not belong, with eight that do", rows)
 
 
 def ice() -> None:
     """The demo glacier with ice on 20, 45 and 70 % of the width, its middle moving 3 px a year: what motion is kept."""
-    rows: list[tuple] = [("ice on", "ice is", "method", "motion kept [%]", "worst pair [%]", "ground error [px]",
-                          "unaligned [px]", "not accepted")]
+    rows: list[tuple] = [
+        (
+            "ice on",
+            "ice is",
+            "method",
+            "motion kept [%]",
+            "worst pair [%]",
+            "ground error [px]",
+            "unaligned [px]",
+            "not accepted",
+        )
+    ]
     with tempfile.TemporaryDirectory() as home:
         for width in (0.2, 0.45, 0.7):
             name = f"ice{100 * width:.0f}"
-            command(home, "demo/makeGlacier.py", f"--name={name}", f"--iceWidth={width}", "--iceVelocity=90")
+            command(
+                home,
+                "demo/makeGlacier.py",
+                f"--name={name}",
+                f"--iceWidth={width}",
+                "--iceVelocity=90",
+            )
             command(home, "dataAPI.py", f"--name={name}")
             for source in ("outline", "found"):
                 folder = Path(home) / "datasets" / name
-                outline = folder / "archive" / "truth" / "ice.geojson" if source == "outline" else None
+                outline = (
+                    folder / "archive" / "truth" / "ice.geojson" if source == "outline" else None
+                )
                 for method in ("orientation", "ecc"):
-                    command(home, "alignment.py", f"--name={name}", f"--alignmentMethod={method}",
-                            f"--iceOutline={outline}")
+                    command(
+                        home,
+                        "alignment.py",
+                        f"--name={name}",
+                        f"--alignmentMethod={method}",
+                        f"--iceOutline={outline}",
+                    )
                     rows.append((f"{width:.0%}", source, method, *score_motion(folder)))
                     show("Motion of the ice after co-registration", rows[:1] + rows[-1:])
     show("Motion of the ice after co-registration", rows)
@@ -292,8 +417,12 @@ def ice() -> None:
 
 def command(home: str, *words: str) -> None:
     """Run one of the project's scripts with its datasets in `home`."""
-    subprocess.run([sys.executable, str(ROOT / words[0]), *words[1:]], check=True, stdout=subprocess.DEVNULL,
-                   env=os.environ | {"GLACIER_HOME": home})
+    subprocess.run(
+        [sys.executable, str(ROOT / words[0]), *words[1:]],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"GLACIER_HOME": home},
+    )
 
 
 def score_motion(folder: Path) -> tuple:
@@ -301,12 +430,18 @@ def score_motion(folder: Path) -> tuple:
     the ground and before [px], scenes not accepted."""
     from demo.makeGlacier import read_truth
 
-    truth, record = read_truth(folder / "archive"), json.loads((folder / "aligned" / "scenes.json").read_text())
+    truth, record = (
+        read_truth(folder / "archive"),
+        json.loads((folder / "aligned" / "scenes.json").read_text()),
+    )
     rows, columns = np.load(folder / "aligned" / "scenes.npy", mmap_mode="r").shape[2:]
     left = round((record["transform"][2] - truth.transform.c) / 30)
     top = round((truth.transform.f - record["transform"][5]) / 30)
     window = (slice(top, top + rows), slice(left, left + columns))
-    moving, flow = truth.ice[window], truth.velocity[(slice(None), *window)] * np.array([1, -1])[:, None, None] / 30
+    moving, flow = (
+        truth.ice[window],
+        truth.velocity[(slice(None), *window)] * np.array([1, -1])[:, None, None] / 30,
+    )
     points = np.stack([*np.mgrid[:rows, :columns][::-1], np.ones((rows, columns))], axis=-1)
     known = truth.misregistration[[truth.ids.index(scene["id"]) for scene in record["scenes"]]]
     moved = np.array([points @ np.array(scene["matrix"]).T for scene in record["scenes"]])
@@ -329,7 +464,7 @@ def usual_fill(image: np.ndarray) -> np.ndarray:
     """One pass of the usual gap filling: a loop over the missing pixels, each the weighted mean of the 5 x 5 around."""
     padded, result = np.pad(image.astype(float), 2, constant_values=np.nan), image.astype(float)
     for y, x in np.argwhere(np.isnan(image)):
-        box = padded[y:y + 5, x:x + 5]
+        box = padded[y : y + 5, x : x + 5]
         weights = KERNEL * np.isfinite(box)
         if weights.sum() > 0:
             result[y, x] = np.nansum(weights * np.nan_to_num(box)) / weights.sum()
@@ -344,7 +479,9 @@ def speed(count: int = 40) -> None:
     """
     scenes, rng = real_scenes(), np.random.default_rng(3)
     shape = scenes.shape[1:]
-    stack = np.array([spoil(rng, scenes[k % 8], random_warp(rng, "0.5 px", shape)) for k in range(count)])
+    stack = np.array(
+        [spoil(rng, scenes[k % 8], random_warp(rng, "0.5 px", shape)) for k in range(count)]
+    )
     rows: list[tuple] = [("what", "ours", "usual", "usual / ours")]
     start = time.process_time()
     found = estimate_transforms(stack, "affine")
@@ -353,9 +490,17 @@ def speed(count: int = 40) -> None:
         start = time.process_time()
         warps = usual_ecc(stack[:scenes_timed], "homography", iterations, criterion)
         usual = (time.process_time() - start) / scenes_timed
-        rows.append((f"registration, ECC to {criterion:g}, {iterations} iterations at most [s a scene]", mine, usual,
-                     usual / mine))
-    gaps = [np.where(clouds(rng, shape, 0.05), np.nan, scene).astype(np.float32) for scene in scenes[:2]]
+        rows.append(
+            (
+                f"registration, ECC to {criterion:g}, {iterations} iterations at most [s a scene]",
+                mine,
+                usual,
+                usual / mine,
+            )
+        )
+    gaps = [
+        np.where(clouds(rng, shape, 0.05), np.nan, scene).astype(np.float32) for scene in scenes[:2]
+    ]
     start = time.process_time()
     for _ in range(10):
         filled = [fill_gaps(image, passes=1) for image in gaps]
@@ -364,21 +509,38 @@ def speed(count: int = 40) -> None:
     plain = [usual_fill(image) for image in gaps]
     slow = (time.process_time() - start) / 2
     largest = max(float(np.nanmax(np.abs(a - b))) for a, b in zip(filled, plain, strict=True))
-    rows.append((f"gap filling, 5 % missing [s a band]; largest difference {largest:.1g}", fast, slow, slow / fast))
+    rows.append(
+        (
+            f"gap filling, 5 % missing [s a band]; largest difference {largest:.1g}",
+            fast,
+            slow,
+            slow / fast,
+        )
+    )
     days = [date(2013 + k // 12, 1 + k % 12, 10) for k in range(count)]
     start = time.process_time()
-    aligned = np.array([[resample(scene, matrix)] * 2 for scene, matrix in zip(stack, found.matrices, strict=True)])
+    aligned = np.array(
+        [[resample(scene, matrix)] * 2 for scene, matrix in zip(stack, found.matrices, strict=True)]
+    )
     composite(aligned, days, 4)
     whole = mine + (time.process_time() - start) / count
     start = time.process_time()
     for scene, warp in zip(stack[:2], warps, strict=False):
         for _ in range(2):
-            image = cv2.warpPerspective(scene, warp, shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+            image = cv2.warpPerspective(
+                scene, warp, shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            )
             while np.isnan(image).any():
                 image = usual_fill(image)
     loops = usual + (time.process_time() - start) / 2
-    rows.append((f"whole, {count} scenes, two bands [s a scene] (usual: 4 of them registered, 2 filled)", whole, loops,
-                 loops / whole))
+    rows.append(
+        (
+            f"whole, {count} scenes, two bands [s a scene] (usual: 4 of them registered, 2 filled)",
+            whole,
+            loops,
+            loops / whole,
+        )
+    )
     show("Speed, one thread [CPU s]", rows)
 
 
@@ -391,7 +553,9 @@ def memory() -> None:
             write_raw(Path(home) / "datasets" / "many", scenes, count, rng)
             start, peak, before = time.monotonic(), 0, resource.getrusage(resource.RUSAGE_CHILDREN)
             words = [sys.executable, str(ROOT / "alignment.py"), "--name=many"]
-            process = subprocess.Popen(words, stdout=subprocess.DEVNULL, env=os.environ | {"GLACIER_HOME": home})
+            process = subprocess.Popen(
+                words, stdout=subprocess.DEVNULL, env=os.environ | {"GLACIER_HOME": home}
+            )
             while process.poll() is None:
                 peak = max(peak, sum(map(megabytes, [process.pid, *children(process.pid)])))
                 time.sleep(0.1)
@@ -405,7 +569,9 @@ def memory() -> None:
 def children(pid: int) -> list[int]:
     """Return the processes that a process started."""
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
     except OSError:
         return []
 
@@ -413,7 +579,10 @@ def children(pid: int) -> list[int]:
 def megabytes(pid: int) -> int:
     """Return the memory [MB] of a process, its part of what it shares with others included; 0 if it has ended."""
     try:
-        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+        fields = dict(
+            line.split(":", 1)
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        )
         return int(fields["Pss"].split()[0]) // 1024
     except (OSError, KeyError):
         return 0
@@ -421,26 +590,55 @@ def megabytes(pid: int) -> int:
 
 def write_raw(folder: Path, scenes: np.ndarray, count: int, rng: np.random.Generator) -> None:
     """Write rawData/ of `count` scenes: green, swir16 and nir08 whose snow index is that of the real scenes."""
-    header = {"schema": disk.SCHEMA, "crs": "EPSG:32643", "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3550015.0],
-              "shape": list(scenes.shape[1:]), "bands": ["green", "nir08", "swir16"], "scale": 2.75e-5, "offset": -0.2,
-              "nodata": 0, "count": count}
+    header = {
+        "schema": disk.SCHEMA,
+        "crs": "EPSG:32643",
+        "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3550015.0],
+        "shape": list(scenes.shape[1:]),
+        "bands": ["green", "nir08", "swir16"],
+        "scale": 2.75e-5,
+        "offset": -0.2,
+        "nodata": 0,
+        "count": count,
+    }
     path = folder / "rawData" / "2015.pkl"
-    indices = [spoil(rng, scenes[k % 8], random_warp(rng, "0.5 px", scenes.shape[1:])) for k in range(16)]
+    indices = [
+        spoil(rng, scenes[k % 8], random_warp(rng, "0.5 px", scenes.shape[1:])) for k in range(16)
+    ]
     with disk.writing(path) as file:
         file.write(pickles.pickled(header))
         for k in range(count):
             index = indices[k % 16]
             bands = np.nan_to_num([0.3 * (1 + index), 0.3 + 0.5 * index, 0.3 * (1 - index)])
-            file.write(pickles.pickled({
-                "id": f"scene{k:03}", "datetime": (datetime(2015, 1, 5, 5) + timedelta(days=3 * k)).isoformat(),
-                "platform": "landsat-8", "cloud_percent": 5.0, "missing_fraction": float(np.isnan(index).mean()),
-                "sun_azimuth": 150.0, "sun_elevation": 40.0, "mask": np.isnan(index).astype(np.uint8),
-                "dn": np.clip((bands + 0.2) / 2.75e-5, 1, 65535).astype(np.uint16)}))
+            file.write(
+                pickles.pickled(
+                    {
+                        "id": f"scene{k:03}",
+                        "datetime": (datetime(2015, 1, 5, 5) + timedelta(days=3 * k)).isoformat(),
+                        "platform": "landsat-8",
+                        "cloud_percent": 5.0,
+                        "missing_fraction": float(np.isnan(index).mean()),
+                        "sun_azimuth": 150.0,
+                        "sun_elevation": 40.0,
+                        "mask": np.isnan(index).astype(np.uint8),
+                        "dn": np.clip((bands + 0.2) / 2.75e-5, 1, 65535).astype(np.uint16),
+                    }
+                )
+            )
     cfg = config.load(config.Config, name="many")
-    runner.write_manifest(folder / "rawData", runner.used_settings(cfg, dataAPI.USES), {}, [path], {}, 0.0)
+    runner.write_manifest(
+        folder / "rawData", runner.used_settings(cfg, dataAPI.USES), {}, [path], {}, 0.0
+    )
 
 
-SECTIONS = {"series": series, "pairs": pairs, "ice": ice, "wrong": wrong, "speed": speed, "memory": memory}
+SECTIONS = {
+    "series": series,
+    "pairs": pairs,
+    "ice": ice,
+    "wrong": wrong,
+    "speed": speed,
+    "memory": memory,
+}
 
 
 if __name__ == "__main__":

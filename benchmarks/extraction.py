@@ -4,6 +4,7 @@
 searches, reads, masks by quality and scales to reflectance, in a process of its own, by turns; then dataAPI.py alone
 reads 8, 32 and 128 scenes. Needs requirements-test.txt; without them only the rows of dataAPI.py.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -50,9 +51,12 @@ class Settings(Config):
 
 # ── The archive and its server ───────────────────────────────────────────────────────────────────────────────────
 
+
 def make_archive(folder: Path, size: int, count: int) -> tuple[float, ...]:
     """Write 8 demo scenes and name them `count` times, at as many addresses; return the box."""
-    truth = make_glacier(folder / "made", size=size, years=(2014, 2014), scenes_per_year=8, cloudiness=0.3)
+    truth = make_glacier(
+        folder / "made", size=size, years=(2014, 2014), scenes_per_year=8, cloudiness=0.3
+    )
     originals = [folder / "made" / name for name in truth.ids[:8]]
     for index in range(count):
         (folder / "web").mkdir(exist_ok=True)
@@ -68,14 +72,25 @@ def write_catalogue(folder: Path, address: str, count: int) -> Path:
         source = folder / "web" / f"scene{index:03d}"
         item = json.loads(next(source.glob("*.json")).read_text())
         item |= {"id": source.name, "links": []}
-        item["properties"]["datetime"] = str(np.datetime64("2014-01-01T05:00:00") + np.timedelta64(index, "D")) + "Z"
+        item["properties"]["datetime"] = (
+            str(np.datetime64("2014-01-01T05:00:00") + np.timedelta64(index, "D")) + "Z"
+        )
         item["assets"].pop("qa_radsat")
         for key, asset in item["assets"].items():
             asset["href"] = f"{address}/{source.name}/{key}.tif"
         (target / f"{source.name}.json").write_text(json.dumps(item))
     links = [{"rel": "item", "href": f"./scene{index:03d}.json"} for index in range(count)]
-    (target / "catalog.json").write_text(json.dumps(
-        {"type": "Catalog", "stac_version": "1.0.0", "id": "benchmark", "description": "-", "links": links}))
+    (target / "catalog.json").write_text(
+        json.dumps(
+            {
+                "type": "Catalog",
+                "stac_version": "1.0.0",
+                "id": "benchmark",
+                "description": "-",
+                "links": links,
+            }
+        )
+    )
     return target / "catalog.json"
 
 
@@ -90,14 +105,27 @@ def serve(folder: Path, pipe) -> None:
 
 # ── The readers: each returns the mean reflectance, so that all can be seen to do the same ───────────────────────
 
+
 def read_ours(source: Path, box: tuple, home: Path) -> float:
     """dataAPI.py, its files on disk included but not its pictures, then reflectance scene by scene."""
     os.environ["GLACIER_HOME"] = str(home)
-    cfg = config.load(Config, [], name="benchmark", source=str(source), boundingBox=box, years=[2014, 2014],
-                      maxCloudPercent=100.0, maxMissingFraction=1.0, workers=WORKERS)
+    cfg = config.load(
+        Config,
+        [],
+        name="benchmark",
+        source=str(source),
+        boundingBox=box,
+        years=[2014, 2014],
+        maxCloudPercent=100.0,
+        maxMissingFraction=1.0,
+        workers=WORKERS,
+    )
     dataAPI.read_years(cfg, cfg.folder / STAGE)
-    means = [np.nanmean(scene.reflectance("green")) for scene in read_scenes(cfg)
-             if [scene.reflectance(band) for band in scene.bands]]
+    means = [
+        np.nanmean(scene.reflectance("green"))
+        for scene in read_scenes(cfg)
+        if [scene.reflectance(band) for band in scene.bands]
+    ]
     return float(np.mean(means))
 
 
@@ -106,7 +134,11 @@ def peer_input(source: Path, box: tuple):
     import pystac
 
     items = sorted(pystac.Catalog.from_file(str(source)).get_items(), key=lambda item: item.id)
-    return items, make_grid(box, 30.0, 15.0), [*sensors.find("landsat-8-9").bands.values(), "qa_pixel"]
+    return (
+        items,
+        make_grid(box, 30.0, 15.0),
+        [*sensors.find("landsat-8-9").bands.values(), "qa_pixel"],
+    )
 
 
 def scaled(dn: np.ndarray, qa: np.ndarray) -> np.ndarray:
@@ -120,11 +152,18 @@ def read_odc(source: Path, box: tuple, home: Path) -> float:
 
     items, grid, bands = peer_input(source, box)
     odc.stac.configure_rio(cloud_defaults=True)
-    found = odc.stac.load(items, bands=bands, groupby="id", pool=WORKERS,
-                          geobox=GeoBox(grid.shape, rasterio.Affine(*grid.transform), grid.crs))
+    found = odc.stac.load(
+        items,
+        bands=bands,
+        groupby="id",
+        pool=WORKERS,
+        geobox=GeoBox(grid.shape, rasterio.Affine(*grid.transform), grid.crs),
+    )
     qa = found["qa_pixel"].values
-    made = {band: np.stack([scaled(dn, bits) for dn, bits in zip(found[band].values, qa, strict=True)])
-            for band in bands[:-1]}
+    made = {
+        band: np.stack([scaled(dn, bits) for dn, bits in zip(found[band].values, qa, strict=True)])
+        for band in bands[:-1]
+    }
     return float(np.mean([np.nanmean(scene) for scene in made["green"]]))
 
 
@@ -137,21 +176,37 @@ def read_stackstac(source: Path, box: tuple, home: Path) -> float:
     bounds = left, top - 30 * grid.shape[0], left + 30 * grid.shape[1], top
     means = []
     for item in items:
-        cube = stackstac.stack([item.to_dict(transform_hrefs=False)], assets=bands, epsg=int(grid.crs[5:]),
-                               bounds=bounds, resolution=30, rescale=False, dtype="uint16",
-                               fill_value=np.uint16(0)).compute()
-        made = [scaled(cube.values[0, index], cube.values[0, -1]) for index in range(len(bands) - 1)]
+        cube = stackstac.stack(
+            [item.to_dict(transform_hrefs=False)],
+            assets=bands,
+            epsg=int(grid.crs[5:]),
+            bounds=bounds,
+            resolution=30,
+            rescale=False,
+            dtype="uint16",
+            fill_value=np.uint16(0),
+        ).compute()
+        made = [
+            scaled(cube.values[0, index], cube.values[0, -1]) for index in range(len(bands) - 1)
+        ]
         means.append(np.nanmean(made[bands.index("green")]))
     return float(np.mean(means))
 
 
-READERS = {"dataAPI.py": (read_ours, "pystac"), "odc-stac": (read_odc, "odc.stac"),
-           "stackstac": (read_stackstac, "stackstac")}
+READERS = {
+    "dataAPI.py": (read_ours, "pystac"),
+    "odc-stac": (read_odc, "odc.stac"),
+    "stackstac": (read_stackstac, "stackstac"),
+}
 
 
 def peak_memory() -> float:
     """Return the most memory this process has held [MB]; getrusage would count its parent's too."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     return int(line.split()[1]) / 1024
 
 
@@ -172,6 +227,7 @@ def run_reader(name: str, source: Path, box: tuple, pipe) -> None:
 
 # ── Tables ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 class Bench:
     """The archive being served, and measurements on it."""
 
@@ -181,7 +237,9 @@ class Bench:
         self.server, pipe = self.context.Pipe()
         self.context.Process(target=serve, args=(folder / "web", pipe), daemon=True).start()
         self.address = self.server.recv()
-        self.sources = {count: write_catalogue(folder, self.address, count) for count in {8, *cfg.scenes}}
+        self.sources = {
+            count: write_catalogue(folder, self.address, count) for count in {8, *cfg.scenes}
+        }
 
     def requests(self) -> int:
         """Return how many requests there were since the last call."""
@@ -191,7 +249,9 @@ class Bench:
     def measure(self, name: str, count: int = 8) -> tuple[float, float, float, int] | str:
         """Return seconds, peak memory [MB], mean reflectance and requests of one run, or why it cannot be."""
         ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=run_reader, args=(name, self.sources[count], self.box, theirs))
+        process = self.context.Process(
+            target=run_reader, args=(name, self.sources[count], self.box, theirs)
+        )
         self.requests()
         process.start()
         answer = ours.recv()
@@ -202,10 +262,14 @@ class Bench:
         """Return what 8 scenes need if GDAL opens each file and reads the box's pixels of it, once, without a fault."""
         self.requests()
         grid = make_grid(self.box, 30.0, 15.0)
-        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(
-                f"{self.address}/scene000/green.tif") as file:
+        with (
+            rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
+            rasterio.open(f"{self.address}/scene000/green.tif") as file,
+        ):
             step = ~file.transform @ rasterio.Affine(*grid.transform)
-            file.read(1, window=rasterio.windows.Window(round(step.c), round(step.f), *grid.shape[::-1]))
+            file.read(
+                1, window=rasterio.windows.Window(round(step.c), round(step.f), *grid.shape[::-1])
+            )
         return 64 * self.requests()
 
 
@@ -215,18 +279,26 @@ def compare(bench: Bench, rounds: int) -> list[tuple]:
     for _ in console.progress(range(rounds), "rounds"):
         for name in READERS:
             runs[name].append(bench.measure(name))
-    rows: list[tuple] = [("8 scenes", "seconds", "ours / it", "peak MB", "ours / it", "requests", "mean reflectance")]
+    rows: list[tuple] = [
+        ("8 scenes", "seconds", "ours / it", "peak MB", "ours / it", "requests", "mean reflectance")
+    ]
     ours = runs["dataAPI.py"]
     for name, found in runs.items():
         if isinstance(found[0], str):
             rows.append((name, found[0]))
             continue
         times, memory, means, requests = zip(*found, strict=True)
-        rows.append((name, statistics.median(times),
-                     statistics.median(one[0] / two for one, two in zip(ours, times, strict=True)),
-                     statistics.median(memory),
-                     statistics.median(one[1] / two for one, two in zip(ours, memory, strict=True)),
-                     statistics.median(requests), means[0]))
+        rows.append(
+            (
+                name,
+                statistics.median(times),
+                statistics.median(one[0] / two for one, two in zip(ours, times, strict=True)),
+                statistics.median(memory),
+                statistics.median(one[1] / two for one, two in zip(ours, memory, strict=True)),
+                statistics.median(requests),
+                means[0],
+            )
+        )
     return [*rows, ("least requests", "", "", "", "", bench.least_requests())]
 
 

@@ -3,6 +3,7 @@
 A logical line is a statement as Python sees it. Tokens are its names, operators and numbers. Constructs are
 comprehensions, conditional expressions, boolean chains, lambdas, starred expressions and walruses.
 """
+
 from __future__ import annotations
 
 import ast
@@ -15,8 +16,17 @@ ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = {"tests", "datasets", "runs"}
 COUNTED = {tokenize.NAME, tokenize.OP, tokenize.NUMBER}
 STATEMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Expr)
-CONSTRUCTS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp, ast.BoolOp, ast.Lambda,
-              ast.Starred, ast.NamedExpr)
+CONSTRUCTS = (
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+    ast.IfExp,
+    ast.BoolOp,
+    ast.Lambda,
+    ast.Starred,
+    ast.NamedExpr,
+)
 
 
 def project_files() -> list[Path]:

@@ -5,6 +5,7 @@ published networks against the same network written with a Python loop over step
 left on; patches read from memory-mapped views against one pickled file a sequence; and the disk these views take
 against copied patches. --quick: small sizes.
 """
+
 from __future__ import annotations
 
 import copy
@@ -40,12 +41,15 @@ SIDE, STEPS, HORIZON, BATCH = 50, 4, 4, 8
 
 # ── The plain way: one cell a layer, one Python call a step ──────────────────────────────────────────────────────
 
+
 class PlainLSTM(nn.Module):
     """Layers of LSTM cells, called step by step; reads (B, T, n) and answers with all states of the last layer."""
 
     def __init__(self, lstm: nn.LSTM):
         super().__init__()
-        self.cells = nn.ModuleList(nn.LSTMCell(lstm.hidden_size, lstm.hidden_size) for _ in range(lstm.num_layers))
+        self.cells = nn.ModuleList(
+            nn.LSTMCell(lstm.hidden_size, lstm.hidden_size) for _ in range(lstm.num_layers)
+        )
         for cell, weights in zip(self.cells, lstm.all_weights, strict=True):
             copy_weights(cell, weights)
 
@@ -68,13 +72,18 @@ class PlainConvLSTM(nn.Module):
         super().__init__()
         self.hidden = layer.hidden
         channels = layer.from_input.in_channels + layer.hidden
-        self.gates = nn.Conv2d(channels, 4 * layer.hidden, layer.from_input.kernel_size, padding="same")
+        self.gates = nn.Conv2d(
+            channels, 4 * layer.hidden, layer.from_input.kernel_size, padding="same"
+        )
         together = torch.cat([layer.from_input.weight, layer.from_state.weight], dim=1)
         copy_weights(self.gates, [together, layer.from_input.bias])
 
     def forward(self, frames: Tensor, steps: int, state):
         frames = frames.chunk(steps)
-        output, cell = state or frames[0].new_zeros(2, len(frames[0]), self.hidden, *frames[0].shape[2:]).unbind()
+        output, cell = (
+            state
+            or frames[0].new_zeros(2, len(frames[0]), self.hidden, *frames[0].shape[2:]).unbind()
+        )
         outputs = []
         for frame in frames:
             keep, write, show, new = self.gates(torch.cat([frame, output], dim=1)).chunk(4, dim=1)
@@ -103,18 +112,21 @@ def plain(model: nn.Module) -> nn.Module:
 
 # ── Steps ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def sample(side: int) -> tuple[Tensor, Context, Tensor]:
     """Return random inputs, context and targets."""
     generator = torch.Generator().manual_seed(0)
-    parts = [torch.rand(BATCH, steps, 1, side, side, generator=generator) for steps in (STEPS, STEPS, *[HORIZON] * 4)]
+    parts = [
+        torch.rand(BATCH, steps, 1, side, side, generator=generator)
+        for steps in (STEPS, STEPS, *[HORIZON] * 4)
+    ]
     times = 2019 + torch.arange(STEPS + HORIZON, dtype=torch.float64).expand(BATCH, -1) / 4
     inputs, before, mean, spread, ago, targets = parts
     return inputs, Context(times[:, :STEPS], times[:, STEPS:], before, mean, spread, ago), targets
 
 
 class Stepper:
-    """A network with its AdamW, trained on the same sample again and again: as here, or plainly with anomaly detection.
-    """
+    """A network with its AdamW, trained on one sample again and again: as here, or plainly with anomaly detection."""
 
     def __init__(self, model: nn.Module, data, plainly: bool):
         self.model, self.data, self.plainly = model.train(), data, plainly
@@ -132,8 +144,7 @@ class Stepper:
 
 
 def published(side: int, wide: int) -> dict[str, Callable[[], nn.Module]]:
-    """Return the networks of the published presets by name; side : of a patch [px]; wide : width of the LSTMs' states.
-    """
+    """Return the published networks by name; side : of a patch [px]; wide : width of the LSTMs' states."""
     shape = (side, 1, STEPS, HORIZON)
     return {
         "LSTM": lambda: LSTM(*shape, hidden=wide, layers=3),
@@ -158,17 +169,31 @@ def compare_steps(quick: bool, repeats: int) -> list[tuple]:
 
 # ── Reading and disk ─────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def make_glacier(home: Path, side: int, steps: int) -> Config:
     """Write a series of random composites and cut its patches; return its settings."""
     random = np.random.default_rng(0)
     folder = home / "datasets" / "random" / "aligned"
-    shapes = {"composites": ((steps, 1, side, side), np.float32), "observed": ((steps, side, side), bool)}
+    shapes = {
+        "composites": ((steps, 1, side, side), np.float32),
+        "observed": ((steps, side, side), bool),
+    }
     for name, (shape, kind) in shapes.items():
         with disk.writing_array(folder / f"{name}.npy", shape, kind) as out:
-            out[:] = random.random(shape) > 0.1 if kind is bool else random.random(shape, dtype=np.float32)
+            out[:] = (
+                random.random(shape) > 0.1
+                if kind is bool
+                else random.random(shape, dtype=np.float32)
+            )
     dates = [str(step_date(4 * 2013 + step, 4)) for step in range(steps)]
-    record = {"dates": dates, "counts": [1] * steps, "channels": ["ndsi"], "steps_per_year": 4, "crs": "EPSG:32643",
-              "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0]}
+    record = {
+        "dates": dates,
+        "counts": [1] * steps,
+        "channels": ["ndsi"],
+        "steps_per_year": 4,
+        "crs": "EPSG:32643",
+        "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0],
+    }
     disk.write_json(folder / "composites.json", record)
     runner.write_manifest(folder, {}, {}, folder.glob("composites.*"), {}, 0)
     os.environ["GLACIER_HOME"] = str(home)
@@ -196,10 +221,19 @@ def compare_reading(home: Path, side: int, steps: int, count: int) -> list[tuple
         batch = glaciers.batch(chosen)
         return [batch.inputs, *vars(batch.context).values(), batch.targets, batch.observed]
 
-    rows = [(f"{what} read, against pickled {kind} [samples/s]", *race(home, samples, read, kind == "arrays"))
-            for what, read in (("sequences", sequences), ("sequences and context", batches))
-            for kind in ("tensors", "arrays")]
-    files = [path for kind in ("images", "targets") for path in (home / "datasets/random/patches" / kind).iterdir()]
+    rows = [
+        (
+            f"{what} read, against pickled {kind} [samples/s]",
+            *race(home, samples, read, kind == "arrays"),
+        )
+        for what, read in (("sequences", sequences), ("sequences and context", batches))
+        for kind in ("tensors", "arrays")
+    ]
+    files = [
+        path
+        for kind in ("images", "targets")
+        for path in (home / "datasets/random/patches" / kind).iterdir()
+    ]
     disk = sum(path.stat().st_size for path in files)
     copied = sum(4 * (window.inputs.numel() + window.targets.numel()) for window in windows)
     name = f"disk of {len(windows)} windows, {side} x {side} px [MB]"
@@ -237,9 +271,15 @@ def race(home: Path, samples: np.ndarray, read, arrays: bool) -> tuple[str, str,
         middle = time.process_time()
         for _ in loader:
             pass
-        speeds.append((len(samples) / (middle - start), len(samples) / (time.process_time() - middle)))
+        speeds.append(
+            (len(samples) / (middle - start), len(samples) / (time.process_time() - middle))
+        )
     fast, slow = (statistics.median(column) for column in zip(*speeds, strict=True))
-    return f"{fast:.0f}", f"{slow:.0f}", f"{statistics.median(one / other for one, other in speeds):.1f}"
+    return (
+        f"{fast:.0f}",
+        f"{slow:.0f}",
+        f"{statistics.median(one / other for one, other in speeds):.1f}",
+    )
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ Lengths along the grid are in pixels of 30 m, heights in metres. Rows run south,
 Along the glacier's curved axis the place of every bit of ice is known in closed form, so the
 surface of any date is the surface of the reference date, looked up where that ice then was.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -35,7 +36,9 @@ SPECTRA = {name: np.array(values, np.float32)[:, None, None] for name, values in
 # Share of the light that comes from the sky, not from the sun: all that is left in a shadow.
 SKYLIGHT = np.array((0.26, 0.23, 0.19, 0.17, 0.14, 0.12, 0.11), np.float32)[:, None, None]
 
-FLOW_DIRECTION = np.radians(150.0)  # counter-clockwise from east: down the valley, to the north-west
+FLOW_DIRECTION = np.radians(
+    150.0
+)  # counter-clockwise from east: down the valley, to the north-west
 TERMINUS_HEIGHT = 4350.0  # m
 SUN_AZIMUTHS = np.linspace(95.0, 160.0, 9)  # degrees; the overpass sees no other sun
 
@@ -91,8 +94,14 @@ class Flow:
     travel: np.ndarray
 
 
-def fractal(rng: np.random.Generator, shape: tuple[int, int], longest: float, shortest: float,
-            slope: float = 1.0, stretch: float = 1.0) -> np.ndarray:
+def fractal(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    longest: float,
+    shortest: float,
+    slope: float = 1.0,
+    stretch: float = 1.0,
+) -> np.ndarray:
     """Return periodic Gaussian noise (H, W), mean 0, variance 1, with a power-law amplitude spectrum.
 
     longest, shortest : wavelengths [px] between which the amplitude falls as wavelength ** slope.
@@ -101,7 +110,9 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], longest: float, sh
     rows = fft.fftfreq(shape[0])[:, None]
     columns = fft.rfftfreq(shape[1])[None, :] * stretch
     frequency = np.hypot(rows, columns)
-    amplitude = np.hypot(frequency, 1 / longest) ** -(slope + 1) * np.exp(-0.5 * (frequency * shortest) ** 2)
+    amplitude = np.hypot(frequency, 1 / longest) ** -(slope + 1) * np.exp(
+        -0.5 * (frequency * shortest) ** 2
+    )
     amplitude[0, 0] = 0
     white = rng.standard_normal(shape, dtype=np.float32)
     field = fft.irfft2(fft.rfft2(white) * amplitude.astype(np.float32), s=shape)
@@ -130,7 +141,9 @@ def trace_flow(shape: tuple[int, int], size: int, ice_width: float) -> Flow:
     def axis_slope(place):
         return bend * wavenumber * np.cos(wavenumber * place)
 
-    def pace(place):  # slow under the head wall and at the tongue, fastest near the equilibrium line
+    def pace(
+        place,
+    ):  # slow under the head wall and at the tongue, fastest near the equilibrium line
         return 0.5 + 0.5 * np.exp(-(((place + 0.1 * size) / (0.35 * size)) ** 2))
 
     # ds/dt = speed * pace(s) turns into a steady drift of the integral of ds / pace(s).
@@ -141,7 +154,9 @@ def trace_flow(shape: tuple[int, int], size: int, ice_width: float) -> Flow:
 
     to_terminus = np.clip((0.42 * size - along) / (0.25 * size), 0, 1)
     half_width = 0.5 * ice_width * size * np.sqrt(1 - (1 - to_terminus) ** 2)
-    return Flow(along, across, axis_slope(along), half_width, pace(along), np.interp(along, places, travel))
+    return Flow(
+        along, across, axis_slope(along), half_width, pace(along), np.interp(along, places, travel)
+    )
 
 
 def raise_terrain(rng: np.random.Generator, flow: Flow, size: int) -> np.ndarray:
@@ -171,7 +186,9 @@ def weave_texture(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarra
 
 def skyline(elevation: np.ndarray, azimuth: float) -> np.ndarray:
     """Return the tangent of the skyline's height (H, W) seen towards `azimuth` [degrees from north]."""
-    reach = int(np.ceil(np.ptp(elevation) / np.tan(np.radians(25)) / PIXEL_SIZE))  # the sun is never below 25 degrees
+    reach = int(
+        np.ceil(np.ptp(elevation) / np.tan(np.radians(25)) / PIXEL_SIZE)
+    )  # the sun is never below 25 degrees
     padded = np.pad(elevation, reach + 1, mode="edge")
     height, width = elevation.shape
     highest = np.zeros_like(elevation)
@@ -179,14 +196,19 @@ def skyline(elevation: np.ndarray, azimuth: float) -> np.ndarray:
     while distance <= reach:
         row = reach + 1 - round(distance * np.cos(np.radians(azimuth)))
         column = reach + 1 + round(distance * np.sin(np.radians(azimuth)))
-        rise = padded[row:row + height, column:column + width] - elevation
+        rise = padded[row : row + height, column : column + width] - elevation
         np.maximum(highest, rise / (distance * PIXEL_SIZE), out=highest)
         distance += max(1.0, 0.04 * distance)
     return highest
 
 
-def build_landscape(rng: np.random.Generator, shape: tuple[int, int], size: int, ice_width: float,
-                    max_velocity: float) -> Landscape:
+def build_landscape(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    size: int,
+    ice_width: float,
+    max_velocity: float,
+) -> Landscape:
     """Return a valley glacier on a grid of `shape`; `max_velocity` in m/yr, `ice_width` as a share of `size`."""
     flow = trace_flow(shape, size, ice_width)
     elevation = raise_terrain(rng, flow, size)
@@ -208,7 +230,9 @@ def build_landscape(rng: np.random.Generator, shape: tuple[int, int], size: int,
     belt = smoothstep(TERMINUS_HEIGHT + 250 - elevation, -120, 120)
     meadow = belt * smoothstep(fractal(rng, shape, 30, 2.5, slope=0.5), -0.8, 0.8) * ~ice
     drifts = fractal(rng, shape, 25, 2.5, slope=0.5) * ~ice
-    texture = weave_texture(rng, (fft.next_fast_len(int(2 * widest) + 16), fft.next_fast_len(3 * size)))
+    texture = weave_texture(
+        rng, (fft.next_fast_len(int(2 * widest) + 16), fft.next_fast_len(3 * size))
+    )
     return Landscape(
         elevation=elevation.astype(np.float32),
         ice=ice,
@@ -216,13 +240,19 @@ def build_landscape(rng: np.random.Generator, shape: tuple[int, int], size: int,
         rock=rock.astype(np.float32),
         meadow=meadow.astype(np.float32),
         snow_height=(elevation + 250 * normal[1] + 70 * drifts).astype(np.float32),
-        snow_hold=smoothstep(normal[2], np.cos(np.radians(58)), np.cos(np.radians(42))).astype(np.float32),
+        snow_hold=smoothstep(normal[2], np.cos(np.radians(58)), np.cos(np.radians(42))).astype(
+            np.float32
+        ),
         normal=normal.astype(np.float32),
-        horizon=np.stack([skyline(elevation, azimuth) for azimuth in SUN_AZIMUTHS]).astype(np.float32),
+        horizon=np.stack([skyline(elevation, azimuth) for azimuth in SUN_AZIMUTHS]).astype(
+            np.float32
+        ),
         travel=flow.travel[ice],
         across=flow.across[ice],
         drift=(max_velocity / PIXEL_SIZE * profile)[ice],
-        texture=np.stack([ndimage.spline_filter(layer, order=3, mode="grid-wrap") for layer in texture]),
+        texture=np.stack(
+            [ndimage.spline_filter(layer, order=3, mode="grid-wrap") for layer in texture]
+        ),
     )
 
 
@@ -234,17 +264,26 @@ def sun_position(day_of_year: float) -> tuple[float, float]:
     declination = np.radians(23.45) * np.sin(2 * np.pi * (284 + day_of_year) / 365.25)
     hour_angle, latitude = np.radians(15 * (OVERPASS - 12)), np.radians(LATITUDE)
     east = -np.cos(declination) * np.sin(hour_angle)
-    north = np.sin(declination) * np.cos(latitude) - np.cos(declination) * np.sin(latitude) * np.cos(hour_angle)
-    up = np.sin(declination) * np.sin(latitude) + np.cos(declination) * np.cos(latitude) * np.cos(hour_angle)
+    north = np.sin(declination) * np.cos(latitude) - np.cos(declination) * np.sin(
+        latitude
+    ) * np.cos(hour_angle)
+    up = np.sin(declination) * np.sin(latitude) + np.cos(declination) * np.cos(latitude) * np.cos(
+        hour_angle
+    )
     return float(np.degrees(np.arctan2(east, north)) % 360), float(np.degrees(np.arcsin(up)))
 
 
 def sunlight(landscape: Landscape, azimuth: float, elevation: float) -> np.ndarray:
     """Return the direct light (H, W) relative to level ground: hill-shading and cast shadows."""
     bearing, height = np.radians(azimuth), np.radians(elevation)
-    sun = np.array([np.sin(bearing) * np.cos(height), np.cos(bearing) * np.cos(height), np.sin(height)], np.float32)
+    sun = np.array(
+        [np.sin(bearing) * np.cos(height), np.cos(bearing) * np.cos(height), np.sin(height)],
+        np.float32,
+    )
     incidence = np.einsum("c,cij->ij", sun, landscape.normal) / sun[2]
-    place = np.clip(np.interp(azimuth, SUN_AZIMUTHS, np.arange(len(SUN_AZIMUTHS))), 0, len(SUN_AZIMUTHS) - 1.001)
+    place = np.clip(
+        np.interp(azimuth, SUN_AZIMUTHS, np.arange(len(SUN_AZIMUTHS))), 0, len(SUN_AZIMUTHS) - 1.001
+    )
     left, share = int(place), np.float32(place % 1)
     horizon = (1 - share) * landscape.horizon[left] + share * landscape.horizon[left + 1]
     return np.clip(incidence, 0, 1.8) * smoothstep(np.tan(height) - horizon, -0.03, 0.03)
@@ -254,12 +293,19 @@ def ice_texture(landscape: Landscape, years: float) -> np.ndarray:
     """Return brightness and debris share (2, N) of the ice pixels, `years` after the reference date."""
     row = landscape.across + landscape.texture.shape[1] / 2
     column = landscape.travel - landscape.drift * years
-    return np.stack([ndimage.map_coordinates(layer, (row, column), order=3, mode="grid-wrap", prefilter=False)
-                     for layer in landscape.texture]).astype(np.float32)
+    return np.stack(
+        [
+            ndimage.map_coordinates(
+                layer, (row, column), order=3, mode="grid-wrap", prefilter=False
+            )
+            for layer in landscape.texture
+        ]
+    ).astype(np.float32)
 
 
-def surface_reflectance(landscape: Landscape, years: float, snow_line: float, freshness: float,
-                        greenness: float) -> tuple[np.ndarray, np.ndarray]:
+def surface_reflectance(
+    landscape: Landscape, years: float, snow_line: float, freshness: float, greenness: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the reflectance (7, H, W) of the evenly lit surface and its share of snow or clean ice (H, W).
 
     years : since the reference date.  snow_line : m.
@@ -273,7 +319,9 @@ def surface_reflectance(landscape: Landscape, years: float, snow_line: float, fr
     bare[:, landscape.ice] = clean + debris * (SPECTRA["debris"][..., 0] - clean)
 
     depth = landscape.snow_height - np.float32(snow_line)
-    depth[landscape.ice] += 40 * brightness - 60 * debris  # lingers in hollows, melts first on dark ground
+    depth[landscape.ice] += (
+        40 * brightness - 60 * debris
+    )  # lingers in hollows, melts first on dark ground
     cover = smoothstep(depth, -90, 150) * landscape.snow_hold
     fresh = np.clip(freshness + depth / 1500, 0, 1)
     snow = SPECTRA["old_snow"] + fresh * (SPECTRA["fresh_snow"] - SPECTRA["old_snow"])

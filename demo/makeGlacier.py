@@ -5,6 +5,7 @@
 Writes datasets/<name>/archive/ (catalog.json, one folder a scene, truth/) and datasets/<name>/glacier.yaml, so that
 `python dataAPI.py --name=demo` and all later stages run on it, offline. The same seed gives the same bytes.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -44,12 +45,18 @@ PARTIAL_SHARE = 0.06  # of the scenes lie at the edge of the swath
 class Settings(Config):
     name: str = setting("demo", "folder under datasets/")
     size: int = setting(256, "side of the bounding box [px of 30 m]", low=64, high=2048)
-    scenesPerYear: int = setting(22, "scenes a year; 22: every 16 days, as Landsat 8", low=1, high=365)
+    scenesPerYear: int = setting(
+        22, "scenes a year; 22: every 16 days, as Landsat 8", low=1, high=365
+    )
     seed: int = setting(0, "another seed, another glacier and another weather", low=0)
     iceVelocity: float = setting(120.0, "of the fastest ice [m/yr]", low=0, high=1000)
     iceWidth: float = setting(0.4, "share of the valley's width under ice", low=0.05, high=0.8)
-    misregistration: float = setting(0.4, "spread of the scenes' shifts, at most 2.5 times that [px]", low=0, high=2)
-    cloudiness: float = setting(1.0, "factor on the usual cloud fraction; 0: clear skies", low=0, high=3)
+    misregistration: float = setting(
+        0.4, "spread of the scenes' shifts, at most 2.5 times that [px]", low=0, high=2
+    )
+    cloudiness: float = setting(
+        1.0, "factor on the usual cloud fraction; 0: clear skies", low=0, high=3
+    )
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,18 @@ class Truth:
     cloud_fraction: np.ndarray
 
 
-def make_glacier(folder: Path, *, size: int = 256, years: tuple[int, int] = (2013, 2022), scenes_per_year: int = 22,
-                 seed: int = 0, max_velocity: float = 120.0, ice_width: float = 0.4, misregistration: float = 0.4,
-                 cloudiness: float = 1.0) -> Truth:
+def make_glacier(
+    folder: Path,
+    *,
+    size: int = 256,
+    years: tuple[int, int] = (2013, 2022),
+    scenes_per_year: int = 22,
+    seed: int = 0,
+    max_velocity: float = 120.0,
+    ice_width: float = 0.4,
+    misregistration: float = 0.4,
+    cloudiness: float = 1.0,
+) -> Truth:
     """Write an archive into `folder` (its catalogue is folder/catalog.json) and return its truth.
 
     The parameters are those of `Settings`: lengths in px of 30 m, `max_velocity` in m/yr.
@@ -84,7 +100,9 @@ def make_glacier(folder: Path, *, size: int = 256, years: tuple[int, int] = (201
     margin = max(8, size // 16)  # the scenes reach beyond the bounding box
     transform, bounding_box = place_grid(size, margin)
     shape = (size + 2 * (margin + PAD),) * 2
-    landscape = build_landscape(np.random.default_rng([seed, 0]), shape, size, ice_width, max_velocity)
+    landscape = build_landscape(
+        np.random.default_rng([seed, 0]), shape, size, ice_width, max_velocity
+    )
 
     rng = np.random.default_rng([seed, 1])
     dates = overpasses(years, scenes_per_year, first=int(rng.integers(8)))
@@ -92,16 +110,32 @@ def make_glacier(folder: Path, *, size: int = 256, years: tuple[int, int] = (201
     heights, departures = snow_lines(rng, dates)
     shifts = (misregistration * rng.standard_normal((len(dates), 2)).clip(-2.5, 2.5)).round(4)
     partial = rng.random(len(dates)) < PARTIAL_SHARE
-    reference = dates[0] + (dates[-1] - dates[0]) / 2  # texture is least sheared in the middle of the series
+    reference = (
+        dates[0] + (dates[-1] - dates[0]) / 2
+    )  # texture is least sheared in the middle of the series
 
     clouds = []
     for index, day in enumerate(console.progress(dates, "scenes")):
-        scene = observe(np.random.default_rng([seed, 2, index]), landscape, day, (day - reference).days / 365.25,
-                        heights[index], departures[index], cloudiness, tuple(shifts[index]), bool(partial[index]))
+        scene = observe(
+            np.random.default_rng([seed, 2, index]),
+            landscape,
+            day,
+            (day - reference).days / 365.25,
+            heights[index],
+            departures[index],
+            cloudiness,
+            tuple(shifts[index]),
+            bool(partial[index]),
+        )
         write_scene(folder / ids[index], ids[index], day, scene, transform)
         clouds.append(round(scene.cloud_fraction, 4))
-    write_truth(folder / "truth", landscape, transform, dict(zip(ids, shifts.tolist(), strict=True)),
-                dict(zip(ids, clouds, strict=True)))
+    write_truth(
+        folder / "truth",
+        landscape,
+        transform,
+        dict(zip(ids, shifts.tolist(), strict=True)),
+        dict(zip(ids, clouds, strict=True)),
+    )
     write_catalogue(folder, ids, dates, bounding_box)
     return read_truth(folder)
 
@@ -109,7 +143,10 @@ def make_glacier(folder: Path, *, size: int = 256, years: tuple[int, int] = (201
 def overpasses(years: tuple[int, int], scenes_per_year: int, first: int) -> list[date]:
     """Return evenly spaced dates from day `first` of the first year to the end of the last."""
     start, end = date(years[0], 1, 1) + timedelta(days=first), date(years[1], 12, 31)
-    return [start + timedelta(days=days) for days in range(0, (end - start).days + 1, int(365.25 // scenes_per_year))]
+    return [
+        start + timedelta(days=days)
+        for days in range(0, (end - start).days + 1, int(365.25 // scenes_per_year))
+    ]
 
 
 def place_grid(size: int, margin: int) -> tuple[rasterio.Affine, tuple[float, float, float, float]]:
@@ -120,26 +157,54 @@ def place_grid(size: int, margin: int) -> tuple[rasterio.Affine, tuple[float, fl
     """
     (east,), (north,) = warp.transform("EPSG:4326", CRS, [CENTRE[0]], [CENTRE[1]])
     half = PIXEL_SIZE * size / 2
-    corner = [15 + PIXEL_SIZE * round((value - 15) / PIXEL_SIZE) for value in (east - half, north + half)]
+    corner = [
+        15 + PIXEL_SIZE * round((value - 15) / PIXEL_SIZE) for value in (east - half, north + half)
+    ]
     middle = corner[0] + half, corner[1] - half
 
     def box(reach):
-        return warp.transform_bounds(CRS, "EPSG:4326", middle[0] - reach, middle[1] - reach, middle[0] + reach,
-                                     middle[1] + reach)
+        return warp.transform_bounds(
+            CRS,
+            "EPSG:4326",
+            middle[0] - reach,
+            middle[1] - reach,
+            middle[0] + reach,
+            middle[1] + reach,
+        )
 
     west, _, east, _ = warp.transform_bounds("EPSG:4326", CRS, *box(half))
-    west, south, east, north = (round(value, 6) for value in box((half - 10) * 2 * half / (east - west)))
+    west, south, east, north = (
+        round(value, 6) for value in box((half - 10) * 2 * half / (east - west))
+    )
     left, top = corner[0] - margin * PIXEL_SIZE, corner[1] + margin * PIXEL_SIZE
     return rasterio.Affine(PIXEL_SIZE, 0, left, 0, -PIXEL_SIZE, top), (west, south, east, north)
 
 
-def write_cog(path: Path, values: np.ndarray, transform: rasterio.Affine, nodata: float | None = None,
-              names: tuple[str, ...] = ()) -> None:
+def write_cog(
+    path: Path,
+    values: np.ndarray,
+    transform: rasterio.Affine,
+    nodata: float | None = None,
+    names: tuple[str, ...] = (),
+) -> None:
     """Write an array (C, H, W) as a cloud-optimised GeoTIFF."""
     count, height, width = values.shape
-    with rasterio.open(path, "w", driver="COG", compress="deflate", level=1, overviews="NONE", blocksize=128,
-                       dtype=values.dtype, count=count, height=height, width=width, crs=CRS, transform=transform,
-                       nodata=nodata) as file:
+    with rasterio.open(
+        path,
+        "w",
+        driver="COG",
+        compress="deflate",
+        level=1,
+        overviews="NONE",
+        blocksize=128,
+        dtype=values.dtype,
+        count=count,
+        height=height,
+        width=width,
+        crs=CRS,
+        transform=transform,
+        nodata=nodata,
+    ) as file:
         file.write(values)
         for band, name in enumerate(names, 1):
             file.set_band_description(band, name)
@@ -149,7 +214,9 @@ def write_json(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content, indent=1))
 
 
-def write_scene(folder: Path, scene_id: str, day: date, scene: Scene, transform: rasterio.Affine) -> None:
+def write_scene(
+    folder: Path, scene_id: str, day: date, scene: Scene, transform: rasterio.Affine
+) -> None:
     """Write the COGs of a scene and the STAC item that names them as the Planetary Computer does."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, values in zip(BANDS, scene.numbers, strict=True):
@@ -161,32 +228,64 @@ def write_scene(folder: Path, scene_id: str, day: date, scene: Scene, transform:
     left, bottom, right, top = rasterio.transform.array_bounds(height, width, transform)
     corners = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
     azimuth, elevation = sun_position(day.timetuple().tm_yday)
-    write_json(folder / f"{scene_id}.json", {
-        "type": "Feature", "stac_version": "1.0.0", "id": scene_id, "collection": COLLECTION,
-        "bbox": warp.transform_bounds(CRS, "EPSG:4326", left, bottom, right, top),
-        "geometry": warp.transform_geom(CRS, "EPSG:4326", {"type": "Polygon", "coordinates": [corners]}),
-        "properties": {
-            "datetime": f"{day}T05:19:24.000000Z", "platform": "landsat-8", "instruments": ["oli", "tirs"], "gsd": 30,
-            "eo:cloud_cover": round(100 * scene.cloud_fraction, 2), "view:off_nadir": 0,
-            "view:sun_azimuth": round(azimuth, 4), "view:sun_elevation": round(elevation, 4),
-            "proj:epsg": CRS.to_epsg(), "proj:shape": [height, width], "proj:transform": list(transform)[:6],
-            "landsat:wrs_path": "147", "landsat:wrs_row": "038", "landsat:correction": "L2SP",
-            "landsat:collection_number": "02", "landsat:collection_category": "T1"},
-        "stac_extensions": [f"https://stac-extensions.github.io/{name}/schema.json"
-                            for name in ("raster/v1.1.0", "eo/v1.0.0", "view/v1.0.0", "projection/v1.1.0")],
-        "links": [link("root", "../catalog.json"), link("parent", "../collection.json"),
-                  link("collection", "../collection.json")],
-        "assets": describe_assets()})
+    write_json(
+        folder / f"{scene_id}.json",
+        {
+            "type": "Feature",
+            "stac_version": "1.0.0",
+            "id": scene_id,
+            "collection": COLLECTION,
+            "bbox": warp.transform_bounds(CRS, "EPSG:4326", left, bottom, right, top),
+            "geometry": warp.transform_geom(
+                CRS, "EPSG:4326", {"type": "Polygon", "coordinates": [corners]}
+            ),
+            "properties": {
+                "datetime": f"{day}T05:19:24.000000Z",
+                "platform": "landsat-8",
+                "instruments": ["oli", "tirs"],
+                "gsd": 30,
+                "eo:cloud_cover": round(100 * scene.cloud_fraction, 2),
+                "view:off_nadir": 0,
+                "view:sun_azimuth": round(azimuth, 4),
+                "view:sun_elevation": round(elevation, 4),
+                "proj:epsg": CRS.to_epsg(),
+                "proj:shape": [height, width],
+                "proj:transform": list(transform)[:6],
+                "landsat:wrs_path": "147",
+                "landsat:wrs_row": "038",
+                "landsat:correction": "L2SP",
+                "landsat:collection_number": "02",
+                "landsat:collection_category": "T1",
+            },
+            "stac_extensions": [
+                f"https://stac-extensions.github.io/{name}/schema.json"
+                for name in ("raster/v1.1.0", "eo/v1.0.0", "view/v1.0.0", "projection/v1.1.0")
+            ],
+            "links": [
+                link("root", "../catalog.json"),
+                link("parent", "../collection.json"),
+                link("collection", "../collection.json"),
+            ],
+            "assets": describe_assets(),
+        },
+    )
 
 
 def describe_assets() -> dict:
     """Return the assets of an item: the bands, in reflectance after scale and offset, and the two quality files."""
     raster = {"data_type": "uint16", "spatial_resolution": 30}
-    assets = {name: {"roles": ["data", "reflectance"],
-                     "eo:bands": [{"name": f"OLI_B{number}", "common_name": name}],
-                     "raster:bands": [raster | {"scale": SCALE, "offset": OFFSET, "nodata": 0}]}
-              for number, name in enumerate(BANDS, 1)}
-    assets["qa_pixel"] = {"roles": ["cloud", "cloud-shadow", "snow-ice"], "raster:bands": [raster | {"nodata": 1}]}
+    assets = {
+        name: {
+            "roles": ["data", "reflectance"],
+            "eo:bands": [{"name": f"OLI_B{number}", "common_name": name}],
+            "raster:bands": [raster | {"scale": SCALE, "offset": OFFSET, "nodata": 0}],
+        }
+        for number, name in enumerate(BANDS, 1)
+    }
+    assets["qa_pixel"] = {
+        "roles": ["cloud", "cloud-shadow", "snow-ice"],
+        "raster:bands": [raster | {"nodata": 1}],
+    }
     assets["qa_radsat"] = {"roles": ["saturation"], "raster:bands": [raster]}
     cog = "image/tiff; application=geotiff; profile=cloud-optimized"
     return {name: {"href": f"./{name}.tif", "type": cog} | asset for name, asset in assets.items()}
@@ -199,30 +298,78 @@ def link(relation: str, address: str) -> dict:
 
 def write_catalogue(folder: Path, ids: list[str], dates: list[date], bounding_box: tuple) -> None:
     """Write collection.json, then catalog.json: an archive that has one is complete."""
-    write_json(folder / "collection.json", {
-        "type": "Collection", "stac_version": "1.0.0", "id": COLLECTION, "license": "CC0-1.0",
-        "description": "A valley glacier that was computed, not observed, in the form of Landsat Collection 2 Level-2",
-        "extent": {"spatial": {"bbox": [list(bounding_box)]},
-                   "temporal": {"interval": [[f"{dates[0]}T00:00:00Z", f"{dates[-1]}T23:59:59Z"]]}},
-        "links": [link("root", "./catalog.json"), link("parent", "./catalog.json"),
-                  *(link("item", f"./{name}/{name}.json") for name in ids)]})
-    write_json(folder / "catalog.json", {
-        "type": "Catalog", "stac_version": "1.0.0", "id": "demo-glacier", "description": "A glacier of known motion",
-        "links": [link("root", "./catalog.json"), link("child", "./collection.json")]})
+    write_json(
+        folder / "collection.json",
+        {
+            "type": "Collection",
+            "stac_version": "1.0.0",
+            "id": COLLECTION,
+            "license": "CC0-1.0",
+            "description": "A valley glacier that was computed, not observed, in the form of Landsat Collection 2 "
+            "Level-2",
+            "extent": {
+                "spatial": {"bbox": [list(bounding_box)]},
+                "temporal": {"interval": [[f"{dates[0]}T00:00:00Z", f"{dates[-1]}T23:59:59Z"]]},
+            },
+            "links": [
+                link("root", "./catalog.json"),
+                link("parent", "./catalog.json"),
+                *(link("item", f"./{name}/{name}.json") for name in ids),
+            ],
+        },
+    )
+    write_json(
+        folder / "catalog.json",
+        {
+            "type": "Catalog",
+            "stac_version": "1.0.0",
+            "id": "demo-glacier",
+            "description": "A glacier of known motion",
+            "links": [link("root", "./catalog.json"), link("child", "./collection.json")],
+        },
+    )
 
 
-def write_truth(folder: Path, landscape: Landscape, transform: rasterio.Affine, shifts: dict, clouds: dict) -> None:
+def write_truth(
+    folder: Path, landscape: Landscape, transform: rasterio.Affine, shifts: dict, clouds: dict
+) -> None:
     """Write what the scenes were made from; `read_truth` reads it back."""
     folder.mkdir(parents=True, exist_ok=True)
     inner = (..., slice(PAD, -PAD), slice(PAD, -PAD))
     ice = landscape.ice[inner].astype(np.uint8)
-    write_cog(folder / "velocity.tif", landscape.velocity[inner], transform, float("nan"), ("vx m/yr", "vy m/yr"))
-    write_cog(folder / "elevation.tif", landscape.elevation[inner][None], transform, float("nan"), ("elevation m",))
+    write_cog(
+        folder / "velocity.tif",
+        landscape.velocity[inner],
+        transform,
+        float("nan"),
+        ("vx m/yr", "vy m/yr"),
+    )
+    write_cog(
+        folder / "elevation.tif",
+        landscape.elevation[inner][None],
+        transform,
+        float("nan"),
+        ("elevation m",),
+    )
     write_cog(folder / "ice.tif", ice[None], transform)
     outlines = [shape for shape, value in features.shapes(ice, transform=transform) if value]
-    write_json(folder / "ice.geojson", {"type": "FeatureCollection", "features": [
-        {"type": "Feature", "properties": {"glac_name": "demo", "area_km2": round(ice.sum() * PIXEL_SIZE**2 / 1e6, 3)},
-         "geometry": warp.transform_geom(CRS, "EPSG:4326", outline, precision=7)} for outline in outlines]})
+    write_json(
+        folder / "ice.geojson",
+        {
+            "type": "FeatureCollection",
+            "features": [
+                {
+                    "type": "Feature",
+                    "properties": {
+                        "glac_name": "demo",
+                        "area_km2": round(ice.sum() * PIXEL_SIZE**2 / 1e6, 3),
+                    },
+                    "geometry": warp.transform_geom(CRS, "EPSG:4326", outline, precision=7),
+                }
+                for outline in outlines
+            ],
+        },
+    )
     write_json(folder / "misregistration.json", shifts)
     write_json(folder / "clouds.json", clouds)
 
@@ -239,10 +386,17 @@ def read_truth(folder: Path) -> Truth:
     shifts = json.loads((truth / "misregistration.json").read_text())
     clouds = json.loads((truth / "clouds.json").read_text())
     collection = json.loads((folder / "collection.json").read_text())
-    return Truth(bounding_box=tuple(collection["extent"]["spatial"]["bbox"][0]), transform=transform, ids=list(shifts),
-                 dates=[date.fromisoformat(name.split("_")[3]) for name in shifts],
-                 velocity=velocity, elevation=elevation, ice=ice, misregistration=np.array(list(shifts.values())),
-                 cloud_fraction=np.array(list(clouds.values())))
+    return Truth(
+        bounding_box=tuple(collection["extent"]["spatial"]["bbox"][0]),
+        transform=transform,
+        ids=list(shifts),
+        dates=[date.fromisoformat(name.split("_")[3]) for name in shifts],
+        velocity=velocity,
+        elevation=elevation,
+        ice=ice,
+        misregistration=np.array(list(shifts.values())),
+        cloud_fraction=np.array(list(clouds.values())),
+    )
 
 
 def run(cfg: Settings) -> int:
@@ -250,8 +404,14 @@ def run(cfg: Settings) -> int:
     archive, overlay = cfg.folder / "archive", cfg.folder / "glacier.yaml"
     present = config.read_yaml(overlay) if overlay.is_file() else {"source": SOURCE}
     if present.get("source") != SOURCE:
-        raise GlacierError(f"{overlay} is of another glacier, with source {present.get('source')}; choose a new --name")
-    own = [field.name for field in dataclasses.fields(Settings) if field.name not in Config.__dataclass_fields__]
+        raise GlacierError(
+            f"{overlay} is of another glacier, with source {present.get('source')}; choose a new --name"
+        )
+    own = [
+        field.name
+        for field in dataclasses.fields(Settings)
+        if field.name not in Config.__dataclass_fields__
+    ]
     settings = runner.used_settings(cfg, ["years", *own])
     reason = "--force" if cfg.force else runner.why_stale(archive, settings, {})
     if reason is None and overlay.is_file():
@@ -262,20 +422,49 @@ def run(cfg: Settings) -> int:
     start = time.monotonic()
     part = disk.hidden_neighbour(archive)
     shutil.rmtree(part, ignore_errors=True)
-    truth = make_glacier(part, size=cfg.size, years=cfg.years, scenes_per_year=cfg.scenesPerYear, seed=cfg.seed,
-                         max_velocity=cfg.iceVelocity, ice_width=cfg.iceWidth, misregistration=cfg.misregistration,
-                         cloudiness=cfg.cloudiness)
+    truth = make_glacier(
+        part,
+        size=cfg.size,
+        years=cfg.years,
+        scenes_per_year=cfg.scenesPerYear,
+        seed=cfg.seed,
+        max_velocity=cfg.iceVelocity,
+        ice_width=cfg.iceWidth,
+        misregistration=cfg.misregistration,
+        cloudiness=cfg.cloudiness,
+    )
     files = [path for path in part.rglob("*") if path.is_file()]
-    counts = {"scenes": len(truth.ids), "less than 20 % cloud": int((truth.cloud_fraction < 0.2).sum())}
+    counts = {
+        "scenes": len(truth.ids),
+        "less than 20 % cloud": int((truth.cloud_fraction < 0.2).sum()),
+    }
     runner.write_manifest(part, settings, {}, files, counts, time.monotonic() - start)
     shutil.rmtree(archive, ignore_errors=True)
     os.replace(part, archive)
-    start_values = {"pixelSize": PIXEL_SIZE, "patchSize": min(50, cfg.size // 3)}  # the user's own changes stay
-    disk.write_yaml(overlay, start_values | present | {
-        "boundingBox": list(truth.bounding_box), "years": list(cfg.years), "source": SOURCE})
+    start_values = {
+        "pixelSize": PIXEL_SIZE,
+        "patchSize": min(50, cfg.size // 3),
+    }  # the user's own changes stay
+    disk.write_yaml(
+        overlay,
+        start_values
+        | present
+        | {"boundingBox": list(truth.bounding_box), "years": list(cfg.years), "source": SOURCE},
+    )
     fastest = float(np.hypot(*truth.velocity).max())
-    log.info("%s", "\n".join(console.lines_of([*counts.items(), ("fastest ice [m/yr]", fastest), ("files", len(files)),
-                                             ("seconds", f"{time.monotonic() - start:.1f}")])))
+    log.info(
+        "%s",
+        "\n".join(
+            console.lines_of(
+                [
+                    *counts.items(),
+                    ("fastest ice [m/yr]", fastest),
+                    ("files", len(files)),
+                    ("seconds", f"{time.monotonic() - start:.1f}"),
+                ]
+            )
+        ),
+    )
     log.info("Next: python dataAPI.py --name=%s", cfg.name)
     return 0
 

@@ -3,6 +3,7 @@
 Digital numbers and quality bits follow the Landsat 8-9 Collection 2 Level-2 Science Product Guide,
 LSDS-1619 (scale, offset, QA_PIXEL, QA_RADSAT).
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from demo.landscape import BANDS, PIXEL_SIZE, SPECTRA, Landscape, fractal, smoot
 
 SCALE, OFFSET = 2.75e-05, -0.2  # reflectance = number * SCALE + OFFSET
 PAD = 8  # px around the scene that the sensor's blur and shift may reach
-BLUR = 0.65  # px, standard deviation of the point spread function; with less, bright edges would ring
+BLUR = (
+    0.65  # px, standard deviation of the point spread function; with less, bright edges would ring
+)
 SATURATION = 1.45  # reflectance at which the visible bands end
 
 FILL, DILATED, CIRRUS, CLOUD, SHADOW, SNOW, CLEAR = (1 << bit for bit in range(7))
@@ -68,7 +71,9 @@ def expected_cloud(day_of_year: int) -> float:
     return float(0.22 + monsoon + winter)
 
 
-def draw_clouds(rng: np.random.Generator, shape: tuple[int, int], mean_fraction: float) -> np.ndarray:
+def draw_clouds(
+    rng: np.random.Generator, shape: tuple[int, int], mean_fraction: float
+) -> np.ndarray:
     """Return the opacity (H, W) of a cloud field, 0 to 1; most skies are either mostly clear or mostly covered."""
     if mean_fraction <= 0:
         return np.zeros(shape, np.float32)
@@ -79,7 +84,9 @@ def draw_clouds(rng: np.random.Generator, shape: tuple[int, int], mean_fraction:
     return smoothstep(field, edge - 0.12, edge + 0.25).astype(np.float32)
 
 
-def cast_cloud_shadow(opacity: np.ndarray, base: float, azimuth: float, elevation: float) -> np.ndarray:
+def cast_cloud_shadow(
+    opacity: np.ndarray, base: float, azimuth: float, elevation: float
+) -> np.ndarray:
     """Return the opacity (H, W) as its shadow falls on the ground; `base` is the cloud's height over it [m]."""
     reach = base / np.tan(np.radians(elevation)) / PIXEL_SIZE
     rows = round(reach * np.cos(np.radians(azimuth)))
@@ -100,7 +107,9 @@ def photograph(layers: np.ndarray, dx: float, dy: float) -> np.ndarray:
     return moved[..., PAD:-PAD, PAD:-PAD]
 
 
-def quality_bits(cloud: np.ndarray, shadow: np.ndarray, cirrus: np.ndarray, snow: np.ndarray) -> np.ndarray:
+def quality_bits(
+    cloud: np.ndarray, shadow: np.ndarray, cirrus: np.ndarray, snow: np.ndarray
+) -> np.ndarray:
     """Return QA_PIXEL (H, W) uint16 of the flags (H, W) bool; clouds are dilated by 3 px."""
     disc = np.hypot(*np.mgrid[-3:4, -3:4]) <= 3
     dilated = ndimage.binary_dilation(cloud, disc) & ~cloud
@@ -119,8 +128,17 @@ def swath_edge(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     return side > 0 if rng.random() < 0.5 else side < 0
 
 
-def observe(rng: np.random.Generator, landscape: Landscape, day: date, years: float, snow_line: float,
-            departure: float, cloudiness: float, shift: tuple[float, float], partial: bool) -> Scene:
+def observe(
+    rng: np.random.Generator,
+    landscape: Landscape,
+    day: date,
+    years: float,
+    snow_line: float,
+    departure: float,
+    cloudiness: float,
+    shift: tuple[float, float],
+    partial: bool,
+) -> Scene:
     """Return the scene of one date, PAD px smaller on each side than the landscape.
 
     years : since the reference date of the ice.  snow_line, departure : m, from `snow_lines`.
@@ -146,14 +164,21 @@ def observe(rng: np.random.Generator, landscape: Landscape, day: date, years: fl
     covered = np.maximum(opacity, cirrus)
     seen = seen + haze + covered * (SPECTRA["cloud"] * (1 + 0.06 * veil) - seen)
 
-    layers = photograph(np.concatenate([seen, np.stack([opacity, shade, cirrus, frozen])]).astype(np.float32), *shift)
-    reflectance, (opacity, shade, cirrus, frozen) = layers[:len(BANDS)], layers[len(BANDS):]
+    layers = photograph(
+        np.concatenate([seen, np.stack([opacity, shade, cirrus, frozen])]).astype(np.float32),
+        *shift,
+    )
+    reflectance, (opacity, shade, cirrus, frozen) = layers[: len(BANDS)], layers[len(BANDS) :]
     noise = rng.standard_normal(reflectance.shape, dtype=np.float32)
     reflectance = reflectance + noise * (0.0015 + 0.004 * np.clip(reflectance, 0, None))
 
     saturated = reflectance > SATURATION
     qa_radsat = (saturated * (1 << np.arange(len(BANDS)))[:, None, None]).sum(0).astype(np.uint16)
-    numbers = np.rint((np.minimum(reflectance, SATURATION) - OFFSET) / SCALE).clip(1, 65535).astype(np.uint16)
+    numbers = (
+        np.rint((np.minimum(reflectance, SATURATION) - OFFSET) / SCALE)
+        .clip(1, 65535)
+        .astype(np.uint16)
+    )
     qa_pixel = quality_bits(opacity > 0.4, shade > 0.4, cirrus > 0.1, frozen > 0.5)
 
     empty = swath_edge(rng, numbers.shape[1:]) if partial else np.zeros(numbers.shape[1:], bool)

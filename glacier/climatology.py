@@ -1,4 +1,5 @@
 """What is known of a season before it comes: mean and spread of its earlier years."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -32,13 +33,16 @@ class Moments:
 
     def mean_and_spread(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation, (C, H, W); where nothing was observed, of filled values, and 0."""
-        mean = np.where(self.count > 0, self.total / np.maximum(self.count, 1), self.filled / max(self.steps, 1))
+        mean = np.where(
+            self.count > 0, self.total / np.maximum(self.count, 1), self.filled / max(self.steps, 1)
+        )
         variance = self.squares / np.maximum(self.count, 1) - np.where(self.count > 0, mean, 0) ** 2
         return mean, np.sqrt(np.maximum(variance, 0))
 
 
-def climatology(series: Series, first_target: int, horizon: int,
-                before: Moments | None = None) -> tuple[np.ndarray, np.ndarray]:
+def climatology(
+    series: Series, first_target: int, horizon: int, before: Moments | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and spread (standard deviation), each (horizon, C, H, W), of the steps first_target, +1, ...
 
     Causal: of the same season in the steps before first_target, over observed pixels. A pixel that was not observed in

@@ -15,11 +15,14 @@ from glacier.robust import nan_median
 from glacier.seasons import step_date, year_step
 
 DISTANCE = np.hypot(*np.mgrid[-2:3, -2:3])
-KERNEL = np.divide(1.0, DISTANCE, out=np.zeros_like(DISTANCE), where=DISTANCE > 0)  # 1 / distance [1/px]
+KERNEL = np.divide(
+    1.0, DISTANCE, out=np.zeros_like(DISTANCE), where=DISTANCE > 0
+)  # 1 / distance [1/px]
 
 
-def robust_mean(scenes: np.ndarray, members: Sequence[int], rows: int = 128
-                ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def robust_mean(
+    scenes: np.ndarray, members: Sequence[int], rows: int = 128
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return median, spread and count of some scenes: float32 (C, H, W), float32 (C, H, W), uint16 (H, W).
 
     scenes : (T, C, H, W), NaN where missing; `rows` rows are read at a time, so it may be memory-mapped.
@@ -29,16 +32,18 @@ def robust_mean(scenes: np.ndarray, members: Sequence[int], rows: int = 128
     median, spread = np.full((2, *scenes.shape[1:]), np.nan, np.float32)
     count = np.zeros(scenes.shape[2:], np.uint16)
     for top in range(0, scenes.shape[2] if len(members) else 0, rows):
-        part = np.array([scenes[i, :, top:top + rows] for i in members])
+        part = np.array([scenes[i, :, top : top + rows] for i in members])
         middle, seen = nan_median(part)
         around = 1.4826 * nan_median(np.abs(part - middle))[0]
-        median[:, top:top + rows] = middle
-        spread[:, top:top + rows] = np.where(seen > 1, around, np.nan)
-        count[top:top + rows] = np.isfinite(part).all(axis=1).sum(axis=0)
+        median[:, top : top + rows] = middle
+        spread[:, top : top + rows] = np.where(seen > 1, around, np.nan)
+        count[top : top + rows] = np.isfinite(part).all(axis=1).sum(axis=0)
     return median, spread, count
 
 
-def fill_gaps(image: np.ndarray, kernel: np.ndarray = KERNEL, passes: int | None = None) -> np.ndarray:
+def fill_gaps(
+    image: np.ndarray, kernel: np.ndarray = KERNEL, passes: int | None = None
+) -> np.ndarray:
     """Return the image with missing pixels set to the weighted mean of the seen pixels around them, float32 (H, W).
 
     image : (H, W), NaN where missing. kernel : weights around a pixel, odd sides. passes : how often, each pass
@@ -48,8 +53,10 @@ def fill_gaps(image: np.ndarray, kernel: np.ndarray = KERNEL, passes: int | None
     values = image.astype(float)
     missing = np.isnan(values)
     while missing.any() and not missing.all() and passes != 0:
-        total, weight = (cv2.filter2D(part, cv2.CV_64F, kernel, borderType=cv2.BORDER_CONSTANT)
-                         for part in (np.where(missing, 0, values), (~missing).astype(float)))
+        total, weight = (
+            cv2.filter2D(part, cv2.CV_64F, kernel, borderType=cv2.BORDER_CONSTANT)
+            for part in (np.where(missing, 0, values), (~missing).astype(float))
+        )
         near = missing & (weight > 0)
         values[near] = total[near] / weight[near]
         missing &= ~near
@@ -57,14 +64,18 @@ def fill_gaps(image: np.ndarray, kernel: np.ndarray = KERNEL, passes: int | None
     return values.astype(np.float32)
 
 
-def fill_step(values: np.ndarray, observed: np.ndarray, step: int, steps_per_year: int) -> np.ndarray:
+def fill_step(
+    values: np.ndarray, observed: np.ndarray, step: int, steps_per_year: int
+) -> np.ndarray:
     """Return the composite of a step without gaps, float32 (C, H, W); no later step is read.
 
     values : (S, C, H, W), earlier steps without gaps, this one NaN in its gaps. observed : (S, H, W) bool.
     Narrow gaps (4 px to the nearest seen pixel at most) are filled from around; wide ones with the mean of what the
     same season of earlier years really showed, else with the step before, and in the first step from around.
     """
-    filled = np.array([fill_gaps(channel, passes=None if step == 0 else 2) for channel in values[step]])
+    filled = np.array(
+        [fill_gaps(channel, passes=None if step == 0 else 2) for channel in values[step]]
+    )
     if not np.isnan(filled).any():
         return filled
     total, count = np.zeros_like(filled), np.zeros(filled.shape[1:], np.float32)
@@ -82,6 +93,7 @@ class Arrays(NamedTuple):
     channel of the pixel. seen : uint16 (S, H, W), how many did. spread : float32 (S, C, H, W), NMAD of the step's
     scenes, NaN where fewer than two saw the pixel.
     """
+
     values: np.ndarray
     observed: np.ndarray
     seen: np.ndarray
@@ -96,8 +108,12 @@ def shapes(steps: int, scene: tuple[int, int, int]) -> Arrays:
     return Arrays((steps, *scene), (steps, *scene[1:]), (steps, *scene[1:]), (steps, *scene))
 
 
-def composite(scenes: np.ndarray, dates: Sequence[date], steps_per_year: int, out: Callable[[int], Arrays] | None = None
-              ) -> tuple[np.ndarray, np.ndarray, list[date]]:
+def composite(
+    scenes: np.ndarray,
+    dates: Sequence[date],
+    steps_per_year: int,
+    out: Callable[[int], Arrays] | None = None,
+) -> tuple[np.ndarray, np.ndarray, list[date]]:
     """Return a composite for each step of the year: values (S, C, H, W), observed (S, H, W), first day of each step.
 
     scenes : (T, C, H, W), NaN where missing. dates : of the scenes, in any order. Steps run unbroken from the first
@@ -108,8 +124,10 @@ def composite(scenes: np.ndarray, dates: Sequence[date], steps_per_year: int, ou
     order = np.argsort(numbers, kind="stable")
     first = next((numbers[i] for i in order if np.isfinite(scenes[i]).all(axis=0).any()), None)
     if first is None:
-        raise GlacierError("no scene has a pixel without cloud; raise maxCloudPercent or maxMissingFraction, "
-                           "then run dataAPI.py")
+        raise GlacierError(
+            "no scene has a pixel without cloud; raise maxCloudPercent or maxMissingFraction, "
+            "then run dataAPI.py"
+        )
     steps = int(numbers.max() - first) + 1
     made = out(steps) if out else Arrays(*map(np.empty, shapes(steps, scenes.shape[1:]), KINDS))
     for step in console.progress(range(steps), "composites"):
@@ -117,4 +135,8 @@ def composite(scenes: np.ndarray, dates: Sequence[date], steps_per_year: int, ou
         made.values[step], made.spread[step], made.seen[step] = robust_mean(scenes, members)
         made.observed[step] = np.isfinite(made.values[step]).all(axis=0)
         made.values[step] = fill_step(made.values, made.observed, step, steps_per_year)
-    return made.values, made.observed, [step_date(int(first) + step, steps_per_year) for step in range(steps)]
+    return (
+        made.values,
+        made.observed,
+        [step_date(int(first) + step, steps_per_year) for step in range(steps)],
+    )

@@ -1,4 +1,5 @@
 """What a script says: settings, log, progress, tables, and its exit code."""
+
 from __future__ import annotations
 
 import logging
@@ -34,15 +35,31 @@ def main(run: Callable[[Config], int], cls: type[Config] = Config) -> int:
 
 def lines_of(rows: list[tuple]) -> list[str]:
     """Return the rows of a table as lines with aligned columns, numbers to the right."""
-    texts = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in texts if i < len(row)) for i in range(max(map(len, texts), default=0))]
-    return ["  " + "  ".join(cell.ljust(width) if i == 0 or not isinstance(raw[i], int | float) else cell.rjust(width)
-                             for i, (cell, width) in enumerate(zip(row, widths, strict=False))).rstrip()
-            for raw, row in zip(rows, texts, strict=True)]
+    texts = [
+        [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows
+    ]
+    widths = [
+        max(len(row[i]) for row in texts if i < len(row))
+        for i in range(max(map(len, texts), default=0))
+    ]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width)
+            if i == 0 or not isinstance(raw[i], int | float)
+            else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ).rstrip()
+        for raw, row in zip(rows, texts, strict=True)
+    ]
 
 
-def progress(items: Iterable, what: str, total: int | None = None,
-             megabytes: Callable[[Any], float] | None = None) -> Iterator:
+def progress(
+    items: Iterable,
+    what: str,
+    total: int | None = None,
+    megabytes: Callable[[Any], float] | None = None,
+) -> Iterator:
     """Yield the items behind a progress bar with the time left: a bar on a terminal, ten plain lines in a log.
 
     megabytes : tells how many an item took; then their sum and MB/s are shown too.

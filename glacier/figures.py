@@ -18,9 +18,16 @@ MISSING = "0.85"
 WIDTH = 5.9  # of a picture [inches]: the page of a report, and still to be read on a phone
 
 
-def map_row(path: Path, images: Sequence[np.ndarray], titles: Sequence[str], label: str,
-            limits: tuple[float, float] = (0.0, 1.0), colours: str = "cividis", columns: int = 2,
-            pixel_size: float | None = None) -> Path:
+def map_row(
+    path: Path,
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    label: str,
+    limits: tuple[float, float] = (0.0, 1.0),
+    colours: str = "cividis",
+    columns: int = 2,
+    pixel_size: float | None = None,
+) -> Path:
     """Write a PNG of maps side by side under one colour scale; return its path.
 
     images : each (H, W), NaN where missing, or (3, H, W) for red, green, blue in [0, 1]. label : quantity and unit.
@@ -38,19 +45,56 @@ def add_scale(axis, width: int, pixel_size: float) -> None:
 
     outline = [withStroke(linewidth=3, foreground="white")]
     longest = 0.35 * width * pixel_size
-    length = max(step * 10.0**power for power in range(-1, 7) for step in (1, 2, 5) if step * 10.0**power <= longest)
+    length = max(
+        step * 10.0**power
+        for power in range(-1, 7)
+        for step in (1, 2, 5)
+        if step * 10.0**power <= longest
+    )
     text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
     share = length / (width * pixel_size)
-    axis.plot([0.05, 0.05 + share], [0.04, 0.04], "k-", linewidth=3, transform=axis.transAxes, path_effects=outline)
-    axis.text(0.05 + share / 2, 0.06, text, ha="center", va="bottom", fontsize=8, transform=axis.transAxes,
-              path_effects=outline)
-    axis.annotate("N", xy=(0.95, 0.97), xytext=(0.95, 0.84), ha="center", va="center", fontsize=9,
-                  xycoords="axes fraction", textcoords="axes fraction", path_effects=outline,
-                  arrowprops={"arrowstyle": "-|>", "color": "black"})
+    axis.plot(
+        [0.05, 0.05 + share],
+        [0.04, 0.04],
+        "k-",
+        linewidth=3,
+        transform=axis.transAxes,
+        path_effects=outline,
+    )
+    axis.text(
+        0.05 + share / 2,
+        0.06,
+        text,
+        ha="center",
+        va="bottom",
+        fontsize=8,
+        transform=axis.transAxes,
+        path_effects=outline,
+    )
+    axis.annotate(
+        "N",
+        xy=(0.95, 0.97),
+        xytext=(0.95, 0.84),
+        ha="center",
+        va="center",
+        fontsize=9,
+        xycoords="axes fraction",
+        textcoords="axes fraction",
+        path_effects=outline,
+        arrowprops={"arrowstyle": "-|>", "color": "black"},
+    )
 
 
-def arrows(path: Path, images: Sequence[np.ndarray], fields: Sequence[np.ndarray], rows: np.ndarray,
-           columns: np.ndarray, titles: Sequence[str], label: str, pixel_size: float) -> Path:
+def arrows(
+    path: Path,
+    images: Sequence[np.ndarray],
+    fields: Sequence[np.ndarray],
+    rows: np.ndarray,
+    columns: np.ndarray,
+    titles: Sequence[str],
+    label: str,
+    pixel_size: float,
+) -> Path:
     """Write a PNG of grey images with arrows over them, coloured by their length under one scale; return its path.
 
     images : each (H, W), NaN where missing. fields : each (2, h, w), to the right and up, at the pixels `rows` (h,) and
@@ -70,8 +114,19 @@ def arrows(path: Path, images: Sequence[np.ndarray], fields: Sequence[np.ndarray
         axis.set_facecolor(MISSING)
         axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest", alpha=0.8)
         right, up = (part[::every, ::every] for part in field)
-        drawn = axis.quiver(columns[::every], rows[::every], right, up, np.hypot(right, up), cmap="plasma",
-                            clim=(0, longest), angles="uv", scale_units="xy", scale=longest / reach, width=0.004)
+        drawn = axis.quiver(
+            columns[::every],
+            rows[::every],
+            right,
+            up,
+            np.hypot(right, up),
+            cmap="plasma",
+            clim=(0, longest),
+            angles="uv",
+            scale_units="xy",
+            scale=longest / reach,
+            width=0.004,
+        )
         add_scale(axis, width, pixel_size)
         axis.set_title(title, fontsize=11)
         axis.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
@@ -79,7 +134,9 @@ def arrows(path: Path, images: Sequence[np.ndarray], fields: Sequence[np.ndarray
     return save(figure, path)
 
 
-def scatter(path: Path, x: np.ndarray, y: np.ndarray, x_label: str, y_label: str, title: str) -> Path:
+def scatter(
+    path: Path, x: np.ndarray, y: np.ndarray, x_label: str, y_label: str, title: str
+) -> Path:
     """Write a PNG of points (N,) against the line on which x and y are equal; return its path."""
     from matplotlib.figure import Figure
 
@@ -108,33 +165,68 @@ def draw_maps(images, titles, label, limits, colours, columns):
     for axis, image, title in zip(axes, images, titles, strict=False):
         axis.set_facecolor(MISSING)
         if image.ndim == 3:
-            axis.imshow(np.nan_to_num(np.moveaxis(image, 0, -1)).clip(0, 1), interpolation="nearest")
+            axis.imshow(
+                np.nan_to_num(np.moveaxis(image, 0, -1)).clip(0, 1), interpolation="nearest"
+            )
         else:
-            shown = axis.imshow(image, vmin=limits[0], vmax=limits[1], cmap=colours, interpolation="nearest")
+            shown = axis.imshow(
+                image, vmin=limits[0], vmax=limits[1], cmap=colours, interpolation="nearest"
+            )
         axis.set_title(title, fontsize=11)
     for axis in axes:
         axis.set_xticks([])
         axis.set_yticks([])
-    for axis in axes[len(images):]:
+    for axis in axes[len(images) :]:
         axis.remove()
     if shown is not None:
-        figure.colorbar(shown, ax=list(axes[:len(images)]), label=label, location="bottom", fraction=0.15 / tall,
-                        pad=0.1 / tall, aspect=40)
+        figure.colorbar(
+            shown,
+            ax=list(axes[: len(images)]),
+            label=label,
+            location="bottom",
+            fraction=0.15 / tall,
+            pad=0.1 / tall,
+            aspect=40,
+        )
     return figure, axes
 
 
-def calendar(path: Path, dates: Sequence[dt.date], values: Sequence[float], label: str,
-             limits: tuple[float, float] = (0.0, 1.0)) -> Path:
+def calendar(
+    path: Path,
+    dates: Sequence[dt.date],
+    values: Sequence[float],
+    label: str,
+    limits: tuple[float, float] = (0.0, 1.0),
+) -> Path:
     """Write a PNG with a mark a date, years down and seasons across, coloured by value; return its path."""
     from matplotlib.figure import Figure
 
     years = [day.year for day in dates]
-    figure = Figure(figsize=(WIDTH, 1.4 + 0.22 * (max(years) - min(years) + 1)), layout="constrained")
+    figure = Figure(
+        figsize=(WIDTH, 1.4 + 0.22 * (max(years) - min(years) + 1)), layout="constrained"
+    )
     axis = figure.subplots()
-    shown = axis.scatter([day.timetuple().tm_yday for day in dates], years, c=values, s=90, marker="|", linewidths=4,
-                         cmap="cividis", vmin=limits[0], vmax=limits[1])
-    axis.set_xticks(*zip(*((dt.date(2001, month, 1).timetuple().tm_yday, f"{dt.date(2001, month, 1):%b}")
-                           for month in range(1, 13)), strict=True), fontsize=9)
+    shown = axis.scatter(
+        [day.timetuple().tm_yday for day in dates],
+        years,
+        c=values,
+        s=90,
+        marker="|",
+        linewidths=4,
+        cmap="cividis",
+        vmin=limits[0],
+        vmax=limits[1],
+    )
+    axis.set_xticks(
+        *zip(
+            *(
+                (dt.date(2001, month, 1).timetuple().tm_yday, f"{dt.date(2001, month, 1):%b}")
+                for month in range(1, 13)
+            ),
+            strict=True,
+        ),
+        fontsize=9,
+    )
     axis.set_yticks(range(min(years), max(years) + 1))
     axis.set_xlim(0, 367)
     axis.invert_yaxis()
@@ -143,15 +235,23 @@ def calendar(path: Path, dates: Sequence[dt.date], values: Sequence[float], labe
     return save(figure, path)
 
 
-def curves(path: Path, x: Sequence, lines: dict[str, Sequence[float]], x_label: str, y_label: str,
-           limits: tuple[float, float] | None = None) -> Path:
+def curves(
+    path: Path,
+    x: Sequence,
+    lines: dict[str, Sequence[float]],
+    x_label: str,
+    y_label: str,
+    limits: tuple[float, float] | None = None,
+) -> Path:
     """Write a PNG of named curves over a common axis, numbers or dates; return its path. limits : of the y axis."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axis = figure.subplots()
-    for style, (name, values) in zip(("-", "--", "-.", ":") * len(lines), lines.items(), strict=False):
+    for style, (name, values) in zip(
+        ("-", "--", "-.", ":") * len(lines), lines.items(), strict=False
+    ):
         axis.plot(x, values, style, marker=".", label=name)
     if all(isinstance(value, int) for value in x):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -164,9 +264,16 @@ def curves(path: Path, x: Sequence, lines: dict[str, Sequence[float]], x_label: 
     return save(figure, path)
 
 
-def animation(path: Path, images: Sequence[np.ndarray], titles: Sequence[str], label: str,
-              limits: tuple[float, float] = (0.0, 1.0), colours: str = "cividis", seconds: float = 0.7,
-              pixel_size: float | None = None) -> Path:
+def animation(
+    path: Path,
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    label: str,
+    limits: tuple[float, float] = (0.0, 1.0),
+    colours: str = "cividis",
+    seconds: float = 0.7,
+    pixel_size: float | None = None,
+) -> Path:
     """Write a GIF that shows the maps one after another, each with its title; return its path. Shapes as in map_row."""
     from PIL import Image
 
@@ -177,9 +284,20 @@ def animation(path: Path, images: Sequence[np.ndarray], titles: Sequence[str], l
         if pixel_size:
             add_scale(axes[0], image.shape[-1], pixel_size)
         figure.savefig(buffer, dpi=90)
-        frames.append(Image.open(buffer).convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=32))
+        frames.append(
+            Image.open(buffer)
+            .convert("RGB")
+            .convert("P", palette=Image.Palette.ADAPTIVE, colors=32)
+        )
     with writing(path) as file:
-        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=int(seconds * 1000), loop=0)
+        frames[0].save(
+            file,
+            "GIF",
+            save_all=True,
+            append_images=frames[1:],
+            duration=int(seconds * 1000),
+            loop=0,
+        )
     return path
 
 
@@ -205,11 +323,15 @@ def windows(path: Path, bars: Sequence[tuple[int, int, int, str]], dates: Sequen
         axis.barh(row, inputs, left=start, height=0.7, color=colours[part], alpha=0.35)
         axis.barh(row, targets, left=start + inputs, height=0.7, color=colours[part])
     for part, colour in colours.items():
-        axis.barh(0, 0, color=colour, label=f"{part}: {sum(bar[3] == part for bar in bars)} windows")
+        axis.barh(
+            0, 0, color=colour, label=f"{part}: {sum(bar[3] == part for bar in bars)} windows"
+        )
     axis.invert_yaxis()
     axis.set_yticks([])
     ticks = range(0, len(dates), max(1, len(dates) // 8))
-    axis.set_xticks(list(ticks), [dates[tick] for tick in ticks], rotation=30, ha="right", fontsize=8)
+    axis.set_xticks(
+        list(ticks), [dates[tick] for tick in ticks], rotation=30, ha="right", fontsize=8
+    )
     axis.set_title("Windows: inputs pale, targets full", fontsize=10)
     axis.legend(fontsize=8)
     return save(figure, path)

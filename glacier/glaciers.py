@@ -26,7 +26,9 @@ class GlacierExistsError(GlacierError):
     """The glacier has a glacier.yaml already, which is not written over unasked."""
 
 
-def read_rectangle(features: list[dict], before: tuple[float, ...] | None = None) -> tuple[float, ...] | None:
+def read_rectangle(
+    features: list[dict], before: tuple[float, ...] | None = None
+) -> tuple[float, ...] | None:
     """Return the box (west, south, east, north in degrees, to about 1 m) of what is drawn, None if nothing is.
 
     features : GeoJSON features, longitudes beyond 180 where the map was scrolled around the world. before : the box
@@ -36,22 +38,28 @@ def read_rectangle(features: list[dict], before: tuple[float, ...] | None = None
     if not features:
         return None
     if len(features) > 1:
-        raise GlacierError(f"{len(features)} shapes are drawn; one glacier is one rectangle: remove the others")
+        raise GlacierError(
+            f"{len(features)} shapes are drawn; one glacier is one rectangle: remove the others"
+        )
     geometry = features[0]["geometry"]
     ring = geometry["coordinates"][0] if geometry["type"] == "Polygon" else [(0, 0)]
     turns = math.floor((min(point[0] for point in ring) + 180) / 360) * 360
     points = {(round(point[0] - turns, 5), round(point[1], 5)) for point in ring}
     if before and len(points) == 4 and len(pulled := points - corners(before)) == 1:
-        (x, y), = corners(before) - points
+        ((x, y),) = corners(before) - points
         opposite = round(before[0] + before[2] - x, 5), round(before[1] + before[3] - y, 5)
         points = corners(spanned({*pulled, opposite}))
     drawn = spanned(points)
     if len(points) != 4 or points != corners(drawn):
-        raise GlacierError("the shape is no upright rectangle; boxes run along meridians and parallels: "
-                           "remove it and draw one with the rectangle tool")
+        raise GlacierError(
+            "the shape is no upright rectangle; boxes run along meridians and parallels: "
+            "remove it and draw one with the rectangle tool"
+        )
     if drawn[2] > 180:
-        raise GlacierError("the rectangle crosses the antimeridian (180 degrees); draw the part on one side "
-                           "of it, or write boundingBox by hand, with an east above 180")
+        raise GlacierError(
+            "the rectangle crosses the antimeridian (180 degrees); draw the part on one side "
+            "of it, or write boundingBox by hand, with an east above 180"
+        )
     return drawn
 
 
@@ -70,8 +78,11 @@ def as_feature(box: tuple[float, ...], style: dict) -> dict:
     """Return a box as a GeoJSON feature drawn in a style."""
     west, south, east, north = box
     ring = [[west, south], [west, north], [east, north], [east, south], [west, south]]
-    return {"type": "Feature", "properties": {"type": "rectangle", "style": style},
-            "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    return {
+        "type": "Feature",
+        "properties": {"type": "rectangle", "style": style},
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
 
 
 def plan_box(cfg: Config) -> tuple[dict[str, str], list[str]]:
@@ -80,9 +91,14 @@ def plan_box(cfg: Config) -> tuple[dict[str, str], list[str]]:
     sensor = sensors.find(cfg.sensor[0])
     grid = make_grid(cfg.boundingBox, cfg.pixelSize, sensor.anchor)
     height, width = grid.shape
-    zone = {"326": f"{grid.crs[-2:]} N", "327": f"{grid.crs[-2:]} S"}.get(grid.crs[5:8], "none, polar stereographic")
-    area = EARTH_RADIUS ** 2 * math.radians(east - west) * (math.sin(math.radians(north))
-                                                            - math.sin(math.radians(south)))
+    zone = {"326": f"{grid.crs[-2:]} N", "327": f"{grid.crs[-2:]} S"}.get(
+        grid.crs[5:8], "none, polar stereographic"
+    )
+    area = (
+        EARTH_RADIUS**2
+        * math.radians(east - west)
+        * (math.sin(math.radians(north)) - math.sin(math.radians(south)))
+    )
     years = cfg.years[1] - cfg.years[0] + 1
     patches = math.prod(max(0, (side - cfg.patchSize) // cfg.stride + 1) for side in grid.shape)
     megabytes = 2e-6 * height * width * len({*sensor.bands.values(), *sensor.quality})
@@ -104,10 +120,14 @@ def warn(cfg: Config, shape: tuple[int, int]) -> list[str]:
     """Return what is unreasonable about a box of (H, W) pixels, each a sentence."""
     warnings = []
     if min(shape) < cfg.patchSize:
-        warnings.append(f"Too small: a patch has {cfg.patchSize} px a side, the box only {min(shape)}.")
+        warnings.append(
+            f"Too small: a patch has {cfg.patchSize} px a side, the box only {min(shape)}."
+        )
     if math.prod(shape) > LARGE:
-        warnings.append(f"Very large: {math.prod(shape) / 1e6:,.0f} million pixels; a glacier with its surroundings "
-                        "has about one million.")
+        warnings.append(
+            f"Very large: {math.prod(shape) / 1e6:,.0f} million pixels; a glacier with its surroundings "
+            "has about one million."
+        )
     return warnings
 
 
@@ -118,7 +138,9 @@ def known_glaciers() -> dict[str, tuple[float, ...]]:
         with suppress(GlacierError):  # a broken file is told to whoever runs a script on it
             content = config.read_yaml(path)
             if "boundingBox" in content:
-                boxes[path.parent.name] = Config(boundingBox=tuple(content["boundingBox"])).boundingBox
+                boxes[path.parent.name] = Config(
+                    boundingBox=tuple(content["boundingBox"])
+                ).boundingBox
     return boxes
 
 
@@ -143,7 +165,9 @@ def edit_lines(cfg: Config) -> str:
     for name in ("name", "boundingBox", "years"):
         value = getattr(cfg, name)
         shown = json.dumps(value) if isinstance(value, str) else repr(value)
-        lines.append(f"    {name}: {fields[name].type} = setting({shown}, {json.dumps(fields[name].metadata['help'])})")
+        lines.append(
+            f"    {name}: {fields[name].type} = setting({shown}, {json.dumps(fields[name].metadata['help'])})"
+        )
     return "\n".join(lines)
 
 
@@ -152,7 +176,11 @@ def read_place(text: str) -> tuple[float, float]:
     try:
         latitude, longitude = (float(part) for part in text.replace(",", " ").split())
     except ValueError:
-        raise GlacierError(f"{text!r} is no place; write latitude, longitude in degrees, such as 32.1, 77.65") from None
+        raise GlacierError(
+            f"{text!r} is no place; write latitude, longitude in degrees, such as 32.1, 77.65"
+        ) from None
     if not (-85 <= latitude <= 85 and -180 <= longitude <= 180):
-        raise GlacierError(f"latitude goes from -85 to 85 and longitude from -180 to 180; got {latitude}, {longitude}")
+        raise GlacierError(
+            f"latitude goes from -85 to 85 and longitude from -180 to 180; got {latitude}, {longitude}"
+        )
     return latitude, longitude

@@ -1,4 +1,5 @@
 """The one map grid of a glacier."""
+
 from __future__ import annotations
 
 import math
@@ -10,6 +11,7 @@ from rasterio.warp import transform_bounds
 @dataclass(frozen=True)
 class Grid:
     """The glacier's one map grid. transform : a, b, c, d, e, f with x = a * column + b * row + c (rasterio's order)."""
+
     crs: str
     transform: tuple[float, ...]
     shape: tuple[int, int]

@@ -1,4 +1,5 @@
 """What the snow index says of the ground: what is snow, what is ice, what stands still."""
+
 from __future__ import annotations
 
 import json
@@ -24,10 +25,14 @@ def ndsi(green: np.ndarray, swir16: np.ndarray) -> np.ndarray:
     """
     total = green + swir16
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total > 0, np.clip((green - swir16) / total, -1, 1), np.nan).astype(np.float32)
+        return np.where(total > 0, np.clip((green - swir16) / total, -1, 1), np.nan).astype(
+            np.float32
+        )
 
 
-def persistent_snow(index: Sequence[np.ndarray], dates: Sequence[date], margin: int = 3) -> np.ndarray:
+def persistent_snow(
+    index: Sequence[np.ndarray], dates: Sequence[date], margin: int = 3
+) -> np.ndarray:
     """Return where snow and ice outlast the melt season, bool (H, W): it moves, the rest is ground.
 
     index : NDSI (T, H, W), NaN where missing; one scene is read at a time. The melt season is the month with the least
@@ -57,10 +62,22 @@ def outline_mask(path: str, grid: Grid) -> np.ndarray:
         content = json.loads(Path(path).read_text())
         features = content["features"] if content["type"] == "FeatureCollection" else [content]
         crs = content.get("crs", {}).get("properties", {}).get("name", "EPSG:4326")
-        polygons = [transform_geom(crs, grid.crs, feature.get("geometry", feature)) for feature in features]
-        inside = rasterize(polygons, grid.shape, transform=Affine(*grid.transform), all_touched=True, dtype=np.uint8)
+        polygons = [
+            transform_geom(crs, grid.crs, feature.get("geometry", feature)) for feature in features
+        ]
+        inside = rasterize(
+            polygons,
+            grid.shape,
+            transform=Affine(*grid.transform),
+            all_touched=True,
+            dtype=np.uint8,
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RasterioError) as error:
-        raise GlacierError(f"iceOutline {path} cannot be read as GeoJSON polygons ({error})") from error
+        raise GlacierError(
+            f"iceOutline {path} cannot be read as GeoJSON polygons ({error})"
+        ) from error
     if not inside.any():
-        raise GlacierError(f"iceOutline {path} does not touch the scenes; check its coordinates or set it to None")
+        raise GlacierError(
+            f"iceOutline {path} does not touch the scenes; check its coordinates or set it to None"
+        )
     return inside > 0

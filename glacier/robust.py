@@ -1,4 +1,5 @@
 """Statistics that a few wrong values hardly change."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -23,4 +24,8 @@ def nmad(values: np.ndarray) -> float:
     Hoehle & Hoehle (2009), 10.1016/j.isprsjprs.2009.02.003.
     """
     values = values[np.isfinite(values)]
-    return float(1.4826 * np.median(np.abs(values - np.median(values)))) if values.size else float("nan")
+    return (
+        float(1.4826 * np.median(np.abs(values - np.median(values))))
+        if values.size
+        else float("nan")
+    )

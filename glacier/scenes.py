@@ -1,4 +1,5 @@
 """The scenes of rawData/: what one is, and how the yearly pickles are read."""
+
 from __future__ import annotations
 
 import datetime as dt
@@ -62,6 +63,7 @@ def join_year(folder: Path, year: int, header: dict, items: list[Item], waiting:
 @dataclass(frozen=True)
 class Scene:
     """One acquisition on the glacier's grid. dn : (bands, H, W) uint16. mask : (H, W) bits of satellites/sensors.py."""
+
     id: str
     date: dt.datetime
     platform: str
@@ -80,14 +82,18 @@ class Scene:
         """Return a band's surface reflectance [1], (H, W) float32, NaN where masked."""
         if band not in self.bands:
             raise GlacierError(f"the archive has no band {band}; it has {', '.join(self.bands)}")
-        return sensors.reflectance(self.dn[self.bands.index(band)], self.mask, self.scale, self.offset, self.nodata)
+        return sensors.reflectance(
+            self.dn[self.bands.index(band)], self.mask, self.scale, self.offset, self.nodata
+        )
 
 
 def year_files(cfg: Config) -> list[Path]:
     """Return the yearly pickles in time order; GlacierError if there is none."""
     files = sorted((cfg.folder / STAGE).glob("[0-9][0-9][0-9][0-9].pkl"))
     if not files:
-        raise GlacierError(f"{cfg.folder / STAGE} holds no scenes; run first: python dataAPI.py --name={cfg.name}")
+        raise GlacierError(
+            f"{cfg.folder / STAGE} holds no scenes; run first: python dataAPI.py --name={cfg.name}"
+        )
     return files
 
 
@@ -105,11 +111,15 @@ def read_scenes(cfg: Config) -> Iterator[Scene]:
         header = next(stream, {})
         if header.get("schema") != disk.SCHEMA:
             raise GlacierError(f"{path} is no stream of scenes of this version; {again}")
-        shared = {key: header[key] for key in ("scale", "offset", "nodata")} | {"bands": tuple(header["bands"])}
+        shared = {key: header[key] for key in ("scale", "offset", "nodata")} | {
+            "bands": tuple(header["bands"])
+        }
         done = 0
         for content in stream:
             date = dt.datetime.fromisoformat(content.pop("datetime"))
             yield Scene(**(shared | content), date=date)
             done += 1
         if done != header["count"]:
-            raise GlacierError(f"{path} holds {done} of {header['count']} scenes (truncated); {again}")
+            raise GlacierError(
+                f"{path} holds {done} of {header['count']} scenes (truncated); {again}"
+            )

@@ -1,4 +1,5 @@
 """The steps of a year: seasons, months, or equal parts."""
+
 from __future__ import annotations
 
 from datetime import date, timedelta

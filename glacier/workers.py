@@ -1,4 +1,5 @@
 """What runs the work: threads of this machine, or the workers of a Dask scheduler."""
+
 from __future__ import annotations
 
 import site
@@ -34,20 +35,28 @@ def workplace(cfg: Config) -> Iterator[tuple[Executor, int]]:
 
         client = Client(cfg.executor, timeout=SCHEDULER_TIMEOUT, set_as_default=False)
     except ImportError as error:
-        raise GlacierError("executor other than threads needs Dask: pip install -r requirements-cluster.txt") from error
+        raise GlacierError(
+            "executor other than threads needs Dask: pip install -r requirements-cluster.txt"
+        ) from error
     except (OSError, ValueError) as error:
-        raise GlacierError(f"no Dask scheduler at executor {cfg.executor} ({signing.reason_of(error)}); "
-                           "give its address, as tcp://10.0.0.5:8786, or threads") from error
+        raise GlacierError(
+            f"no Dask scheduler at executor {cfg.executor} ({signing.reason_of(error)}); "
+            "give its address, as tcp://10.0.0.5:8786, or threads"
+        ) from error
     project = str(config.ROOT)
 
-    class FindProject(WorkerPlugin):  # in here, so that it travels by value; workers that start later get it too
+    class FindProject(
+        WorkerPlugin
+    ):  # in here, so that it travels by value; workers that start later get it too
         def setup(self, worker):
             site.addsitedir(project)
 
     with client:
         threads = sum(client.nthreads().values())
         if not threads:
-            raise GlacierError(f"the Dask scheduler {cfg.executor} has no workers; start: dask worker {cfg.executor}")
+            raise GlacierError(
+                f"the Dask scheduler {cfg.executor} has no workers; start: dask worker {cfg.executor}"
+            )
         client.run_on_scheduler(site.addsitedir, project)
         client.register_plugin(FindProject())
         yield client.get_executor(), threads

@@ -3,6 +3,7 @@
 As a proxy (GDAL_HTTP_PROXY) it also stands for https-less addresses on *.blob.core.windows.net:
 http://ACCOUNT.blob.core.windows.net/CONTAINER/path is the file `path` below the served folder.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -54,7 +55,9 @@ class CogServer:
 
     def _serve(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self.loop)
-        server = self.loop.run_until_complete(asyncio.start_server(self._connection, "127.0.0.1", 0))
+        server = self.loop.run_until_complete(
+            asyncio.start_server(self._connection, "127.0.0.1", 0)
+        )
         self.port = server.sockets[0].getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
         ready.set()
@@ -124,7 +127,9 @@ class CogServer:
             await asyncio.sleep(self.stall_seconds)
             return False
         if kind in ("429", "503"):
-            return await self._send(writer, f"{kind} Try again", extra="Retry-After: 1\r\n" if kind == "429" else "")
+            return await self._send(
+                writer, f"{kind} Try again", extra="Retry-After: 1\r\n" if kind == "429" else ""
+            )
         body = self._content(path)
         if body is None or path in self.missing:
             return await self._send(writer, "404 Not Found")
@@ -137,14 +142,21 @@ class CogServer:
                 return await self._send(writer, "416 Range Not Satisfiable")
             status = "206 Partial Content"
             extra += f"Content-Range: bytes {first}-{last}/{len(body)}\r\n"
-            body = body[first:last + 1]
+            body = body[first : last + 1]
         return await self._send(writer, status, body, extra, method, short=kind == "short")
 
-    async def _send(self, writer, status: str, body: bytes = b"", extra: str = "", method: str = "GET",
-                    short: bool = False) -> bool:
+    async def _send(
+        self,
+        writer,
+        status: str,
+        body: bytes = b"",
+        extra: str = "",
+        method: str = "GET",
+        short: bool = False,
+    ) -> bool:
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{extra}\r\n".encode())
         if method != "HEAD":
-            part = body[:len(body) // 2] if short else body
+            part = body[: len(body) // 2] if short else body
             writer.write(part)
             self.body_bytes += len(part)
         await writer.drain()
@@ -163,7 +175,9 @@ class CogServer:
         self.secrets[secret] = time.monotonic()
         expiry = (datetime.now(UTC) + timedelta(minutes=45)).strftime("%Y-%m-%dT%H:%M:%SZ")
         answer = {"msft:expiry": expiry, "token": f"st=2020&se=2030&sp=rl&sig={secret}"}
-        return await self._send(writer, "200 OK", json.dumps(answer).encode(), "Content-Type: application/json\r\n")
+        return await self._send(
+            writer, "200 OK", json.dumps(answer).encode(), "Content-Type: application/json\r\n"
+        )
 
     def _honoured(self, query: str) -> bool:
         given = self.secrets.get(parse_qs(query).get("sig", [""])[0])

@@ -1,4 +1,5 @@
 """A small demo glacier and the means to run the project's commands on it, as a user types them."""
+
 import os
 import re
 import shutil
@@ -25,8 +26,13 @@ def environment(home: Path) -> dict[str, str]:
 def command(home: Path, *words: str, code: int = 0, folder: Path | None = None) -> str:
     """Run `python <words>` with its datasets in `home`; return what it printed. Fails on another exit code."""
     script = [str(ROOT / words[0]), *words[1:]]
-    done = subprocess.run([sys.executable, *script], capture_output=True, text=True, cwd=folder or home,
-                          env=environment(home))
+    done = subprocess.run(
+        [sys.executable, *script],
+        capture_output=True,
+        text=True,
+        cwd=folder or home,
+        env=environment(home),
+    )
     printed = done.stdout + done.stderr
     assert done.returncode == code, f"{' '.join(words)} gave {done.returncode}:\n{printed[-4000:]}"
     return printed
@@ -36,7 +42,14 @@ def command(home: Path, *words: str, code: int = 0, folder: Path | None = None) 
 def demo_home(tmp_path_factory) -> Path:
     """A folder with the archive of a small glacier, datasets/small: 5 years, 96 x 96 px. Do not change it: copy it."""
     home = tmp_path_factory.mktemp("home")
-    command(home, "demo/makeGlacier.py", "--name=small", "--size=96", "--years=2013,2017", "--scenesPerYear=14")
+    command(
+        home,
+        "demo/makeGlacier.py",
+        "--name=small",
+        "--size=96",
+        "--years=2013,2017",
+        "--scenesPerYear=14",
+    )
     with open(home / "datasets" / "small" / "glacier.yaml", "a") as file:
         file.write("stride: 16\n")
     return home
@@ -49,8 +62,12 @@ def copy_home(source: Path, target: Path) -> Path:
 
 def readme_commands() -> list[list[str]]:
     """The commands of the README's real-glacier block, for the small glacier."""
-    block = re.search(r"```bash\n(# a real glacier.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
-    lines = [line.split("#")[0].split() for line in block.splitlines() if line.startswith("python ")]
+    block = re.search(r"```bash\n(# a real glacier.*?)```", (ROOT / "README.md").read_text(), re.S)[
+        1
+    ]
+    lines = [
+        line.split("#")[0].split() for line in block.splitlines() if line.startswith("python ")
+    ]
     return [[word.replace("parvati", "small") for word in line[1:]] for line in lines]
 
 
@@ -73,8 +90,16 @@ def browser():
 
     ARTEFACTS.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=[
-            "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", "--no-first-run"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--no-first-run",
+            ],
+        )
         yield browser
         browser.close()

@@ -1,4 +1,5 @@
 """A real STAC API on loopback: stac-fastapi with pgstac on a PostgreSQL of its own, thrown away afterwards."""
+
 from __future__ import annotations
 
 import contextlib
@@ -17,7 +18,9 @@ from pathlib import Path
 
 def programs() -> Path | None:
     """Return the folder of the newest PostgreSQL on this machine."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3])
+    )
     return found[-1].parent if found else None
 
 
@@ -28,7 +31,9 @@ def why_not() -> str | None:
     version = programs().parts[-2]
     if not Path(f"/usr/share/postgresql/{version}/extension/postgis.control").is_file():
         return f"PostGIS is not installed: apt-get install postgresql-{version}-postgis-3"
-    missing = [name for name in ("stac_fastapi.pgstac", "pypgstac", "uvicorn") if not has_module(name)]
+    missing = [
+        name for name in ("stac_fastapi.pgstac", "pypgstac", "uvicorn") if not has_module(name)
+    ]
     return f"{', '.join(missing)} not installed: requirements-test.txt" if missing else None
 
 
@@ -55,14 +60,36 @@ def postgres(folder: Path) -> Iterator[dict[str, str]]:
     port, data = free_port(), str(folder / "data")
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
     quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
-    subprocess.run([*as_user, programs() / "initdb", "-D", data, "-A", "trust", "-U", "postgres"], **quiet)
-    subprocess.run([*as_user, programs() / "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start"],
-                   **quiet)
+    subprocess.run(
+        [*as_user, programs() / "initdb", "-D", data, "-A", "trust", "-U", "postgres"], **quiet
+    )
+    subprocess.run(
+        [
+            *as_user,
+            programs() / "pg_ctl",
+            "-D",
+            data,
+            "-o",
+            options,
+            "-l",
+            folder / "log",
+            "-w",
+            "start",
+        ],
+        **quiet,
+    )
     try:
-        yield {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": "postgres", "PGDATABASE": "postgres",
-               "PGPASSWORD": "none"}
+        yield {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(port),
+            "PGUSER": "postgres",
+            "PGDATABASE": "postgres",
+            "PGPASSWORD": "none",
+        }
     finally:
-        subprocess.run([*as_user, programs() / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **quiet)
+        subprocess.run(
+            [*as_user, programs() / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **quiet
+        )
 
 
 @contextlib.contextmanager
@@ -78,12 +105,29 @@ def stac_api(folder: Path, collections: list[dict], items: list[dict]) -> Iterat
         for kind, content in (("collections", collections), ("items", items)):
             path = folder / f"{kind}.ndjson"
             path.write_text("\n".join(map(json.dumps, content)))
-            subprocess.run([*loader, "load", kind, str(path), "--method", "upsert"], check=True, env=environment,
-                           stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [*loader, "load", kind, str(path), "--method", "upsert"],
+                check=True,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+            )
         port = free_port()
-        server = subprocess.Popen([sys.executable, "-m", "uvicorn", "stac_fastapi.pgstac.app:create_app", "--factory",
-                                   "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"],
-                                  env=environment)
+        server = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "uvicorn",
+                "stac_fastapi.pgstac.app:create_app",
+                "--factory",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--log-level",
+                "warning",
+            ],
+            env=environment,
+        )
         stack.callback(server.wait)
         stack.callback(server.terminate)
         address = f"http://127.0.0.1:{port}"

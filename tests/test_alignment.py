@@ -1,4 +1,5 @@
 """Co-registration, composites and gap filling against answers known beforehand."""
+
 import json
 from datetime import date, timedelta
 
@@ -49,12 +50,14 @@ def test_ndsi_is_missing_where_undefined():
 def test_known_shift_is_found(model, method):
     """Shifts of up to 3 px between three scenes, with holes and noise, are found to 0.1 px."""
     rng, shifts = np.random.default_rng(1), [(0.0, 0.0), (2.6, -1.3), (-0.4, 0.7)]
-    stack = np.array([moved(ground(), *shift) + rng.normal(0, 0.02, (160, 160)) for shift in shifts], np.float32)
+    stack = np.array(
+        [moved(ground(), *shift) + rng.normal(0, 0.02, (160, 160)) for shift in shifts], np.float32
+    )
     for scene, (row, column) in zip(stack, ((30, 40), (90, 20), (60, 120)), strict=True):
-        scene[row:row + 25, column:column + 30] = np.nan
+        scene[row : row + 25, column : column + 30] = np.nan
     found = estimate_transforms(stack, model, method)
     assert found.accepted.all()
-    centre = (found.matrices @ [80, 80, 1])
+    centre = found.matrices @ [80, 80, 1]
     centre = centre[:, :2] / centre[:, 2:]
     assert centre - centre[0] == pytest.approx(np.array(shifts), abs=0.1)
 
@@ -78,9 +81,18 @@ def test_ice_motion_survives_coregistration(method):
 @pytest.mark.parametrize("method", ["orientation", "ecc"])
 def test_scenes_that_match_nothing_stay_as_delivered(method):
     """Another place, noise, a constant and an empty scene keep the identity and say why; the others are aligned."""
-    stack = np.array([ground(), moved(ground(), 1.2, 0.4), moved(ground(), -0.6, 0.2), ground(7),
-                      np.random.default_rng(3).normal(size=(160, 160)), np.full((160, 160), 0.3),
-                      np.full((160, 160), np.nan)], np.float32)
+    stack = np.array(
+        [
+            ground(),
+            moved(ground(), 1.2, 0.4),
+            moved(ground(), -0.6, 0.2),
+            ground(7),
+            np.random.default_rng(3).normal(size=(160, 160)),
+            np.full((160, 160), 0.3),
+            np.full((160, 160), np.nan),
+        ],
+        np.float32,
+    )
     found = estimate_transforms(stack, "affine", method)
     assert found.accepted.tolist() == [True] * 3 + [False] * 4
     assert (found.matrices[3:] == np.eye(3)).all()
@@ -90,7 +102,9 @@ def test_scenes_that_match_nothing_stay_as_delivered(method):
 def test_every_scene_is_compared_with_near_and_far_ones():
     """Two seasons that look nothing alike: a tree connects all, and far pairs tie the seasons together many times."""
     season = np.arange(30) % 2
-    alike = np.where(season == season[:, None], 0.9, 0.1) - 0.001 * np.abs(np.subtract.outer(*[np.arange(30)] * 2))
+    alike = np.where(season == season[:, None], 0.9, 0.1) - 0.001 * np.abs(
+        np.subtract.outer(*[np.arange(30)] * 2)
+    )
     pairs = neighbour_pairs(alike)
     assert pairs == neighbour_pairs(alike)
     assert len(set(pairs)) == len(pairs) <= 30 * 6 + 29
@@ -126,14 +140,20 @@ def test_correction_beyond_the_limit_is_not_believed():
 def test_archive_frame_is_the_middle_of_the_scenes():
     """Seen from the middle of all scenes as delivered, the corrections are 0 in the median."""
     shifts = np.array([(1.0, 0.0), (1.5, 0.5), (0.5, -0.5), (1.2, 0.1), (0.8, -0.1)])
-    found = estimate_transforms(np.array([moved(ground(), *shift) for shift in shifts]), "translation", gauge="archive")
+    found = estimate_transforms(
+        np.array([moved(ground(), *shift) for shift in shifts]), "translation", gauge="archive"
+    )
     assert found.matrices[:, :2, 2] == pytest.approx(shifts - [1, 0], abs=0.1)
 
 
 def test_scene_with_one_featureless_image_is_judged_by_the_other():
     """Two images a scene, the second of one scene constant, as a snow index of 1 everywhere."""
-    stack = np.array([[moved(ground(), *shift), moved(ground(5), *shift)]
-                      for shift in ((0, 0), (1.3, -0.8), (-0.6, 0.9), (0.5, 0.4))])
+    stack = np.array(
+        [
+            [moved(ground(), *shift), moved(ground(5), *shift)]
+            for shift in ((0, 0), (1.3, -0.8), (-0.6, 0.9), (0.5, 0.4))
+        ]
+    )
     stack[2, 1] = 1.0
     found = estimate_transforms(stack)
     assert found.accepted.all()
@@ -143,7 +163,9 @@ def test_scene_with_one_featureless_image_is_judged_by_the_other():
 def test_scene_turned_about_its_middle_is_not_in_place():
     turn = np.radians(0.8)
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    turned = ndimage.affine_transform(ground(), matrix, offset=[80, 80] - matrix @ [80, 80], order=5, mode="grid-wrap")
+    turned = ndimage.affine_transform(
+        ground(), matrix, offset=[80, 80] - matrix @ [80, 80], order=5, mode="grid-wrap"
+    )
     found = estimate_transforms(np.array([*[ground()] * 5, turned]), gauge="archive")
     assert corner_shift(found.matrices[5], (160, 160)) == pytest.approx(80 * 2**0.5 * turn, rel=0.1)
     assert all(corner_shift(matrix, (160, 160)) < 0.05 for matrix in found.matrices[:5])
@@ -208,7 +230,9 @@ def test_resample_is_missing_where_the_stencil_meets_a_gap():
     assert np.isnan(half[0]).all()
     assert np.isnan(half[-2:]).all()
     row = resample(image, np.array([[1, 0, 0.5], [0, 1, 0], [0, 0, 1]]))
-    assert np.flatnonzero(np.isnan(row[:, 60])).tolist() == [50]  # whole rows: no row above or below is used
+    assert np.flatnonzero(np.isnan(row[:, 60])).tolist() == [
+        50
+    ]  # whole rows: no row above or below is used
 
 
 def plain_fill(image, kernel):
@@ -258,12 +282,14 @@ def make_series(years=3, shape=(24, 24)):
     dates = [date(2013 + i // 4, 2 + 3 * (i % 4), 10) for i in range(4 * years)]
     scenes = rng.normal(0.5, 0.1, (len(dates), 1, *shape)).astype(np.float32)
     for scene in scenes:
-        scene[:, 2:20, rng.integers(0, 4):20] = np.nan
+        scene[:, 2:20, rng.integers(0, 4) : 20] = np.nan
     return scenes, dates
 
 
 def test_composite_is_the_median_and_the_series_unbroken():
-    scenes = np.array([1, 5, 3, 9], np.float32)[:, None, None, None] * np.ones((1, 1, 6, 6), np.float32)
+    scenes = np.array([1, 5, 3, 9], np.float32)[:, None, None, None] * np.ones(
+        (1, 1, 6, 6), np.float32
+    )
     scenes[3, 0, 0, 0] = np.nan
     dates = [date(2014, 1, 5), date(2014, 2, 1), date(2014, 3, 1), date(2014, 8, 1)]
     values, observed, steps = composite(scenes, dates, 4)
@@ -276,7 +302,9 @@ def test_composite_is_the_median_and_the_series_unbroken():
 
 def test_composites_say_how_many_scenes_saw_a_pixel_and_how_far_these_differ():
     """Of 1, 5, 3 the median is 3 and 1.4826 x the median distance from it 2.9652; of one scene there is no spread."""
-    scenes = np.array([1, 5, 3, 9], np.float32)[:, None, None, None] * np.ones((1, 1, 6, 6), np.float32)
+    scenes = np.array([1, 5, 3, 9], np.float32)[:, None, None, None] * np.ones(
+        (1, 1, 6, 6), np.float32
+    )
     scenes[:3, 0, 2, 2] = np.nan, 4, np.nan
     dates = [date(2014, 1, 5), date(2014, 2, 1), date(2014, 3, 1), date(2014, 8, 1)]
     made = Arrays(*map(np.empty, shapes(3, (1, 6, 6)), KINDS))
@@ -315,7 +343,9 @@ def test_nothing_comes_from_a_later_step():
 
 def test_series_without_any_pixel_is_an_error():
     with pytest.raises(GlacierError, match="no scene has a pixel"):
-        composite(np.full((2, 1, 4, 4), np.nan, np.float32), [date(2014, 1, 1), date(2014, 2, 1)], 4)
+        composite(
+            np.full((2, 1, 4, 4), np.nan, np.float32), [date(2014, 1, 1), date(2014, 2, 1)], 4
+        )
 
 
 def test_persistent_snow_is_what_outlasts_the_summer():
@@ -339,8 +369,16 @@ def test_outline_in_any_crs_lands_on_its_pixels(tmp_path, crs):
     y = [3550015 - 30 * row for row in (20, 20, 30, 30, 20)]
     if crs is None:
         x, y = transform(grid.crs, "EPSG:4326", x, y)
-    content = {"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": {
-        "type": "Polygon", "coordinates": [list(zip(x, y, strict=True))]}}]}
+    content = {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "properties": {},
+                "geometry": {"type": "Polygon", "coordinates": [list(zip(x, y, strict=True))]},
+            }
+        ],
+    }
     if crs:
         content["crs"] = {"type": "name", "properties": {"name": crs}}
     (tmp_path / "ice.geojson").write_text(json.dumps(content))
@@ -395,10 +433,20 @@ def test_one_process_finds_what_several_find(finished_home, tmp_path):
 
 
 def test_workers_of_a_dask_cluster_find_the_same_transforms(finished_home, tmp_path):
-    distributed = pytest.importorskip("distributed", reason="distributed is not installed: requirements-cluster.txt")
+    distributed = pytest.importorskip(
+        "distributed", reason="distributed is not installed: requirements-cluster.txt"
+    )
     home = copy_home(finished_home, tmp_path)
     record = home / "datasets" / "small" / "aligned" / "scenes.json"
     expected = record.read_bytes()
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        command(home, "alignment.py", "--name=small", "--force", f"--executor={cluster.scheduler_address}")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        command(
+            home,
+            "alignment.py",
+            "--name=small",
+            "--force",
+            f"--executor={cluster.scheduler_address}",
+        )
     assert record.read_bytes() == expected

@@ -1,4 +1,5 @@
 """The archive over the network: faults, outages, kills, tokens, and a real STAC API."""
+
 import json
 import logging
 import os
@@ -49,14 +50,21 @@ def server(glacier):
 def quick(monkeypatch):
     """Short waits, so that faults are over soon; no memory of files read before in this process."""
     monkeypatch.setattr(reading, "FIRST_WAIT", 0.05)
-    for name, value in {"GDAL_HTTP_LOW_SPEED_TIME": "1", "GDAL_HTTP_RETRY_DELAY": "0.05",
-                        "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/"}.items():
+    for name, value in {
+        "GDAL_HTTP_LOW_SPEED_TIME": "1",
+        "GDAL_HTTP_RETRY_DELAY": "0.05",
+        "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/",
+    }.items():
         monkeypatch.setenv(name, value)
 
 
 def write_catalogue(glacier: Path, address: str, folder: Path) -> Path:
     """Write the archive's catalogue with its files at a web address; return its path."""
-    for path in [glacier / "catalog.json", glacier / "collection.json", *glacier.glob("LC08*/*.json")]:
+    for path in [
+        glacier / "catalog.json",
+        glacier / "collection.json",
+        *glacier.glob("LC08*/*.json"),
+    ]:
         content = json.loads(path.read_text())
         for key, asset in content.get("assets", {}).items():
             asset["href"] = f"{address}/{path.parent.name}/{key}.tif"
@@ -74,15 +82,25 @@ def settings(glacier, tmp_path, monkeypatch):
 
     def make(address: str, **keywords) -> Config:
         source = write_catalogue(glacier, address, tmp_path / "web")
-        given = {"name": "web", "source": str(source), "boundingBox": box, "years": YEARS, "maxCloudPercent": 100.0,
-                 "maxMissingFraction": 0.95}
+        given = {
+            "name": "web",
+            "source": str(source),
+            "boundingBox": box,
+            "years": YEARS,
+            "maxCloudPercent": 100.0,
+            "maxMissingFraction": 0.95,
+        }
         return config.load(Config, [], **(given | keywords))
+
     return make
 
 
 def clearest(glacier: Path) -> str:
     """Return the scene of the first year with the least cloud."""
-    items = [json.loads(path.read_text()) for path in sorted(glacier.glob(f"LC08_*_{YEARS[0]}*_02_T1/*.json"))]
+    items = [
+        json.loads(path.read_text())
+        for path in sorted(glacier.glob(f"LC08_*_{YEARS[0]}*_02_T1/*.json"))
+    ]
     return min(items, key=lambda item: item["properties"]["eo:cloud_cover"])["id"]
 
 
@@ -93,6 +111,7 @@ def hashes(cfg: Config) -> dict[str, str]:
 @pytest.fixture
 def reference(settings, server):
     """A function that returns the hashes of the years read without any fault; counters and files are then reset."""
+
     def make(**keywords) -> dict[str, str]:
         cfg = settings(server.address, **keywords)
         assert dataAPI.run(cfg) == 0
@@ -101,10 +120,12 @@ def reference(settings, server):
             path.rmdir() if path.is_dir() else path.unlink()
         server.reset()
         return made
+
     return make
 
 
 # ── Faults ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
 
 def test_a_fifth_of_all_requests_fails_and_nothing_is_lost(settings, server, reference):
     """429, 503, dropped connections, short bodies, stalls: the same bytes as without."""
@@ -144,7 +165,11 @@ def test_a_file_missing_for_good_costs_its_scene_and_no_other(settings, server, 
     counts = runner.read_manifest(cfg.folder / "rawData")["counts"]
     assert list(counts["lost_scenes"]) == [scene]
     kept = {found.id for found in read_scenes(cfg)}
-    assert len(kept) == counts["kept"] == len(list(server.folder.glob("LC08*"))) - 1 - counts["dropped"]
+    assert (
+        len(kept)
+        == counts["kept"]
+        == len(list(server.folder.glob("LC08*"))) - 1 - counts["dropped"]
+    )
     assert scene not in kept
 
     server.missing = set()
@@ -161,8 +186,12 @@ def test_a_file_missing_for_good_costs_its_scene_and_no_other(settings, server, 
 
 
 def test_all_scenes_lost_is_a_fault_and_not_the_users_mistake(settings, server):
-    server.missing = {f"{path.parent.name}/qa_pixel.tif" for path in server.folder.glob("LC08*/green.tif")}
-    with pytest.raises(GlacierError, match=r"scenes were lost to faults and none is left: .*404") as caught:
+    server.missing = {
+        f"{path.parent.name}/qa_pixel.tif" for path in server.folder.glob("LC08*/green.tif")
+    }
+    with pytest.raises(
+        GlacierError, match=r"scenes were lost to faults and none is left: .*404"
+    ) as caught:
         dataAPI.run(settings(server.address))
     assert caught.value.exit_code == 3
 
@@ -186,13 +215,19 @@ def test_no_more_files_at_once_than_workers(settings, server):
 
 # ── Kills ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def kill_once(cfg: Config, server: CogServer, after: int) -> bool:
     """Run the command, kill it at its `after`-th request; return whether it was killed before it ended."""
-    flags = [f"--{key}={','.join(map(str, value)) if isinstance(value, list) else value}"
-             for key, value in runner.used_settings(cfg, [*dataAPI.USES, "source"]).items()
-             if value not in ("", [])]
-    process = subprocess.Popen([sys.executable, str(ROOT / "dataAPI.py"), f"--name={cfg.name}", *flags],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    flags = [
+        f"--{key}={','.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in runner.used_settings(cfg, [*dataAPI.USES, "source"]).items()
+        if value not in ("", [])
+    ]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "dataAPI.py"), f"--name={cfg.name}", *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     seen = server.total
     while process.poll() is None and server.total - seen < after:
         time.sleep(0.002)
@@ -212,7 +247,9 @@ def killed_and_rerun(cfg: Config, server: CogServer, kills: int, seed: int) -> i
         killed += kill_once(cfg, server, rng.randint(1, 160))
         asked = {path for path, _ in server.requests - before}
         assert not {path for path in asked if path.split("/")[0] in scenes}
-        assert not {path for path in asked if path.replace("/", ".").replace(".tif", ".npy") in finished}
+        assert not {
+            path for path in asked if path.replace("/", ".").replace(".tif", ".npy") in finished
+        }
     return killed
 
 
@@ -236,6 +273,7 @@ def test_killed_at_random_moments_it_goes_on_where_it_was(settings, server, refe
 
 # ── The Planetary Computer's way: blob addresses, tokens ─────────────────────────────────────────────────────────
 
+
 @pytest.fixture
 def planetary(server, monkeypatch):
     """The server as blob storage behind a proxy, and as the endpoint that gives tokens."""
@@ -257,7 +295,9 @@ BLOBS = "http://demo.blob.core.windows.net/glacier"
 
 def secrets_in(server: CogServer, *texts: str, folder: Path) -> list[str]:
     """Return the tokens that appear in the texts or in any file of the folder."""
-    content = [text.encode() for text in texts] + [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    content = [text.encode() for text in texts] + [
+        path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    ]
     return [secret for secret in server.secrets if any(secret.encode() in text for text in content)]
 
 
@@ -274,10 +314,15 @@ def same_scenes(cfg: Config, other: Config) -> bool:
     """Read the other settings too; tell whether the scenes are equal, bit by bit."""
     dataAPI.run(other)
     scenes = zip(read_scenes(cfg), read_scenes(other), strict=True)
-    return all(one.id == two.id and (one.dn == two.dn).all() and (one.mask == two.mask).all() for one, two in scenes)
+    return all(
+        one.id == two.id and (one.dn == two.dn).all() and (one.mask == two.mask).all()
+        for one, two in scenes
+    )
 
 
-def test_tokens_that_expire_on_the_way_are_renewed_and_never_written(settings, planetary, caplog, capfd):
+def test_tokens_that_expire_on_the_way_are_renewed_and_never_written(
+    settings, planetary, caplog, capfd
+):
     """Tokens the server honours for half a second, and faults besides: all scenes arrive; no token is written."""
     planetary.token_life, planetary.latency, planetary.fault_rate = 0.5, 0.01, 0.1
     cfg = settings(BLOBS, years=[2014, 2014])
@@ -301,23 +346,32 @@ def test_lost_signed_files_are_told_without_their_token(settings, planetary, cap
 def test_token_that_never_comes(settings, planetary, monkeypatch):
     monkeypatch.setattr(signing, "TOKEN_TIMEOUT", 0.5)
     planetary.token_delay = 5.0
-    with pytest.raises(GlacierError, match="no token for http://demo.blob.core.windows.net/glacier .TimeoutError"):
+    with pytest.raises(
+        GlacierError, match="no token for http://demo.blob.core.windows.net/glacier .TimeoutError"
+    ):
         dataAPI.run(settings(BLOBS))
 
 
 def test_token_refused(settings, planetary):
     planetary.refuse_tokens = True
-    with pytest.raises(GlacierError, match=r"no token for http://demo.blob.core.windows.net/glacier .*403.*KEY"):
+    with pytest.raises(
+        GlacierError, match=r"no token for http://demo.blob.core.windows.net/glacier .*403.*KEY"
+    ):
         dataAPI.run(settings(BLOBS))
     assert planetary.total == 0
 
 
 # ── Beyond one machine ───────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_two_workers_of_a_dask_cluster_make_the_same_scenes(settings, server, reference):
-    distributed = pytest.importorskip("distributed", reason="distributed is not installed: requirements-cluster.txt")
+    distributed = pytest.importorskip(
+        "distributed", reason="distributed is not installed: requirements-cluster.txt"
+    )
     expected = reference(maxMissingFraction=0.3)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
         cfg = settings(server.address, executor=cluster.scheduler_address, maxMissingFraction=0.3)
         assert dataAPI.run(cfg) == 0
         with distributed.Client(cluster, set_as_default=False) as client:
@@ -327,10 +381,17 @@ def test_two_workers_of_a_dask_cluster_make_the_same_scenes(settings, server, re
     assert hashes(cfg) == expected
 
 
-@pytest.mark.parametrize(("address", "says"), [("tcp://127.0.0.1:1", "no Dask scheduler at executor"),
-                                               ("thread", "no Dask scheduler at executor thread")])
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("tcp://127.0.0.1:1", "no Dask scheduler at executor"),
+        ("thread", "no Dask scheduler at executor thread"),
+    ],
+)
 def test_scheduler_that_is_not_there(settings, server, address, says, monkeypatch):
-    pytest.importorskip("distributed", reason="distributed is not installed: requirements-cluster.txt")
+    pytest.importorskip(
+        "distributed", reason="distributed is not installed: requirements-cluster.txt"
+    )
     monkeypatch.setattr(workers, "SCHEDULER_TIMEOUT", 2)
     with pytest.raises(GlacierError, match=says):
         dataAPI.run(settings(server.address, executor=address))
@@ -338,10 +399,20 @@ def test_scheduler_that_is_not_there(settings, server, address, says, monkeypatc
 
 # ── A real STAC API ──────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def collection_of(name: str) -> dict:
-    return {"type": "Collection", "stac_version": "1.0.0", "id": name, "description": "-", "license": "CC0-1.0",
-            "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]]},
-                       "temporal": {"interval": [["2000-01-01T00:00:00Z", None]]}}, "links": []}
+    return {
+        "type": "Collection",
+        "stac_version": "1.0.0",
+        "id": name,
+        "description": "-",
+        "license": "CC0-1.0",
+        "extent": {
+            "spatial": {"bbox": [[-180, -90, 180, 90]]},
+            "temporal": {"interval": [["2000-01-01T00:00:00Z", None]]},
+        },
+        "links": [],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -366,25 +437,58 @@ def api(glacier, web, tmp_path_factory):
         items.append(item)
 
     def like(item, name, collection="landsat-c2-l2", **properties):
-        return item | {"id": name, "collection": collection, "properties": item["properties"] | properties}
+        return item | {
+            "id": name,
+            "collection": collection,
+            "properties": item["properties"] | properties,
+        }
 
-    extra = [like(items[0], f"old{day:03d}", datetime=f"2013-{1 + day // 28:02d}-{1 + day % 28:02d}T05:00:00Z")
-             for day in range(300)]
+    extra = [
+        like(
+            items[0],
+            f"old{day:03d}",
+            datetime=f"2013-{1 + day // 28:02d}-{1 + day % 28:02d}T05:00:00Z",
+        )
+        for day in range(300)
+    ]
     extra.append(like(items[0], "seven", platform="landsat-7", datetime="2014-03-03T05:00:00Z"))
-    extra.append(like(items[0], "cloudy", datetime="2014-03-04T05:00:00Z", **{"eo:cloud_cover": 99.0}))
-    extra.append(like(items[0], "S2", "sentinel-2-l2a", datetime="2014-03-05T05:00:00Z", platform="Sentinel-2A"))
+    extra.append(
+        like(items[0], "cloudy", datetime="2014-03-04T05:00:00Z", **{"eo:cloud_cover": 99.0})
+    )
+    extra.append(
+        like(
+            items[0],
+            "S2",
+            "sentinel-2-l2a",
+            datetime="2014-03-05T05:00:00Z",
+            platform="Sentinel-2A",
+        )
+    )
     moved = [[[x + 102.3, y - 49] for x, y in ring] for ring in items[0]["geometry"]["coordinates"]]
-    extra.append(like(items[0], "dateline") | {"geometry": {"type": "Polygon", "coordinates": moved},
-                                               "bbox": [179.9, -17.0, 180.0, -16.8]})
+    extra.append(
+        like(items[0], "dateline")
+        | {
+            "geometry": {"type": "Polygon", "coordinates": moved},
+            "bbox": [179.9, -17.0, 180.0, -16.8],
+        }
+    )
     names = ("landsat-c2-l2", "sentinel-2-l2a")
-    with stac_api(tmp_path_factory.mktemp("api"), [collection_of(name) for name in names], items + extra) as address:
+    with stac_api(
+        tmp_path_factory.mktemp("api"), [collection_of(name) for name in names], items + extra
+    ) as address:
         yield address
 
 
 def search_settings(glacier: Path, api: str, **keywords) -> Config:
     box = json.loads((glacier / "collection.json").read_text())["extent"]["spatial"]["bbox"][0]
-    given = {"name": "api", "source": api, "boundingBox": box, "years": YEARS, "maxCloudPercent": 100.0,
-             "maxMissingFraction": 0.95}
+    given = {
+        "name": "api",
+        "source": api,
+        "boundingBox": box,
+        "years": YEARS,
+        "maxCloudPercent": 100.0,
+        "maxMissingFraction": 0.95,
+    }
     return config.load(Config, [], **(given | keywords))
 
 
@@ -423,4 +527,7 @@ def test_real_api_and_catalogue_on_disk_give_the_same_scenes(api, glacier, tmp_p
     monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
     cfg = search_settings(glacier, api, years=[2015, 2015])
     assert dataAPI.run(cfg) == 0
-    assert same_scenes(cfg, search_settings(glacier, str(glacier / "catalog.json"), name="disk", years=[2015, 2015]))
+    assert same_scenes(
+        cfg,
+        search_settings(glacier, str(glacier / "catalog.json"), name="disk", years=[2015, 2015]),
+    )

@@ -1,4 +1,5 @@
 """Settings: where each comes from, and what is said of a wrong one."""
+
 import dataclasses
 
 import pytest
@@ -25,8 +26,16 @@ def test_later_place_wins_and_is_named(home):
     extra = home / "extra.yaml"
     extra.write_text("stride: 6\nhorizon: 3\n")
     said = []
-    cfg = load(Config, ["--name=ridge", f"--config={extra}", "--horizon=1"], say=said.append, workers=2)
-    assert (cfg.patchSize, cfg.stride, cfg.horizon, cfg.workers, cfg.sequenceLength) == (20, 6, 1, 2, 4)
+    cfg = load(
+        Config, ["--name=ridge", f"--config={extra}", "--horizon=1"], say=said.append, workers=2
+    )
+    assert (cfg.patchSize, cfg.stride, cfg.horizon, cfg.workers, cfg.sequenceLength) == (
+        20,
+        6,
+        1,
+        2,
+        4,
+    )
     lines = {line.split()[0]: line for line in said}
     assert "glacier.yaml" in lines["patchSize"]
     assert "extra.yaml" in lines["stride"]
@@ -34,26 +43,45 @@ def test_later_place_wins_and_is_named(home):
     assert "sequenceLength" not in lines
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("years=2015,2016", (2015, 2016)), ("years=[2015, 2016]", (2015, 2016)), ("snowThreshold=None", None),
-    ("stoppingCriterion=1e-3", 1e-3), ("extractNDSI=false", False), ("platforms=terra", ("terra",)),
-    ("boundingBox=-71.6,-53.4,-70.8,-53", (-71.6, -53.4, -70.8, -53.0)), ("maxCloudPercent=100", 100.0),
-])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("years=2015,2016", (2015, 2016)),
+        ("years=[2015, 2016]", (2015, 2016)),
+        ("snowThreshold=None", None),
+        ("stoppingCriterion=1e-3", 1e-3),
+        ("extractNDSI=false", False),
+        ("platforms=terra", ("terra",)),
+        ("boundingBox=-71.6,-53.4,-70.8,-53", (-71.6, -53.4, -70.8, -53.0)),
+        ("maxCloudPercent=100", 100.0),
+    ],
+)
 def test_flags_are_read_as_the_type_of_their_setting(text, value):
     got = getattr(load(Config, [f"--{text}"]), text.split("=")[0])
     assert got == value
     assert type(got) is type(value)
 
 
-@pytest.mark.parametrize(("flag", "says"), [
-    ("--boundingBox=78,32,77,33", "west < east"), ("--boundingBox=77,91,78,92", "degrees"),
-    ("--boundingBox=1,2,3", "boundingBox"), ("--years=2022,2013", "first and the last"),
-    ("--patchSze=3", "did you mean patchSize"), ("--patchSize=2.5", "whole number"), ("--patchSize=2", "at least 4"),
-    ("--maxCloudPercent=120", "from 0 to 100"), ("--motionModel=afine", "did you mean affine"),
-    ("--name=../x", "plain folder name"), ("--testFraction=0.6 --validationFraction=0.5", "leave steps to train"),
-    ("--extractNDSI=maybe", "True or False"), ("--config=nowhere.yaml", "nowhere.yaml"),
-    ("patchSize=3", "--setting=value"), ("--maxCloudPercent=nan", "number"),
-])
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("--boundingBox=78,32,77,33", "west < east"),
+        ("--boundingBox=77,91,78,92", "degrees"),
+        ("--boundingBox=1,2,3", "boundingBox"),
+        ("--years=2022,2013", "first and the last"),
+        ("--patchSze=3", "did you mean patchSize"),
+        ("--patchSize=2.5", "whole number"),
+        ("--patchSize=2", "at least 4"),
+        ("--maxCloudPercent=120", "from 0 to 100"),
+        ("--motionModel=afine", "did you mean affine"),
+        ("--name=../x", "plain folder name"),
+        ("--testFraction=0.6 --validationFraction=0.5", "leave steps to train"),
+        ("--extractNDSI=maybe", "True or False"),
+        ("--config=nowhere.yaml", "nowhere.yaml"),
+        ("patchSize=3", "--setting=value"),
+        ("--maxCloudPercent=nan", "number"),
+    ],
+)
 def test_a_wrong_setting_is_one_line_that_says_the_rule(flag, says):
     with pytest.raises(GlacierError, match=says) as error:
         load(Config, flag.split())
@@ -76,7 +104,9 @@ def test_a_damaged_file_of_settings_is_one_line(home):
 
 def test_paths_are_seen_from_the_file_they_stand_in(home, monkeypatch):
     overlay(home, "source: archive/catalog.json\n")
-    assert load(Config, ["--name=ridge"]).source == str(home / "datasets" / "ridge" / "archive" / "catalog.json")
+    assert load(Config, ["--name=ridge"]).source == str(
+        home / "datasets" / "ridge" / "archive" / "catalog.json"
+    )
     monkeypatch.chdir(home)
     assert load(Config, ["--source=catalog.json"]).source == str(home / "catalog.json")
     assert load(Config, ["--source=https://stac.test/v1"]).source == "https://stac.test/v1"

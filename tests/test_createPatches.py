@@ -1,4 +1,5 @@
 """Patches and their inverse, the causal climatology, and a split that cannot leak."""
+
 import io
 
 import numpy as np
@@ -15,17 +16,29 @@ from glacier.patches.windows import Series, load_tensor
 def make_series(values, observed=None, steps_per_year=4):
     values = np.asarray(values, np.float32)
     observed = np.ones((len(values), *values.shape[2:]), bool) if observed is None else observed
-    return Series(values, observed, tuple(map(str, range(len(values)))), steps_per_year, ("ndsi",), "EPSG:32643", ())
+    return Series(
+        values,
+        observed,
+        tuple(map(str, range(len(values)))),
+        steps_per_year,
+        ("ndsi",),
+        "EPSG:32643",
+        (),
+    )
 
 
-@pytest.mark.parametrize(("shape", "size", "stride"), [((57, 63), 16, 6), ((32, 32), 32, 5), ((40, 33), 8, 8)])
+@pytest.mark.parametrize(
+    ("shape", "size", "stride"), [((57, 63), 16, 6), ((32, 32), 32, 5), ((40, 33), 8, 8)]
+)
 def test_stitch_is_the_inverse_of_cut(shape, size, stride):
     scene = pad(torch.rand(3, 2, *shape), size, stride)
     patches = cut(scene, size, stride)
     assert patches.shape[-2:] == (size, size)
     torch.testing.assert_close(stitch(patches, scene.shape[-2:], stride), scene)
-    torch.testing.assert_close(patches[1 if len(patches) > 1 else 0, 0, 2, 1],
-                               scene[2, 1, (stride if len(patches) > 1 else 0):][:size, :size])
+    torch.testing.assert_close(
+        patches[1 if len(patches) > 1 else 0, 0, 2, 1],
+        scene[2, 1, (stride if len(patches) > 1 else 0) :][:size, :size],
+    )
 
 
 def test_pixels_no_patch_reaches_are_missing():
@@ -61,9 +74,13 @@ def test_climatology_counts_observed_pixels_and_says_what_it_does_without():
     values = np.array([0, 1, 2, 3, 40, 5, 6, 7], np.float32).reshape(8, 1, 1, 1)
     observed = np.ones((8, 1, 1), bool)
     observed[4] = False
-    assert climatology(make_series(values, observed), 8, 1)[0].item() == 0  # 40 was filled in, not seen
+    assert (
+        climatology(make_series(values, observed), 8, 1)[0].item() == 0
+    )  # 40 was filled in, not seen
     first_year = climatology(make_series(values), 2, 2)[0]
-    np.testing.assert_allclose(first_year.ravel(), 0.5)  # seasons never seen: the mean of all earlier steps
+    np.testing.assert_allclose(
+        first_year.ravel(), 0.5
+    )  # seasons never seen: the mean of all earlier steps
     observed[:] = False
     assert climatology(make_series(values, observed), 4, 1)[0].item() == pytest.approx(1.5)
 
@@ -105,7 +122,7 @@ def test_the_kept_out_block_looks_like_the_scene_and_no_patch_touches_it_unmarke
     parts = patch_parts((100, 120), 24, 8, block)
     for row, column in np.ndindex(parts.shape):
         inside = np.zeros((100, 120), bool)
-        inside[row * 8:row * 8 + 24, column * 8:column * 8 + 24] = True
+        inside[row * 8 : row * 8 + 24, column * 8 : column * 8 + 24] = True
         share = inside[60:100, 72:120].sum() / inside.sum()
         assert parts[row, column] == ("block" if share == 1 else "train" if share == 0 else "gap")
 

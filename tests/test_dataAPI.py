@@ -1,4 +1,5 @@
 """Scenes of an archive: the grid, the search, what is read, kept and left out."""
+
 import json
 import logging
 import re
@@ -41,16 +42,26 @@ def catalogue(tmp_path_factory) -> Path:
 def settings(catalogue, tmp_path, monkeypatch):
     """A function that returns the settings of a glacier in an empty home."""
     monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
-    box = json.loads((catalogue.parent / "collection.json").read_text())["extent"]["spatial"]["bbox"][0]
+    box = json.loads((catalogue.parent / "collection.json").read_text())["extent"]["spatial"][
+        "bbox"
+    ][0]
 
     def make(**keywords):
-        given = {"name": "small", "source": str(catalogue), "boundingBox": box, "years": [2014, 2015],
-                 "maxCloudPercent": 100.0, "maxMissingFraction": 0.9}
+        given = {
+            "name": "small",
+            "source": str(catalogue),
+            "boundingBox": box,
+            "years": [2014, 2015],
+            "maxCloudPercent": 100.0,
+            "maxMissingFraction": 0.9,
+        }
         return config.load(Config, [], **(given | keywords))
+
     return make
 
 
 # ── The grid ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
 
 def test_grid_is_utm_on_landsats_pixel_edges_and_covers_the_box():
     grid = make_grid(BOX, 30.0, 15.0)
@@ -64,11 +75,19 @@ def test_grid_is_utm_on_landsats_pixel_edges_and_covers_the_box():
     assert 0 <= south - grid.transform[5] + 30 * height < 30
 
 
-@pytest.mark.parametrize(("box", "crs"), [
-    ((179.5, -17.0, 180.5, -16.0), "EPSG:32701"), ((-180.0, -17.0, -179.5, -16.0), "EPSG:32701"),
-    ((179.0, 60.0, 179.9, 60.1), "EPSG:32660"), ((10.0, 85.0, 30.0, 86.0), "EPSG:3413"),
-    ((160.0, -84.5, 162.0, -84.0), "EPSG:3031"), ((-180.0, -90.0, 180.0, -84.0), "EPSG:3031"),
-    ((77.9, 32.0, 78.1, 32.1), "EPSG:32644"), ((77.8, 32.0, 78.1, 32.1), "EPSG:32643")])
+@pytest.mark.parametrize(
+    ("box", "crs"),
+    [
+        ((179.5, -17.0, 180.5, -16.0), "EPSG:32701"),
+        ((-180.0, -17.0, -179.5, -16.0), "EPSG:32701"),
+        ((179.0, 60.0, 179.9, 60.1), "EPSG:32660"),
+        ((10.0, 85.0, 30.0, 86.0), "EPSG:3413"),
+        ((160.0, -84.5, 162.0, -84.0), "EPSG:3031"),
+        ((-180.0, -90.0, 180.0, -84.0), "EPSG:3031"),
+        ((77.9, 32.0, 78.1, 32.1), "EPSG:32644"),
+        ((77.8, 32.0, 78.1, 32.1), "EPSG:32643"),
+    ],
+)
 def test_grid_everywhere_on_earth(box, crs):
     """Every point of the box lies on the grid, and the grid is not much larger than the box."""
     grid = make_grid(box, 300.0, 15.0)
@@ -84,25 +103,39 @@ def test_grid_everywhere_on_earth(box, crs):
 
 
 def test_box_the_wrong_way_round_is_told_of_the_antimeridian():
-    with pytest.raises(GlacierError, match=r"across the antimeridian east exceeds 180, as 179.5 to 180.5"):
+    with pytest.raises(
+        GlacierError, match=r"across the antimeridian east exceeds 180, as 179.5 to 180.5"
+    ):
         Config(boundingBox=(179.5, -17.0, -179.5, -16.0))
 
 
-@pytest.mark.parametrize(("item", "box", "expected"), [
-    ((179.0, 0, -179.0, 1), (179.5, 0, 180.5, 1), True), ((-180.0, 0, -179.8, 1), (179.5, 0, 180.5, 1), True),
-    ((179.0, 0, 179.4, 1), (179.5, 0, 180.5, 1), False), ((-179.0, 0, -178.0, 1), (179.5, 0, 180.5, 1), False),
-    ((10, 0, 11, 1), (10.5, 0.5, 12, 2), True), ((10, 0, 11, 1), (10.5, 1.5, 12, 2), False)])
+@pytest.mark.parametrize(
+    ("item", "box", "expected"),
+    [
+        ((179.0, 0, -179.0, 1), (179.5, 0, 180.5, 1), True),
+        ((-180.0, 0, -179.8, 1), (179.5, 0, 180.5, 1), True),
+        ((179.0, 0, 179.4, 1), (179.5, 0, 180.5, 1), False),
+        ((-179.0, 0, -178.0, 1), (179.5, 0, 180.5, 1), False),
+        ((10, 0, 11, 1), (10.5, 0.5, 12, 2), True),
+        ((10, 0, 11, 1), (10.5, 1.5, 12, 2), False),
+    ],
+)
 def test_boxes_overlap_round_the_earth(item, box, expected):
     assert search.overlap(item, box) == expected
 
 
 # ── Search ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.mark.skipif(not PAGES.is_dir(), reason=f"no real answers in {PAGES}")
-@pytest.mark.parametrize(("page", "sensor"), [
-    ("items_landsat-c2-l2_page1_20250731.json", "landsat-8-9"),
-    ("items_landsat-c2-l2-pc_20240417-19.json", "landsat-8-9"),
-    ("items_sentinel-2-l2a-pc_20240417-19.json", "sentinel-2")])
+@pytest.mark.parametrize(
+    ("page", "sensor"),
+    [
+        ("items_landsat-c2-l2_page1_20250731.json", "landsat-8-9"),
+        ("items_landsat-c2-l2-pc_20240417-19.json", "landsat-8-9"),
+        ("items_sentinel-2-l2a-pc_20240417-19.json", "sentinel-2"),
+    ],
+)
 def test_real_answers_of_the_planetary_computer_are_understood(page, sensor):
     """Every item has its date, platform, clouds, and the assets this sensor needs; L2SR items too."""
     content = json.loads((PAGES / page).read_text())
@@ -128,6 +161,7 @@ def test_source_that_is_not_there(settings, tmp_path):
 
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_pixels_are_the_archives_own(settings, catalogue):
     """Same zone, same pixel edges: what the file says is copied, bit by bit."""
     cfg = settings()
@@ -138,8 +172,14 @@ def test_pixels_are_the_archives_own(settings, catalogue):
     assert [scene.date for scene in scenes] == sorted(scene.date for scene in scenes)
     for scene in scenes:
         with rasterio.open(catalogue.parent / scene.id / "green.tif") as file:
-            window = rasterio.windows.from_bounds(*rasterio.transform.array_bounds(
-                *grid.shape, rasterio.Affine(*grid.transform)), file.transform).round_offsets().round_lengths()
+            window = (
+                rasterio.windows.from_bounds(
+                    *rasterio.transform.array_bounds(*grid.shape, rasterio.Affine(*grid.transform)),
+                    file.transform,
+                )
+                .round_offsets()
+                .round_lengths()
+            )
             assert np.array_equal(scene.dn[scene.bands.index("green")], file.read(1, window=window))
         values = scene.reflectance("green")
         assert np.isnan(values[scene.mask != 0]).all()
@@ -180,14 +220,24 @@ def test_missing_pixels_decide_what_is_kept(settings):
 
 # ── Archives made for one question ───────────────────────────────────────────────────────────────────────────────
 
+
 class Archive:
     """A catalogue on disk, written item by item."""
 
     def __init__(self, folder: Path):
         self.folder, self.items = folder, []
 
-    def add(self, name: str, sensor: str, when: str, layers: dict[str, np.ndarray], crs: str, corner: tuple,
-            pixel_sizes: dict[str, float] | None = None, **properties) -> None:
+    def add(
+        self,
+        name: str,
+        sensor: str,
+        when: str,
+        layers: dict[str, np.ndarray],
+        crs: str,
+        corner: tuple,
+        pixel_sizes: dict[str, float] | None = None,
+        **properties,
+    ) -> None:
         """Write an item; layers : asset key -> (H, W). corner : left, top. pixel_sizes : of keys not of 30 m."""
         row = sensors.find(sensor)
         folder = self.folder / name
@@ -195,26 +245,66 @@ class Archive:
         for key, values in layers.items():
             size = (pixel_sizes or {}).get(key, 30.0)
             affine = rasterio.Affine(size, 0, corner[0], 0, -size, corner[1])
-            with rasterio.open(folder / f"{key}.tif", "w", driver="COG", dtype=values.dtype, count=1, crs=crs,
-                               height=values.shape[0], width=values.shape[1], transform=affine,
-                               nodata=row.nodata if key in row.bands.values() else None) as file:
+            with rasterio.open(
+                folder / f"{key}.tif",
+                "w",
+                driver="COG",
+                dtype=values.dtype,
+                count=1,
+                crs=crs,
+                height=values.shape[0],
+                width=values.shape[1],
+                transform=affine,
+                nodata=row.nodata if key in row.bands.values() else None,
+            ) as file:
                 file.write(values[None])
         bounds = rasterio.transform.array_bounds(*values.shape, affine)
         box = transform_bounds(crs, "EPSG:4326", *bounds)
         self.items.append(name)
-        (folder / f"{name}.json").write_text(json.dumps({
-            "type": "Feature", "stac_version": "1.0.0", "id": name, "collection": row.collection, "bbox": box,
-            "geometry": None, "links": [], "stac_extensions": [],
-            "properties": {"datetime": when, "platform": row.platforms[0], "eo:cloud_cover": 1.0,
-                           "proj:code": crs} | properties,
-            "assets": {key: {"href": f"./{key}.tif"} for key in layers}}))
+        (folder / f"{name}.json").write_text(
+            json.dumps(
+                {
+                    "type": "Feature",
+                    "stac_version": "1.0.0",
+                    "id": name,
+                    "collection": row.collection,
+                    "bbox": box,
+                    "geometry": None,
+                    "links": [],
+                    "stac_extensions": [],
+                    "properties": {
+                        "datetime": when,
+                        "platform": row.platforms[0],
+                        "eo:cloud_cover": 1.0,
+                        "proj:code": crs,
+                    }
+                    | properties,
+                    "assets": {key: {"href": f"./{key}.tif"} for key in layers},
+                }
+            )
+        )
 
     def settings(self, box: tuple, sensor: str, **keywords) -> Config:
         links = [{"rel": "item", "href": f"./{name}/{name}.json"} for name in self.items]
-        (self.folder / "catalog.json").write_text(json.dumps(
-            {"type": "Catalog", "stac_version": "1.0.0", "id": "made", "description": "-", "links": links}))
-        given = {"name": "made", "source": str(self.folder / "catalog.json"), "boundingBox": box, "sensor": sensor,
-                 "years": [2000, 2024], "maxMissingFraction": 1.0}
+        (self.folder / "catalog.json").write_text(
+            json.dumps(
+                {
+                    "type": "Catalog",
+                    "stac_version": "1.0.0",
+                    "id": "made",
+                    "description": "-",
+                    "links": links,
+                }
+            )
+        )
+        given = {
+            "name": "made",
+            "source": str(self.folder / "catalog.json"),
+            "boundingBox": box,
+            "sensor": sensor,
+            "years": [2000, 2024],
+            "maxMissingFraction": 1.0,
+        }
         return config.load(Config, [], **(given | keywords))
 
 
@@ -226,7 +316,9 @@ def made(tmp_path, monkeypatch) -> Archive:
 
 def box_around(crs: str, left: float, top: float, width: float, height: float) -> tuple[float, ...]:
     """Return a box in degrees that lies within a rectangle [m]."""
-    west, south, east, north = transform_bounds(crs, "EPSG:4326", left, top - height, left + width, top)
+    west, south, east, north = transform_bounds(
+        crs, "EPSG:4326", left, top - height, left + width, top
+    )
     inset_x, inset_y = 0.1 * (east - west), 0.1 * (north - south)
     return west + inset_x, south + inset_y, east - inset_x, north - inset_y
 
@@ -235,7 +327,10 @@ def landsat_layers(values: np.ndarray, oli: bool = True) -> dict[str, np.ndarray
     """Return the assets of a clear Landsat scene whose bands all hold `values`; 0 is fill."""
     row = sensors.find("landsat-8-9" if oli else "landsat-4-5-7")
     qa = np.where(values == 0, 1, 64).astype(np.uint16)
-    return {key: values for key in row.bands.values()} | {"qa_pixel": qa, "qa_radsat": np.zeros_like(qa)}
+    return {key: values for key in row.bands.values()} | {
+        "qa_pixel": qa,
+        "qa_radsat": np.zeros_like(qa),
+    }
 
 
 def scenes_of(cfg: Config) -> list:
@@ -254,9 +349,12 @@ def test_scene_of_the_other_zone_lies_in_its_place(made):
     x, y = corner[0] + 30 * (np.arange(size) + 0.5), corner[1] - 30 * (np.arange(size) + 0.5)
     places = transform("EPSG:32644", "EPSG:32643", *(axis.ravel() for axis in np.meshgrid(x, y)))
     values = pattern(*map(np.array, places)).reshape(size, size).round().astype(np.uint16)
-    made.add("other", "landsat-8-9", "2020-05-01T05:00:00Z", landsat_layers(values), "EPSG:32644", corner)
-    west, south, east, north = transform_bounds("EPSG:32644", "EPSG:4326", corner[0], corner[1] - 4500,
-                                                corner[0] + 4500, corner[1])
+    made.add(
+        "other", "landsat-8-9", "2020-05-01T05:00:00Z", landsat_layers(values), "EPSG:32644", corner
+    )
+    west, south, east, north = transform_bounds(
+        "EPSG:32644", "EPSG:4326", corner[0], corner[1] - 4500, corner[0] + 4500, corner[1]
+    )
     cfg = made.settings((west - 0.02, south + 0.01, west + 0.015, north - 0.01), "landsat-8-9")
     grid = make_grid(cfg.boundingBox, 30.0, 15.0)
     assert grid.crs == "EPSG:32643"
@@ -265,10 +363,14 @@ def test_scene_of_the_other_zone_lies_in_its_place(made):
     rows, columns = np.indices(found.shape)
 
     def expected(shift_x=0.0, shift_y=0.0):
-        return pattern(grid.transform[2] + 30 * (columns + 0.5 + shift_x),
-                       grid.transform[5] - 30 * (rows + 0.5 + shift_y))
+        return pattern(
+            grid.transform[2] + 30 * (columns + 0.5 + shift_x),
+            grid.transform[5] - 30 * (rows + 0.5 + shift_y),
+        )
 
-    slopes = np.stack([expected(0.5) - expected(-0.5), expected(0, 0.5) - expected(0, -0.5)])[:, clear]
+    slopes = np.stack([expected(0.5) - expected(-0.5), expected(0, 0.5) - expected(0, -0.5)])[
+        :, clear
+    ]
     shift = np.linalg.lstsq(slopes.T, (found - expected())[clear], rcond=None)[0]
     assert clear.mean() > 0.4
     assert np.abs(shift).max() < 0.02
@@ -279,10 +381,19 @@ def test_scene_across_the_antimeridian(made):
     values = np.full((400, 800), 9000, np.uint16)
     left, top = transform("EPSG:4326", "EPSG:32701", [179.89], [-16.99])
     corner = 15 + 30 * round(left[0] / 30), 15 + 30 * round(top[0] / 30)
-    made.add("zone1", "landsat-8-9", "2020-05-01T22:00:00Z", landsat_layers(values), "EPSG:32701", corner)
+    made.add(
+        "zone1", "landsat-8-9", "2020-05-01T22:00:00Z", landsat_layers(values), "EPSG:32701", corner
+    )
     left, top = transform("EPSG:4326", "EPSG:32760", [179.89], [-16.99])
     corner = 15 + 30 * round(left[0] / 30), 15 + 30 * round(top[0] / 30)
-    made.add("zone60", "landsat-8-9", "2020-05-09T22:00:00Z", landsat_layers(values), "EPSG:32760", corner)
+    made.add(
+        "zone60",
+        "landsat-8-9",
+        "2020-05-09T22:00:00Z",
+        landsat_layers(values),
+        "EPSG:32760",
+        corner,
+    )
     scenes = scenes_of(made.settings((179.9, -17.08, 180.1, -17.0), "landsat-8-9"))
     assert [scene.id for scene in scenes] == ["zone1", "zone60"]
     for scene in scenes:
@@ -290,13 +401,21 @@ def test_scene_across_the_antimeridian(made):
         assert (scene.dn[:, scene.mask == 0] == 9000).all()
 
 
-@pytest.mark.parametrize(("crs", "box"), [("EPSG:3413", (20.0, 85.0, 20.3, 85.02)),
-                                          ("EPSG:3031", (160.0, -84.52, 160.3, -84.5))])
+@pytest.mark.parametrize(
+    ("crs", "box"),
+    [("EPSG:3413", (20.0, 85.0, 20.3, 85.02)), ("EPSG:3031", (160.0, -84.52, 160.3, -84.5))],
+)
 def test_polar_scenes_are_copied(made, crs, box):
     grid = make_grid(box, 30.0, 15.0)
     values = np.random.default_rng(0).integers(8000, 30000, grid.shape).astype(np.uint16)
-    made.add("polar", "landsat-8-9", "2020-05-01T12:00:00Z", landsat_layers(values), crs,
-             (grid.transform[2], grid.transform[5]))
+    made.add(
+        "polar",
+        "landsat-8-9",
+        "2020-05-01T12:00:00Z",
+        landsat_layers(values),
+        crs,
+        (grid.transform[2], grid.transform[5]),
+    )
     scene = scenes_of(made.settings(box, "landsat-8-9"))[0]
     assert (scene.dn == values).all()
 
@@ -317,19 +436,28 @@ def test_neighbours_of_one_solar_day_are_one_scene(made):
     assert [scene.id for scene in scenes] == ["north", "later"]
     grid = read_grid(cfg)
     seam = int(30 - (CORNER[1] - grid.transform[5]) / 30)
-    assert 20 < seam < grid.shape[0]  # so there are rows that only the north, both, and only the south observed
+    assert (
+        20 < seam < grid.shape[0]
+    )  # so there are rows that only the north, both, and only the south observed
     assert (scenes[0].dn[:, :seam] == 9000).all()
     assert (scenes[0].dn[:, seam:] == 11000).all()
     assert not scenes[0].mask.any()
-    assert (scenes[1].mask[:seam - 20] == sensors.FILL).all()
-    assert not scenes[1].mask[seam - 20:].any()
+    assert (scenes[1].mask[: seam - 20] == sensors.FILL).all()
+    assert not scenes[1].mask[seam - 20 :].any()
 
 
 def test_scan_line_gaps_of_landsat_7_are_masked_and_counted(made):
     values = np.full((60, 60), 9000, np.uint16)
     values[::4] = 0
-    made.add("gaps", "landsat-4-5-7", "2010-05-01T05:00:00Z", landsat_layers(values, oli=False), CRS, CORNER,
-             platform="landsat-7")
+    made.add(
+        "gaps",
+        "landsat-4-5-7",
+        "2010-05-01T05:00:00Z",
+        landsat_layers(values, oli=False),
+        CRS,
+        CORNER,
+        platform="landsat-7",
+    )
     scene = scenes_of(made.settings(VALLEY, "landsat-4-5-7"))[0]
     assert scene.platform == "landsat-7"
     assert scene.missing_fraction == pytest.approx(0.25, abs=0.02)
@@ -339,22 +467,50 @@ def test_scan_line_gaps_of_landsat_7_are_masked_and_counted(made):
 
 def sentinel_layers(number: int, size: int = 180) -> dict[str, np.ndarray]:
     """Return the assets of a clear Sentinel-2 scene of 1800 m: 10 m, 20 m and 60 m files."""
-    fine, half, coarse = (np.full((size // part, size // part), number, np.uint16) for part in (1, 2, 6))
-    return {"B02": fine, "B03": fine, "B04": fine, "B8A": half, "B11": half, "B12": half, "B01": coarse,
-            "SCL": np.full(half.shape, 11, np.uint8)}
+    fine, half, coarse = (
+        np.full((size // part, size // part), number, np.uint16) for part in (1, 2, 6)
+    )
+    return {
+        "B02": fine,
+        "B03": fine,
+        "B04": fine,
+        "B8A": half,
+        "B11": half,
+        "B12": half,
+        "B01": coarse,
+        "SCL": np.full(half.shape, 11, np.uint8),
+    }
 
 
-SENTINEL_SIZES = dict.fromkeys(("B02", "B03", "B04"), 10.0) | dict.fromkeys(("B8A", "B11", "B12", "SCL"), 20.0)
+SENTINEL_SIZES = dict.fromkeys(("B02", "B03", "B04"), 10.0) | dict.fromkeys(
+    ("B8A", "B11", "B12", "SCL"), 20.0
+)
 SENTINEL_SIZES |= {"B01": 60.0}
 TILE = 500_040.0, 3_550_020.0
 
 
 def test_sentinel_bands_of_all_sizes_come_onto_one_grid(made):
     """Before baseline 04.00 and after: the same reflectance, though the numbers differ by 1000."""
-    made.add("old", "sentinel-2", "2020-05-01T05:00:00Z", sentinel_layers(4000), CRS, TILE, SENTINEL_SIZES,
-             **{"s2:processing_baseline": "02.14", "platform": "Sentinel-2A"})
-    made.add("new", "sentinel-2", "2023-05-01T05:00:00Z", sentinel_layers(5000), CRS, TILE, SENTINEL_SIZES,
-             **{"s2:processing_baseline": "05.09", "platform": "Sentinel-2B"})
+    made.add(
+        "old",
+        "sentinel-2",
+        "2020-05-01T05:00:00Z",
+        sentinel_layers(4000),
+        CRS,
+        TILE,
+        SENTINEL_SIZES,
+        **{"s2:processing_baseline": "02.14", "platform": "Sentinel-2A"},
+    )
+    made.add(
+        "new",
+        "sentinel-2",
+        "2023-05-01T05:00:00Z",
+        sentinel_layers(5000),
+        CRS,
+        TILE,
+        SENTINEL_SIZES,
+        **{"s2:processing_baseline": "05.09", "platform": "Sentinel-2B"},
+    )
     scenes = scenes_of(made.settings(VALLEY, "sentinel-2", pixelSize=10.0))
     assert [scene.platform for scene in scenes] == ["sentinel-2a", "sentinel-2b"]
     for scene in scenes:
@@ -367,11 +523,23 @@ def test_hls_of_both_kinds_and_landsat_go_into_one_series(made):
     """Three sensors, three scalings, one reflectance; each scene is marked with its platform."""
     layers = landsat_layers(np.full((60, 60), 25455, np.uint16))
     made.add("L8", "landsat-8-9", "2020-05-01T05:00:00Z", layers, CRS, CORNER)
-    for name, sensor, platform in (("HL", "hls-landsat", "Landsat 9"), ("HS", "hls-sentinel", "Sentinel-2A")):
-        layers = {key: np.full((60, 60), 5000, np.int16) for key in sensors.find(sensor).bands.values()}
+    for name, sensor, platform in (
+        ("HL", "hls-landsat", "Landsat 9"),
+        ("HS", "hls-sentinel", "Sentinel-2A"),
+    ):
+        layers = {
+            key: np.full((60, 60), 5000, np.int16) for key in sensors.find(sensor).bands.values()
+        }
         layers["Fmask"] = np.full((60, 60), 1 << 4, np.uint8)
-        made.add(name, sensor, f"202{len(made.items)}-06-01T05:00:00Z", layers, CRS, (500_040.0, 3_550_020.0),
-                 platform=platform)
+        made.add(
+            name,
+            sensor,
+            f"202{len(made.items)}-06-01T05:00:00Z",
+            layers,
+            CRS,
+            (500_040.0, 3_550_020.0),
+            platform=platform,
+        )
     scenes = scenes_of(made.settings(VALLEY, "landsat-8-9,hls-landsat,hls-sentinel"))
     assert [scene.platform for scene in scenes] == ["landsat-8", "landsat-9", "sentinel-2a"]
     for scene in scenes:
@@ -397,22 +565,40 @@ def test_missing_assets_are_no_failure_unless_needed(made, caplog):
 
 # ── Bad input ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_unknown_sensor(settings):
-    with pytest.raises(GlacierError, match=r"unknown sensor 'landsat'; known: landsat-8-9, landsat-4-5-7"):
+    with pytest.raises(
+        GlacierError, match=r"unknown sensor 'landsat'; known: landsat-8-9, landsat-4-5-7"
+    ):
         dataAPI.run(settings(sensor="landsat"))
 
 
 def test_box_larger_than_memory_says_the_size(settings):
-    with pytest.raises(GlacierError, match=r"boundingBox is \d+ x \d+ px of 0.5 m: .* need [\d.]+ GB of memory"):
+    with pytest.raises(
+        GlacierError, match=r"boundingBox is \d+ x \d+ px of 0.5 m: .* need [\d.]+ GB of memory"
+    ):
         dataAPI.run(settings(boundingBox=[70.0, 30.0, 75.0, 35.0], pixelSize=0.5))
 
 
-@pytest.mark.parametrize("answer", [b"<html>hello</html>", b"{}", b"[]", b"null", b'{"type": "Feature"}', b'"text"',
-                                    b'{"type": "Catalog", "id": "x", "stac_version": "1.0.0", "links": []}'])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"<html>hello</html>",
+        b"{}",
+        b"[]",
+        b"null",
+        b'{"type": "Feature"}',
+        b'"text"',
+        b'{"type": "Catalog", "id": "x", "stac_version": "1.0.0", "links": []}',
+    ],
+)
 def test_server_that_is_no_stac_api(settings, answer, tmp_path):
     """One line with the address and what to give instead, whatever it answers."""
     (tmp_path / "index").write_bytes(answer)
-    with CogServer(tmp_path) as server, pytest.raises(GlacierError, match=f"{server.address}/index") as caught:
+    with (
+        CogServer(tmp_path) as server,
+        pytest.raises(GlacierError, match=f"{server.address}/index") as caught,
+    ):
         dataAPI.run(settings(source=f"{server.address}/index"))
     assert "\n" not in str(caught.value)
 
@@ -426,18 +612,29 @@ def test_server_that_does_not_answer(settings, monkeypatch):
 @pytest.mark.filterwarnings("ignore")  # odc-geo uses what shapely and affine deprecate
 def test_odc_stac_reads_the_same_pixels(settings, catalogue):
     """The peer of this stage, on the same grid: every band and quality file of every scene is equal."""
-    odc_stac = pytest.importorskip("odc.stac", reason="odc-stac is not installed: requirements-test.txt")
+    odc_stac = pytest.importorskip(
+        "odc.stac", reason="odc-stac is not installed: requirements-test.txt"
+    )
     from odc.geo.geobox import GeoBox
 
     cfg = settings()
     scenes = scenes_of(cfg)
     grid = read_grid(cfg)
-    items = {item.id: item for item in pystac.Catalog.from_file(str(catalogue)).get_items(recursive=True)}
+    items = {
+        item.id: item for item in pystac.Catalog.from_file(str(catalogue)).get_items(recursive=True)
+    }
     bands = [*scenes[0].bands, "qa_pixel"]
-    peer = odc_stac.load([items[scene.id] for scene in scenes], bands=bands, groupby="id", nodata=0,
-                         geobox=GeoBox(grid.shape, rasterio.Affine(*grid.transform), grid.crs))
+    peer = odc_stac.load(
+        [items[scene.id] for scene in scenes],
+        bands=bands,
+        groupby="id",
+        nodata=0,
+        geobox=GeoBox(grid.shape, rasterio.Affine(*grid.transform), grid.crs),
+    )
     for index, scene in enumerate(scenes):
         for band in scene.bands:
-            assert np.array_equal(scene.dn[scene.bands.index(band)], peer[band].values[index]), f"{scene.id} {band}"
+            assert np.array_equal(scene.dn[scene.bands.index(band)], peer[band].values[index]), (
+                f"{scene.id} {band}"
+            )
         clear = peer["qa_pixel"].values[index] & 0b11111 == 0
         assert np.array_equal(clear, scene.mask & ~np.uint8(sensors.SATURATED) == 0)

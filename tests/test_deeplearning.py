@@ -1,4 +1,5 @@
 """Data, baselines, scores and forecasts on a small series whose statistics are known."""
+
 from dataclasses import replace
 from datetime import date
 
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 # ── Data ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_a_batch_is_the_series_cut_out(toy):
     glaciers = read()
     batch = glaciers.batch(np.array([[0, 2, 1, 3]]))
@@ -45,7 +47,9 @@ def test_context_kept_in_a_file_is_the_same(toy, monkeypatch):
     expected = read().batch(samples).context
     monkeypatch.setattr(glacier, "IN_MEMORY", 0)
     in_file = read().batch(samples).context
-    assert all(torch.equal(getattr(in_file, name), getattr(expected, name)) for name in vars(expected))
+    assert all(
+        torch.equal(getattr(in_file, name), getattr(expected, name)) for name in vars(expected)
+    )
     assert not list((toy / "datasets" / "toy" / "patches").glob("tmp*"))
 
 
@@ -119,6 +123,7 @@ def test_scene_from_patches_has_no_seams(toy):
 
 # ── Baselines ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_damped_persistence_is_a_least_squares_fit(toy):
     """The factors of the second lead time, from a list of all training pixels; less is kept than of the first."""
     glacier = read(Glacier)
@@ -127,9 +132,15 @@ def test_damped_persistence_is_a_least_squares_fit(toy):
     for inputs, context, departures, observed in training_windows(glacier):
         last = (inputs - context.input_mean)[0, -1, 0].nan_to_num()
         counted = observed[0, 1, 0] & seen
-        rows.append(torch.stack([(last - last.mean())[counted], last.mean().expand(int(counted.sum()))], dim=1))
+        rows.append(
+            torch.stack(
+                [(last - last.mean())[counted], last.mean().expand(int(counted.sum()))], dim=1
+            )
+        )
         wanted.append(departures[0, 1, 0][counted])
-    expected = np.linalg.lstsq(torch.cat(rows).double().numpy(), torch.cat(wanted).double().numpy())[0]
+    expected = np.linalg.lstsq(
+        torch.cat(rows).double().numpy(), torch.cat(wanted).double().numpy()
+    )[0]
     assert damped.factors[1].numpy() == pytest.approx(expected, abs=1e-4)
     assert 0 < damped.factors[1, 0] < damped.factors[0, 0] < CARRY
     inputs, context = glacier.scene_inputs(10), glacier.scene_context(10)
@@ -154,6 +165,7 @@ def test_ridge_beats_climatology_and_leaves_the_block_common(toy):
 
 # ── Scores and forecasts ─────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_scores(trained, caplog):
     caplog.set_level("INFO")
     evaluate.run(settings(evaluate.Settings, wandb="disabled"))
@@ -162,9 +174,14 @@ def test_scores(trained, caplog):
     assert {row["region"] for row in rows} == {"seen", "block"}
     assert {row["lead"] for row in rows} == {"1", "2", "all"}
     assert {row["season"] for row in rows} == {"all", *SEASONS}
-    mse = {(row["region"], row["lead"], row["season"], row["method"]): float(row["mse"]) for row in rows}
+    mse = {
+        (row["region"], row["lead"], row["season"], row["method"]): float(row["mse"])
+        for row in rows
+    }
     for row in rows:
-        skill = 1 - float(row["mse"]) / mse[row["region"], row["lead"], row["season"], "climatology"]
+        skill = (
+            1 - float(row["mse"]) / mse[row["region"], row["lead"], row["season"], "climatology"]
+        )
         assert float(row["skill_vs_climatology"]) == pytest.approx(skill, abs=1e-6)
     files = {"scores.csv", "scores.png", "patches.png", "manifest.yaml"}
     assert files <= {path.name for path in (trained / "evaluation").iterdir()}
@@ -193,7 +210,10 @@ def test_score_of_persistence_by_hand(toy):
     for window in glacier.patches.windows:
         if window.part == "test":
             last, target = window.start + 3, window.start + 5
-            errors.append((series.values[last] - series.values[target])[0][series.observed[target] & seen] ** 2)
+            errors.append(
+                (series.values[last] - series.values[target])[0][series.observed[target] & seen]
+                ** 2
+            )
     assert row["mse"] == pytest.approx(np.concatenate(errors).mean(), rel=1e-5)
 
 
@@ -219,8 +239,11 @@ def test_dates_go_on_after_the_last_composite(toy):
 
 # ── What a user can get wrong ────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_no_run_yet(toy):
-    with pytest.raises(GlacierError, match="run first: python DeepLearning/trainAttentionLSTM.py --name=toy"):
+    with pytest.raises(
+        GlacierError, match="run first: python DeepLearning/trainAttentionLSTM.py --name=toy"
+    ):
         evaluate.run(settings(evaluate.Settings))
 
 

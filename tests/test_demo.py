@@ -1,4 +1,5 @@
 """The demo's archive says what it claims to be: known shifts, known motion, honest quality bits."""
+
 import hashlib
 import json
 
@@ -28,7 +29,15 @@ def archive(tmp_path_factory):
 def clear_archive(tmp_path_factory):
     """Cloudless Septembers, a year apart."""
     folder = tmp_path_factory.mktemp("clear")
-    make_glacier(folder, size=128, years=(2016, 2020), scenes_per_year=11, cloudiness=0, max_velocity=100, seed=5)
+    make_glacier(
+        folder,
+        size=128,
+        years=(2016, 2020),
+        scenes_per_year=11,
+        cloudiness=0,
+        max_velocity=100,
+        seed=5,
+    )
     return folder
 
 
@@ -68,21 +77,33 @@ def find_shift(first, second, where):
 def same_season_pairs(truth, month):
     """Return pairs of scenes of that month, one or two years apart and at most 10 days of the year."""
     place = [(index, day) for index, day in enumerate(truth.dates) if day.month == month]
-    return [(i, j) for i, first in place for j, second in place
-            if 1 <= second.year - first.year <= 2 and abs((second - first).days % 365.25 - 183) > 173]
+    return [
+        (i, j)
+        for i, first in place
+        for j, second in place
+        if 1 <= second.year - first.year <= 2 and abs((second - first).days % 365.25 - 183) > 173
+    ]
 
 
 def away_from(mask, distance):
     """Return the pixels at least `distance` from the mask and from the border."""
     far = ~ndimage.binary_dilation(mask, iterations=distance)
-    far[:distance], far[-distance:], far[:, :distance], far[:, -distance:] = False, False, False, False
+    far[:distance], far[-distance:], far[:, :distance], far[:, -distance:] = (
+        False,
+        False,
+        False,
+        False,
+    )
     return far
 
 
 def test_same_seed_same_bytes(archive, tmp_path):
     def fingerprints(folder):
-        return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-                for path in folder.rglob("*") if path.is_file()}
+        return {
+            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
 
     make_glacier(tmp_path, **SMALL)
     assert fingerprints(tmp_path) == fingerprints(archive)
@@ -112,7 +133,9 @@ def test_ice_moves_by_the_velocity(clear_archive):
         first, second = (reflectance(clear_archive, truth.ids[index], "green") for index in (i, j))
         coarse = np.rint(expected)
         second = np.roll(second, tuple(-coarse[::-1].astype(int)), axis=(0, 1))
-        ratios.append(np.hypot(*(coarse + find_shift(first, second, core) - expected)) / np.hypot(*flow))
+        ratios.append(
+            np.hypot(*(coarse + find_shift(first, second, core) - expected)) / np.hypot(*flow)
+        )
     assert speed.max() == pytest.approx(100, rel=0.02)
     assert np.median(ratios) < 0.05
 
@@ -134,9 +157,16 @@ def test_quality_bits_tell_what_is_there(archive):
 
 def test_snow_comes_and_goes(clear_archive):
     truth = read_truth(clear_archive)
-    covered = {month: np.mean([(read(clear_archive, name, "qa_pixel") & SNOW > 0).mean()
-                               for name, day in zip(truth.ids, truth.dates, strict=True) if day.month == month])
-               for month in (3, 9)}
+    covered = {
+        month: np.mean(
+            [
+                (read(clear_archive, name, "qa_pixel") & SNOW > 0).mean()
+                for name, day in zip(truth.ids, truth.dates, strict=True)
+                if day.month == month
+            ]
+        )
+        for month in (3, 9)
+    }
     assert covered[3] > 0.75
     assert covered[9] < 0.6
 
@@ -159,7 +189,10 @@ def test_catalogue_and_outline_agree_with_the_rasters(archive):
         assert east - west == pytest.approx(96 * PIXEL_SIZE, abs=30)
 
     outline = json.loads((archive / "truth" / "ice.geojson").read_text())
-    shapes = [warp.transform_geom("EPSG:4326", CRS, feature["geometry"]) for feature in outline["features"]]
+    shapes = [
+        warp.transform_geom("EPSG:4326", CRS, feature["geometry"])
+        for feature in outline["features"]
+    ]
     drawn = features.rasterize(shapes, truth.ice.shape, transform=truth.transform)
     assert (drawn.astype(bool) == truth.ice).mean() > 0.999
 

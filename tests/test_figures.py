@@ -1,4 +1,5 @@
 """Pictures carry their scale, and the report page carries everything else with it."""
+
 import datetime as dt
 import html
 import re
@@ -14,22 +15,28 @@ from glacier.storage import runner
 SCENE = np.linspace(0, 1, 40 * 60, dtype=np.float32).reshape(40, 60)
 
 
-@pytest.mark.parametrize(("pixel_size", "text"), [(30.0, "500 m"), (460.0, "5 km"), (10.0, "200 m"), (0.5, "10 m")])
+@pytest.mark.parametrize(
+    ("pixel_size", "text"), [(30.0, "500 m"), (460.0, "5 km"), (10.0, "200 m"), (0.5, "10 m")]
+)
 def test_the_scale_bar_is_as_long_as_it_says(pixel_size, text):
     _, (axis,) = figures.draw_maps([SCENE], ["2020-01-01"], "NDSI [1]", (0, 1), "cividis", 1)
     figures.add_scale(axis, 60, pixel_size)
     assert text in [word.get_text() for word in axis.texts]
     left, right = axis.lines[0].get_xdata()
     number, unit = text.split()
-    assert (right - left) * 60 * pixel_size == pytest.approx(float(number) * {"m": 1, "km": 1000}[unit])
+    assert (right - left) * 60 * pixel_size == pytest.approx(
+        float(number) * {"m": 1, "km": 1000}[unit]
+    )
 
 
 def test_equal_pictures_are_equal_bytes(tmp_path):
     days = [dt.date(2013, 4, 18), dt.date(2014, 12, 31)]
-    for draw in (lambda path: figures.map_row(path, [SCENE] * 3, list("abc"), "NDSI [1]", pixel_size=30.0),
-                 lambda path: figures.calendar(path, days, [0.2, 1.0], "seen [1]"),
-                 lambda path: figures.animation(path, [SCENE, SCENE / 2], ["a", "b"], "NDSI [1]"),
-                 lambda path: figures.curves(path, days, {"x": [1.0, 2.0]}, "date", "shift [m]")):
+    for draw in (
+        lambda path: figures.map_row(path, [SCENE] * 3, list("abc"), "NDSI [1]", pixel_size=30.0),
+        lambda path: figures.calendar(path, days, [0.2, 1.0], "seen [1]"),
+        lambda path: figures.animation(path, [SCENE, SCENE / 2], ["a", "b"], "NDSI [1]"),
+        lambda path: figures.curves(path, days, {"x": [1.0, 2.0]}, "date", "shift [m]"),
+    ):
         assert draw(tmp_path / "one").read_bytes() == draw(tmp_path / "two").read_bytes()
 
 
@@ -39,7 +46,10 @@ def cfg(tmp_path, monkeypatch):
     monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
     cfg = Config(name="a <b> & c", boundingBox=(77.4, 32.0, 77.6, 32.2))
     finish(cfg.folder / "rawData", {})
-    finish(cfg.folder / "aligned", {"rawData": runner.manifest_hash(runner.read_manifest(cfg.folder / "rawData"))})
+    finish(
+        cfg.folder / "aligned",
+        {"rawData": runner.manifest_hash(runner.read_manifest(cfg.folder / "rawData"))},
+    )
     runs = tmp_path / "DeepLearning" / "runs"
     for name in (cfg.name, cfg.name + "-2", "another"):
         finish(runs / f"{name}-Network-001", {"patches": "1"})
@@ -49,20 +59,39 @@ def cfg(tmp_path, monkeypatch):
 
 
 def finish(folder, inputs):
-    picture = figures.map_row(folder / "quicklooks" / "a picture.png", [SCENE], ["2020"], "NDSI [1]")
+    picture = figures.map_row(
+        folder / "quicklooks" / "a picture.png", [SCENE], ["2020"], "NDSI [1]"
+    )
     rows, fold = [("scene", "snow [%]"), ("x", 1.5)], pages.Fold("Ids", [("id",), ("LC08",)])
-    section = pages.section(folder, f"Made by {folder.name}", "One & two < three", rows,
-                              pages.Picture(picture, 'A "map"'), fold)
+    section = pages.section(
+        folder,
+        f"Made by {folder.name}",
+        "One & two < three",
+        rows,
+        pages.Picture(picture, 'A "map"'),
+        fold,
+    )
     runner.write_manifest(folder, {"years": [2013, 2022]}, inputs, [picture, section], {}, 1.0)
 
 
 def test_the_report_shows_a_glaciers_sections_in_run_order_and_needs_no_other_file(cfg):
     page = pages.report(cfg).read_text()
     assert [html.unescape(head) for head in re.findall("<h2>(.*?)</h2>", page)] == [
-        "Made by rawData", "Made by aligned", "Made by a <b> & c-Network-001", "Made by evaluation",
-        "Made by forecast-a <b> & c"]
+        "Made by rawData",
+        "Made by aligned",
+        "Made by a <b> & c-Network-001",
+        "Made by evaluation",
+        "Made by forecast-a <b> & c",
+    ]
     assert "<h1>a &lt;b&gt; &amp; c</h1>" in page
-    assert len(re.findall(r'<img src="data:image/png;base64,[\w+/=]{1000,}" alt="A &quot;map&quot;">', page)) == 5
+    assert (
+        len(
+            re.findall(
+                r'<img src="data:image/png;base64,[\w+/=]{1000,}" alt="A &quot;map&quot;">', page
+            )
+        )
+        == 5
+    )
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert "One &amp; two &lt; three" in page
     assert '<td class="number">1.5</td>' in page

@@ -1,11 +1,14 @@
 """Nothing imports to the right: settings, then glacier/, then the rooms of DeepLearning/, then the scripts."""
+
 import ast
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-SCRIPTS = {path.stem for path in [*ROOT.glob("*.py"), *(ROOT / "DeepLearning").glob("[a-z]*.py")]} - {"config"}
+SCRIPTS = {
+    path.stem for path in [*ROOT.glob("*.py"), *(ROOT / "DeepLearning").glob("[a-z]*.py")]
+} - {"config"}
 
 
 def imported(path: Path) -> set[str]:
@@ -26,25 +29,44 @@ def scripts_in(modules: set[str]) -> set[str]:
 
 
 def test_scripts_are_known():
-    assert {"dataAPI", "alignment", "createPatches", "movement", "evaluate", "forecast", "trainUNet"} <= SCRIPTS
+    assert {
+        "dataAPI",
+        "alignment",
+        "createPatches",
+        "movement",
+        "evaluate",
+        "forecast",
+        "trainUNet",
+    } <= SCRIPTS
     assert len(list(ROOT.glob("*.py"))) == 5
-    assert scripts_in({"alignment", "DeepLearning.evaluate", "numpy"}) == {"alignment", "DeepLearning.evaluate"}
+    assert scripts_in({"alignment", "DeepLearning.evaluate", "numpy"}) == {
+        "alignment",
+        "DeepLearning.evaluate",
+    }
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "glacier").rglob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "glacier").rglob("*.py")), ids=lambda path: path.stem
+)
 def test_a_module_of_the_library_imports_no_script_and_no_network(path):
     assert not scripts_in(imported(path))
     assert not [name for name in imported(path) if name.startswith("DeepLearning")]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "DeepLearning").glob("*/*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "DeepLearning").glob("*/*.py")), ids=lambda path: path.stem
+)
 def test_a_room_of_the_networks_imports_no_script(path):
     assert not scripts_in(imported(path))
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
 def test_a_script_imports_no_other(name):
-    path = ROOT / f"{name}.py" if (ROOT / f"{name}.py").is_file() else ROOT / "DeepLearning" / f"{name}.py"
+    path = (
+        ROOT / f"{name}.py"
+        if (ROOT / f"{name}.py").is_file()
+        else ROOT / "DeepLearning" / f"{name}.py"
+    )
     assert not scripts_in(imported(path))
 
 
@@ -53,9 +75,14 @@ def test_names_that_others_use_stay_importable():
     import createPatches
     import dataAPI
 
-    for module, names in ((alignment, "ndsi fill_gaps estimate_transforms resample composite read_composites "
-                                      "read_aligned_scenes"),
-                          (dataAPI, "read_scenes read_grid"),
-                          (createPatches, "cut stitch read_patches read_series")):
+    for module, names in (
+        (
+            alignment,
+            "ndsi fill_gaps estimate_transforms resample composite read_composites "
+            "read_aligned_scenes",
+        ),
+        (dataAPI, "read_scenes read_grid"),
+        (createPatches, "cut stitch read_patches read_series"),
+    ):
         assert set(names.split()) <= set(module.__all__)
         assert all(callable(getattr(module, name)) for name in names.split())

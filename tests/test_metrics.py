@@ -1,4 +1,5 @@
 """Scores against numbers worked out by hand."""
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +9,12 @@ from DeepLearning.verification import metrics
 
 def scores(forecast, truth, seen=None, tiles=None):
     """Return the scores of one frame (H, W) given as nested lists."""
-    forecast, truth = (torch.tensor(image, dtype=torch.float32)[None, None] for image in (forecast, truth))
-    observed = torch.ones_like(truth, dtype=torch.bool) if seen is None else torch.tensor(seen)[None, None]
+    forecast, truth = (
+        torch.tensor(image, dtype=torch.float32)[None, None] for image in (forecast, truth)
+    )
+    observed = (
+        torch.ones_like(truth, dtype=torch.bool) if seen is None else torch.tensor(seen)[None, None]
+    )
     tiles = torch.zeros(truth.shape[-2:], dtype=int) if tiles is None else torch.tensor(tiles)
     return metrics.scores(metrics.tile_sums(forecast, truth, observed, tiles).sum(axis=(0, 1)))
 
@@ -23,7 +28,9 @@ def test_errors_by_hand():
 
 def test_only_observed_pixels_of_the_region_count():
     nan = float("nan")
-    found = scores([[1, 2], [3, nan]], [[1, 0], [0, nan]], [[True, True], [True, False]], [[0, 0], [-1, 0]])
+    found = scores(
+        [[1, 2], [3, nan]], [[1, 0], [0, nan]], [[True, True], [True, False]], [[0, 0], [-1, 0]]
+    )
     assert found["mse"] == 2
     assert found["mae"] == 1
     assert np.isfinite(found["ssim"])
@@ -35,7 +42,9 @@ def test_nothing_observed_is_nan():
 
 def test_snow_cover_by_hand():
     """Snow from 0.4 on: two hits, one false alarm, one miss."""
-    assert scores([[0.5, 0.4, 0.9, 0.1]], [[0.4, 0.8, 0.3, 0.7]])["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
+    assert scores([[0.5, 0.4, 0.9, 0.1]], [[0.4, 0.8, 0.3, 0.7]])["f1"] == pytest.approx(
+        2 * 2 / (2 * 2 + 1 + 1)
+    )
 
 
 def test_lead_times_and_tiles_are_apart():

@@ -1,4 +1,5 @@
 """Networks and baselines: shapes, the honest start, answers known beforehand."""
+
 import copy
 from datetime import date
 
@@ -13,9 +14,14 @@ from DeepLearning.models import MODELS, AttentionLSTM
 from DeepLearning.models.recurrent import RecurrentLayers
 from DeepLearning.verification.baselines import BASELINES
 
-THIN = {"LSTM": {"hidden": 8}, "AttentionLSTM": {"hidden": 8}, "UNet": {"widths": (4, 8, 8)},
-        "ConvLSTM": {"hidden": (4, 6)}, "AttentionConvLSTM": {"hidden": (4, 6), "width": 4, "fold": 2},
-        "SimVP": {"hidden": 4, "width": 8, "blocks": 2}}
+THIN = {
+    "LSTM": {"hidden": 8},
+    "AttentionLSTM": {"hidden": 8},
+    "UNet": {"widths": (4, 8, 8)},
+    "ConvLSTM": {"hidden": (4, 6)},
+    "AttentionConvLSTM": {"hidden": (4, 6), "width": 4, "fold": 2},
+    "SimVP": {"hidden": 4, "width": 8, "blocks": 2},
+}
 
 
 def sample(batch=2, steps=4, channels=1, side=16, horizon=3):
@@ -45,7 +51,10 @@ def test_every_network_takes_every_shape(network, side, channels, steps, batch, 
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     (model(inputs, context) - inputs[:, :1]).square().mean().backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.abs().sum() > 0
+        for parameter in model.parameters()
+    )
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     again = MODELS[network](**model.arguments)
     again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
@@ -59,7 +68,10 @@ def test_convolutional_networks_take_whole_scenes(network):
     model = MODELS[network](16, 1, 4, 3, **THIN[network])
     for side in (45, 4):
         inputs, context = sample(side=side)
-        inputs, context = inputs[..., :38], context.map(lambda part: part[..., :38] if part.dim() == 5 else part)
+        inputs, context = (
+            inputs[..., :38],
+            context.map(lambda part: part[..., :38] if part.dim() == 5 else part),
+        )
         assert model(inputs, context).shape == (2, 3, 1, side, min(side, 38))
 
 
@@ -81,14 +93,21 @@ def test_networks_that_feed_back_read_hints(network):
     assert not torch.equal(led[:, 2], own[:, 2])
 
 
-@pytest.mark.parametrize(("network", "knobs", "millions"), [
-    ("LSTM", {"hidden": 2500, "layers": 3}, 325), ("AttentionLSTM", {"hidden": 2500, "layers": 3, "heads": 5}, 194),
-    ("ConvLSTM", {"hidden": (64, 64, 24), "decoder": (24, 64, 24)}, 0.83),
-    ("UNet", {"widths": (64, 128, 256, 512, 1024)}, 31)])
+@pytest.mark.parametrize(
+    ("network", "knobs", "millions"),
+    [
+        ("LSTM", {"hidden": 2500, "layers": 3}, 325),
+        ("AttentionLSTM", {"hidden": 2500, "layers": 3, "heads": 5}, 194),
+        ("ConvLSTM", {"hidden": (64, 64, 24), "decoder": (24, 64, 24)}, 0.83),
+        ("UNet", {"widths": (64, 128, 256, 512, 1024)}, 31),
+    ],
+)
 def test_published_sizes(network, knobs, millions):
     with torch.device("meta"):
         model = MODELS[network](50, 1, 4, 4, **knobs)
-    assert sum(part.numel() for part in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
+    assert sum(part.numel() for part in model.parameters()) / 1e6 == pytest.approx(
+        millions, rel=0.01
+    )
 
 
 @pytest.mark.parametrize("name", ["LSTM", "AttentionLSTM", "ConvLSTM", "UNet"])
@@ -111,7 +130,9 @@ def test_recurrent_layers_are_an_lstm():
         answers = layers(tokens, before)
         expected = torch.nn.LSTM.forward(layers, tokens, before)
         assert torch.allclose(answers[0], expected[0], atol=1e-6)
-        assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(answers[1], expected[1], strict=True))
+        assert all(
+            torch.allclose(*pair, atol=1e-6) for pair in zip(answers[1], expected[1], strict=True)
+        )
 
 
 def test_missing_input_counts_as_climatology():
@@ -162,7 +183,9 @@ def test_folding_is_undone():
 
 def test_dates():
     assert as_year(date(2020, 7, 2)) == 2020.5
-    assert season(torch.tensor([2019.0, 2019.25])).flatten().tolist() == pytest.approx([0, 1, 1, 0], abs=1e-6)
+    assert season(torch.tensor([2019.0, 2019.25])).flatten().tolist() == pytest.approx(
+        [0, 1, 1, 0], abs=1e-6
+    )
     assert covering(50, 20) == [0, 10, 20, 30]
     assert covering(55, 20) == [0, 10, 20, 30, 35]
     assert covering(20, 20) == [0]

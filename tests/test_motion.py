@@ -1,4 +1,5 @@
 """A forecast that shows no motion is seen to; a climatology carried along by the ice beats one that is not."""
+
 from datetime import date
 from types import SimpleNamespace
 
@@ -14,9 +15,15 @@ from glacier.velocity.velocities import Field
 @pytest.fixture(scope="module")
 def drifting():
     """Eight yearly maps (8, 64, 64) of a pattern that moves by 1.5 px a year to the right."""
-    noise = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((64, 64)), 2, mode="wrap")
-    return np.array([ndimage.shift(noise / noise.std() / 4 + 0.5, (0, 1.5 * year), order=5, mode="grid-wrap")
-                     for year in range(8)]).astype(np.float32)
+    noise = ndimage.gaussian_filter(
+        np.random.default_rng(0).standard_normal((64, 64)), 2, mode="wrap"
+    )
+    return np.array(
+        [
+            ndimage.shift(noise / noise.std() / 4 + 0.5, (0, 1.5 * year), order=5, mode="grid-wrap")
+            for year in range(8)
+        ]
+    ).astype(np.float32)
 
 
 def test_a_copied_forecast_has_no_motion_and_a_perfect_one_no_difference(drifting):
@@ -31,7 +38,9 @@ def test_a_copied_forecast_has_no_motion_and_a_perfect_one_no_difference(driftin
 def test_chips_are_followed_in_truth_and_forecast_and_a_blurred_forecast_loses_them(drifting):
     before = np.stack([drifting[0], np.full((64, 64), np.nan, np.float32)])
     truth = drifting[1:3]
-    (perfect,) = compare_tracks(before, truth, truth, 30.0, 8.0)  # the second lead has no earlier year
+    (perfect,) = compare_tracks(
+        before, truth, truth, 30.0, 8.0
+    )  # the second lead has no earlier year
     assert (perfect["lead"], perfect["difference_m"], perfect["found_percent"]) == (1, 0, 100)
     assert perfect["truth_m"] == pytest.approx(45, abs=6)
     (copied,) = compare_tracks(before, truth, np.repeat(drifting[:1], 2, axis=0), 30.0, 8.0)
@@ -43,22 +52,31 @@ def test_chips_are_followed_in_truth_and_forecast_and_a_blurred_forecast_loses_t
 
 @pytest.mark.parametrize(("error", "moves"), [(0.1, True), (1000.0, False)])
 def test_climatology_is_carried_where_the_velocity_is_certain(drifting, error, moves):
-    series = SimpleNamespace(values=drifting[:, None], observed=np.ones((8, 64, 64), bool), steps_per_year=1)
+    series = SimpleNamespace(
+        values=drifting[:, None], observed=np.ones((8, 64, 64), bool), steps_per_year=1
+    )
     glacier = SimpleNamespace(series=series, date=lambda step: date(2013 + step, 1, 1))
     field = Field(np.full((2, 4, 4), 45.0), np.full((2, 4, 4), error), np.ones((4, 4)))
 
     def displacement(moving):
-        return np.stack([np.full((64, 64), 1.5 * bool(moving.velocity[0, 0, 0])), np.zeros((64, 64))])
+        return np.stack(
+            [np.full((64, 64), 1.5 * bool(moving.velocity[0, 0, 0])), np.zeros((64, 64))]
+        )
 
     asked = []
-    made = SimpleNamespace(field=lambda before: asked.append(before) or field, displacement=displacement)
+    made = SimpleNamespace(
+        field=lambda before: asked.append(before) or field, displacement=displacement
+    )
     mean = torch.from_numpy(drifting[:6].mean(axis=0))[None, None, None].repeat(1, 2, 1, 1, 1)
     context = SimpleNamespace(mean=mean, target_time=torch.tensor([[2019.0, 2020.0]]))
     forecast = AdvectedClimatology(glacier, made)(None, context)
     assert asked == [date(2019, 1, 1)]  # no later scene
     if moves:
         inner = (..., slice(16, -16), slice(16, -16))
-        off, usual = ((made - torch.from_numpy(drifting[6:, None]))[inner].abs().mean() for made in (forecast, mean))
+        off, usual = (
+            (made - torch.from_numpy(drifting[6:, None]))[inner].abs().mean()
+            for made in (forecast, mean)
+        )
         assert off < 0.05 * usual
     else:
         torch.testing.assert_close(forecast, mean)

@@ -1,4 +1,5 @@
 """Motion that is known beforehand is found, with honest errors; bad input is one line."""
+
 import dataclasses
 import json
 from datetime import date, timedelta
@@ -26,17 +27,21 @@ TRANSFORM = (30.0, 0.0, 500015.0, 0.0, -30.0, 3550005.0)
 def texture(shape, seed=0):
     """Return spline coefficients of a periodic random image with features of about 5 px."""
     noise = np.random.default_rng(seed).standard_normal(shape)
-    return ndimage.spline_filter(ndimage.gaussian_filter(noise, 2, mode="wrap"), order=5, mode="grid-wrap")
+    return ndimage.spline_filter(
+        ndimage.gaussian_filter(noise, 2, mode="wrap"), order=5, mode="grid-wrap"
+    )
 
 
 def look(coefficients, dx, dy):
     """Return the image whose pixel (x, y) shows the texture at (x - dx, y - dy); dx, dy may vary."""
     rows, columns = np.indices(coefficients.shape)
-    return ndimage.map_coordinates(coefficients, (rows - dy, columns - dx), order=5, mode="grid-wrap",
-                                   prefilter=False).astype(np.float32)
+    return ndimage.map_coordinates(
+        coefficients, (rows - dy, columns - dx), order=5, mode="grid-wrap", prefilter=False
+    ).astype(np.float32)
 
 
 # ── Displacement ─────────────────────────────────────────────────────────────────────────────────────────────────
+
 
 @pytest.mark.parametrize(("dx", "dy"), [(0.25, -0.4), (6.3, -2.7), (-13.5, 9.8)])
 def test_a_known_shift_is_found_in_spite_of_clouds_and_another_light(dx, dy):
@@ -66,7 +71,10 @@ def test_shear_is_followed():
 
 def test_noise_gives_no_vectors():
     rng = np.random.default_rng(0)
-    first, second = (ndimage.gaussian_filter(rng.standard_normal((128, 128)), 2).astype(np.float32) for _ in range(2))
+    first, second = (
+        ndimage.gaussian_filter(rng.standard_normal((128, 128)), 2).astype(np.float32)
+        for _ in range(2)
+    )
     assert np.isfinite(displacement.track(first, second, 4, 10).displacement[0]).mean() < 0.1
     empty = np.full((64, 64), np.nan, np.float32)
     assert np.isnan(displacement.track(empty, empty, 4, 5).displacement).all()
@@ -96,7 +104,9 @@ def test_advection_carries_the_image_and_its_gaps():
     pattern = texture((96, 96), seed=3)
     first, second = look(pattern, 0, 0), look(pattern, 3, 2)
     first[40:44, 40:44] = np.nan
-    carried = displacement.advect(first, np.broadcast_to(np.array([3.0, 2.0])[:, None, None], (2, 96, 96)))
+    carried = displacement.advect(
+        first, np.broadcast_to(np.array([3.0, 2.0])[:, None, None], (2, 96, 96))
+    )
     assert np.isnan(carried[42:46, 43:47]).all()
     inner = (slice(8, -8), slice(8, -8))
     assert np.nanmax(np.abs(carried - second)[inner]) < 0.02 * second.std()
@@ -104,8 +114,15 @@ def test_advection_carries_the_image_and_its_gaps():
 
 # ── Velocity ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_pairs_are_of_one_season_and_whole_years():
-    days = [date(2018, 8, 1), date(2018, 11, 1), date(2019, 8, 10), date(2019, 12, 31), date(2021, 7, 20)]
+    days = [
+        date(2018, 8, 1),
+        date(2018, 11, 1),
+        date(2019, 8, 10),
+        date(2019, 12, 31),
+        date(2021, 7, 20),
+    ]
     assert [pair[:2] for pair in velocities.choose_pairs(days)] == [(0, 2), (0, 4), (2, 4)]
     assert [pair[:2] for pair in velocities.choose_pairs(days, 1)] == [(0, 2)]
     assert velocities.longest_span(1000, 30) == 1
@@ -127,13 +144,20 @@ def test_weighted_median_by_hand():
 def test_errors_cover_the_truth_when_scenes_err():
     """Each scene lies wrong by 0.1 px, which its pairs share; 90 % intervals hold the truth in 85 to 98 %."""
     rng = np.random.default_rng(4)
-    days = [date(2014, 8, 1) + timedelta(days=round(365.25 * year + 16 * part))
-            for year in range(7) for part in range(3)]
+    days = [
+        date(2014, 8, 1) + timedelta(days=round(365.25 * year + 16 * part))
+        for year in range(7)
+        for part in range(3)
+    ]
     pairs = velocities.choose_pairs(days)
     shift = rng.normal(0, 0.1, (len(days), 2, 40, 10))
     noise = rng.normal(0, 0.1, (len(pairs), 2, 40, 10))
-    moved = np.array([50 + 30 * (shift[pair.second] - shift[pair.first] + part) / pair.years
-                      for pair, part in zip(pairs, noise, strict=True)])
+    moved = np.array(
+        [
+            50 + 30 * (shift[pair.second] - shift[pair.first] + part) / pair.years
+            for pair, part in zip(pairs, noise, strict=True)
+        ]
+    )
     weights = np.array([np.full((40, 10), pair.years) for pair in pairs])
     field = velocities.combine(moved, weights, pairs)
     assert 0.85 < np.mean(np.abs(field.velocity - 50) < 1.645 * field.error) < 0.98
@@ -141,7 +165,9 @@ def test_errors_cover_the_truth_when_scenes_err():
 
 def test_flow_line_follows_a_circle():
     rows, columns = np.indices((60, 60)) - 30.0
-    around = np.stack([rows, columns])  # to the east below the middle, where rows are positive: anticlockwise
+    around = np.stack(
+        [rows, columns]
+    )  # to the east below the middle, where rows are positive: anticlockwise
     line = velocities.trace(around, (30, 50)) - 30
     assert np.hypot(*line.T) == pytest.approx(20, abs=1.5)
 
@@ -150,14 +176,25 @@ def test_itslive_axes_are_turned(tmp_path):
     """A velocity on the axes of another map projection comes back to those of the grid."""
     nodes = Nodes.over(Grid("EPSG:32643", TRANSFORM, (64, 64)), 4)
     x, y = 500000 + 30 * 32, 3550000 - 30 * 32
-    here, there = (np.array(transform("EPSG:32643", "EPSG:32645", [x + east], [y + north]))[:, 0]
-                   for east, north in ((0, 0), (80, 60)))
+    here, there = (
+        np.array(transform("EPSG:32643", "EPSG:32645", [x + east], [y + north]))[:, 0]
+        for east, north in ((0, 0), (80, 60))
+    )
     turned = (there - here) / np.hypot(*(there - here)) * 100
     path = tmp_path / "its_live_vx.tif"
     for name, value in zip(("vx", "vy"), turned, strict=True):
-        with rasterio.open(tmp_path / f"its_live_{name}.tif", "w", driver="GTiff", dtype="int16", count=1, height=60,
-                           width=60, crs="EPSG:32645", nodata=-32767,
-                           transform=rasterio.Affine(120, 0, here[0] - 3600, 0, -120, here[1] + 3600)) as file:
+        with rasterio.open(
+            tmp_path / f"its_live_{name}.tif",
+            "w",
+            driver="GTiff",
+            dtype="int16",
+            count=1,
+            height=60,
+            width=60,
+            crs="EPSG:32645",
+            nodata=-32767,
+            transform=rasterio.Affine(120, 0, here[0] - 3600, 0, -120, here[1] + 3600),
+        ) as file:
             file.write(np.full((1, 60, 60), round(value), np.int16))
     found = itslive.read(str(path), nodes)
     assert found[:, 8, 8] == pytest.approx([80, 60], abs=1.5)
@@ -169,16 +206,33 @@ def test_itslive_axes_are_turned(tmp_path):
 
 # ── The stage ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.fixture(scope="module")
 def moved_home(finished_home, tmp_path_factory):
     """The small glacier with its movement, compared with its own truth in the form of ITS_LIVE."""
     home = copy_home(finished_home, tmp_path_factory.mktemp("movement"))
     truth = read_truth(home / "datasets/small/archive")
-    with rasterio.open(home / "itslive.tif", "w", driver="GTiff", dtype="float32", count=2, height=truth.ice.shape[0],
-                       width=truth.ice.shape[1], crs="EPSG:32643", transform=truth.transform, nodata=-32767) as file:
+    with rasterio.open(
+        home / "itslive.tif",
+        "w",
+        driver="GTiff",
+        dtype="float32",
+        count=2,
+        height=truth.ice.shape[0],
+        width=truth.ice.shape[1],
+        crs="EPSG:32643",
+        transform=truth.transform,
+        nodata=-32767,
+    ) as file:
         file.write(truth.velocity)
         file.descriptions = ("vx", "vy")
-    printed = command(home, "movement.py", "--name=small", "--maxVelocity=150", f"--itsLive={home / 'itslive.tif'}")
+    printed = command(
+        home,
+        "movement.py",
+        "--name=small",
+        "--maxVelocity=150",
+        f"--itsLive={home / 'itslive.tif'}",
+    )
     assert "NMAD over stable ground" in printed
     return home
 
@@ -211,7 +265,14 @@ def test_itslive_scores_and_pictures_are_written(moved_home):
     assert abs(scores["speed_bias"]) < 2
     assert scores["speed_correlation"] > 0.9
     shown = {path.name for path in (folder / "quicklooks").iterdir()}
-    assert shown == {"speed.png", "error.png", "arrows.png", "flowline.png", "glacier.gif", "itslive.png"}
+    assert shown == {
+        "speed.png",
+        "error.png",
+        "arrows.png",
+        "flowline.png",
+        "glacier.gif",
+        "itslive.png",
+    }
 
 
 def test_what_was_made_is_read_back(moved_home, monkeypatch):
@@ -239,13 +300,26 @@ def test_again_is_up_to_date_and_bad_input_is_one_line(moved_home):
     same = ("movement.py", "--name=small", "--maxVelocity=150")
     assert "up to date" in command(moved_home, *same, f"--itsLive={moved_home / 'itslive.tif'}")
     far = moved_home / "far.tif"
-    with rasterio.open(far, "w", driver="GTiff", dtype="float32", count=2, height=9, width=9, crs="EPSG:32643",
-                       transform=rasterio.Affine(120, 0, 200000, 0, -120, 4500000), nodata=-32767) as file:
+    with rasterio.open(
+        far,
+        "w",
+        driver="GTiff",
+        dtype="float32",
+        count=2,
+        height=9,
+        width=9,
+        crs="EPSG:32643",
+        transform=rasterio.Affine(120, 0, 200000, 0, -120, 4500000),
+        nodata=-32767,
+    ) as file:
         file.write(np.ones((2, 9, 9), np.float32))
     manifest = (moved_home / "datasets/small/movement/manifest.yaml").read_bytes()
-    for flag, text in ((f"--itsLive={far}", "no velocity within the scenes"),
-                       ("--itsLive=nothing.tif", "cannot be read"),
-                       ("--trackingBand=nir", "did you mean nir08?"), ("--maxVelocity=0", "from 1 to 30000")):
+    for flag, text in (
+        (f"--itsLive={far}", "no velocity within the scenes"),
+        ("--itsLive=nothing.tif", "cannot be read"),
+        ("--trackingBand=nir", "did you mean nir08?"),
+        ("--maxVelocity=0", "from 1 to 30000"),
+    ):
         printed = command(moved_home, *same, flag, code=2)
         assert text in printed
         assert "Traceback" not in printed
@@ -265,7 +339,9 @@ def test_scenes_that_cannot_give_a_velocity_are_one_line(moved_home, monkeypatch
         movement.find_pairs(cfg, dataclasses.replace(aligned, accepted=one_year))
     frozen = dataclasses.replace(aligned, values=np.ones_like(aligned.values))
     with pytest.raises(GlacierError, match="0 of 576 grid nodes are stable"):
-        movement.stable_ground(cfg, frozen, Nodes.over(Grid(aligned.crs, aligned.transform, (96, 96)), 4))
+        movement.stable_ground(
+            cfg, frozen, Nodes.over(Grid(aligned.crs, aligned.transform, (96, 96)), 4)
+        )
 
 
 def test_a_pair_without_stable_ground_counts_for_nothing():

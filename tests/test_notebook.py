@@ -1,4 +1,5 @@
 """The notebook: what its functions say of a box, its cells with shapes put in by hand, and drawn in a real browser."""
+
 import os
 import re
 import shutil
@@ -31,10 +32,15 @@ def rectangle(west, south, east, north) -> dict:
 
 
 def quadrilateral(*points) -> dict:
-    return {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [[*points, points[0]]]}}
+    return {
+        "type": "Feature",
+        "properties": {},
+        "geometry": {"type": "Polygon", "coordinates": [[*points, points[0]]]},
+    }
 
 
 # ── The functions ────────────────────────────────────────────────────────────────────────────────────────────────
+
 
 def test_a_rectangle_is_read_wherever_the_map_was_scrolled_to():
     assert glaciers.read_rectangle([rectangle(*BOX)]) == BOX
@@ -43,15 +49,27 @@ def test_a_rectangle_is_read_wherever_the_map_was_scrolled_to():
     assert glaciers.read_rectangle([]) is None
 
 
-@pytest.mark.parametrize(("features", "says"), [
-    ([rectangle(*BOX), rectangle(1, 2, 3, 4)], "2 shapes"),
-    ([quadrilateral((77.5, 32), (77.6, 32.1), (77.5, 32.2), (77.4, 32.1))], "no upright rectangle"),
-    ([quadrilateral((77.4, 32), (77.6, 32), (77.6, 32.2), (77.5, 32.3), (77.4, 32.2))], "no upright rectangle"),
-    ([quadrilateral((77.4, 32), (77.4, 32), (77.4, 32))], "no upright rectangle"),
-    ([{"type": "Feature", "geometry": {"type": "Point", "coordinates": [77, 32]}}], "no upright rectangle"),
-    ([rectangle(179.9, 65, 180.1, 65.1)], "antimeridian"),
-    ([rectangle(-180.1, 65, -179.9, 65.1)], "antimeridian"),
-])
+@pytest.mark.parametrize(
+    ("features", "says"),
+    [
+        ([rectangle(*BOX), rectangle(1, 2, 3, 4)], "2 shapes"),
+        (
+            [quadrilateral((77.5, 32), (77.6, 32.1), (77.5, 32.2), (77.4, 32.1))],
+            "no upright rectangle",
+        ),
+        (
+            [quadrilateral((77.4, 32), (77.6, 32), (77.6, 32.2), (77.5, 32.3), (77.4, 32.2))],
+            "no upright rectangle",
+        ),
+        ([quadrilateral((77.4, 32), (77.4, 32), (77.4, 32))], "no upright rectangle"),
+        (
+            [{"type": "Feature", "geometry": {"type": "Point", "coordinates": [77, 32]}}],
+            "no upright rectangle",
+        ),
+        ([rectangle(179.9, 65, 180.1, 65.1)], "antimeridian"),
+        ([rectangle(-180.1, 65, -179.9, 65.1)], "antimeridian"),
+    ],
+)
 def test_other_shapes_are_refused_with_a_reason(features, says):
     with pytest.raises(GlacierError, match=says):
         glaciers.read_rectangle(features)
@@ -75,20 +93,30 @@ def test_what_a_box_means_is_what_the_stages_make_of_it():
     patches = patch_parts(grid.shape, cfg.patchSize, cfg.stride, None).size
     assert facts["patches"] == f"{patches:,} of 50 x 50 px a composite"
     area = float(facts["area"].split()[0])
-    assert area == pytest.approx(18.86 * 22.18, rel=0.005)  # km: WGS 84 arcs of 0.2 degrees at 32.1 N
+    assert area == pytest.approx(
+        18.86 * 22.18, rel=0.005
+    )  # km: WGS 84 arcs of 0.2 degrees at 32.1 N
 
 
-@pytest.mark.parametrize(("drawn", "says"), [
-    ((77.4, 32.0, 77.41, 32.01), "Too small: a patch has 50 px"), ((70.0, 30.0, 75.0, 35.0), "Very large"),
-])
+@pytest.mark.parametrize(
+    ("drawn", "says"),
+    [
+        ((77.4, 32.0, 77.41, 32.01), "Too small: a patch has 50 px"),
+        ((70.0, 30.0, 75.0, 35.0), "Very large"),
+    ],
+)
 def test_an_unreasonable_box_is_warned_of(drawn, says):
     assert any(says in warning for warning in glaciers.plan_box(Config(boundingBox=drawn))[1])
 
 
-@pytest.mark.parametrize(("drawn", "zone"), [
-    ((-73.4, -50.6, -73.0, -50.3), "18 S"), ((-35.0, 83.9, -34.0, 84.2), "none, polar stereographic"),
-    ((160.0, -80.5, 160.5, -80.3), "none, polar stereographic"),
-])
+@pytest.mark.parametrize(
+    ("drawn", "zone"),
+    [
+        ((-73.4, -50.6, -73.0, -50.3), "18 S"),
+        ((-35.0, 83.9, -34.0, 84.2), "none, polar stereographic"),
+        ((160.0, -80.5, 160.5, -80.3), "none, polar stereographic"),
+    ],
+)
 def test_zones_are_named_from_pole_to_pole(drawn, zone):
     assert glaciers.plan_box(Config(boundingBox=drawn))[0]["UTM zone"] == zone
 
@@ -115,7 +143,12 @@ def test_the_printed_lines_are_lines_of_the_edit_block():
     scope = {"__name__": "edited"}
     sys.modules["edited"] = type(sys)("edited")  # where dataclasses look up annotations
     lines = glaciers.edit_lines(Config(name='5 o"clock', boundingBox=BOX, years=(2015, 2016)))
-    exec(source.replace(glaciers.edit_lines(Config()), lines).replace("__file__", repr(str(ROOT / "config.py"))), scope)
+    exec(
+        source.replace(glaciers.edit_lines(Config()), lines).replace(
+            "__file__", repr(str(ROOT / "config.py"))
+        ),
+        scope,
+    )
     edited = scope["Config"]()
     assert (edited.name, edited.boundingBox, edited.years) == ('5 o"clock', BOX, (2015, 2016))
 
@@ -144,7 +177,13 @@ def saved(name):
 
 def private_environment(folder: Path) -> dict[str, str]:
     """The environment of a Jupyter that reads and writes nothing outside `folder`."""
-    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "JUPYTERLAB_SETTINGS_DIR")
+    names = (
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_DATA_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "IPYTHONDIR",
+        "JUPYTERLAB_SETTINGS_DIR",
+    )
     return environment(folder) | {name: str(folder / name) for name in names}
 
 
@@ -158,16 +197,29 @@ def test_the_notebook_saves_what_is_drawn(tmp_path, monkeypatch):
     for name, value in private_environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     (tmp_path / "datasets" / "old").mkdir(parents=True)
-    (tmp_path / "datasets" / "old" / "glacier.yaml").write_text(yaml.safe_dump({"boundingBox": [77, 32, 77.1, 32.1]}))
+    (tmp_path / "datasets" / "old" / "glacier.yaml").write_text(
+        yaml.safe_dump({"boundingBox": [77, 32, 77.1, 32.1]})
+    )
     notebook = nbformat.read(NOTEBOOK, 4)
     two = f"{rectangle(*BOX)!r}, {rectangle(1, 2, 3, 4)!r}"
-    asked = ["sum(isinstance(layer, Rectangle) for layer in chart.layers)", f"drawn({rectangle(*BOX)!r})",
-             f"drawn({two})", "saved('x')", f"drawn({rectangle(*BOX)!r})", "saved('')", "saved('old')",
-             "saved('old')", "saved('beas')", "drawn()", "(setattr(place, 'value', '50, 8'), "
-             "chart.center)[1]"]
+    asked = [
+        "sum(isinstance(layer, Rectangle) for layer in chart.layers)",
+        f"drawn({rectangle(*BOX)!r})",
+        f"drawn({two})",
+        "saved('x')",
+        f"drawn({rectangle(*BOX)!r})",
+        "saved('')",
+        "saved('old')",
+        "saved('old')",
+        "saved('beas')",
+        "drawn()",
+        "(setattr(place, 'value', '50, 8'), chart.center)[1]",
+    ]
     notebook.cells += [nbformat.v4.new_code_cell(code) for code in (DRAW, *asked)]
-    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
-    told = [cell.outputs[0]["data"]["text/plain"] for cell in notebook.cells[-len(asked):]]
+    nbclient.NotebookClient(
+        notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}
+    ).execute()
+    told = [cell.outputs[0]["data"]["text/plain"] for cell in notebook.cells[-len(asked) :]]
     old, facts, second, nothing, _, unnamed, there, replaced, saved, cleared, centre = told
     assert old == "1"
     assert "43 N" in facts
@@ -189,6 +241,7 @@ def test_the_notebook_saves_what_is_drawn(tmp_path, monkeypatch):
 
 # ── In a browser ─────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.fixture
 def lab(tmp_path):
     """The address of a JupyterLab with a copy of the notebook; its datasets are in tmp_path."""
@@ -199,12 +252,24 @@ def lab(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = ("--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0",
-             "--IdentityProvider.token=test", f"--ServerApp.root_dir={project}")
+    words = (
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=test",
+        f"--ServerApp.root_dir={project}",
+    )
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with open(tmp_path / "lab.log", "w") as log, subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *words], env=private_environment(tmp_path) | {"PATH": path},
-            stdout=log, stderr=subprocess.STDOUT) as server:
+    with (
+        open(tmp_path / "lab.log", "w") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *words],
+            env=private_environment(tmp_path) | {"PATH": path},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        ) as server,
+    ):
         try:
             wait_for(f"http://127.0.0.1:{port}/api?token=test", tmp_path / "lab.log")
             yield f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK.name}?token=test"
@@ -234,7 +299,7 @@ def test_a_rectangle_drawn_with_the_mouse_becomes_a_glacier(lab, browser, tmp_pa
         page.close()
     cfg = config.read_yaml(tmp_path / "datasets" / "beas" / "glacier.yaml")
     west, south, east, north = cfg["boundingBox"]
-    across = 360 / (256 * 2 ** 9)  # degrees a pixel of the map at zoom 9
+    across = 360 / (256 * 2**9)  # degrees a pixel of the map at zoom 9
     assert east - west == pytest.approx(200 * across, abs=2 * across)
     assert north - south == pytest.approx(120 * across * np.cos(np.radians(32.1)), abs=2 * across)
     assert (west, south) < Config.boundingBox[:2]

@@ -1,4 +1,5 @@
 """The commands of the README, as a user types them, on a small demo glacier: they run, rerun, survive and refuse."""
+
 import itertools
 import re
 import shutil
@@ -18,7 +19,11 @@ from DeepLearning.models import MODELS
 from glacier.satellites.sensors import SENSORS
 from glacier.storage import disk
 
-STAGES = {"rawData": ("dataAPI.py",), "aligned": ("alignment.py",), "patches": ("createPatches.py",)}
+STAGES = {
+    "rawData": ("dataAPI.py",),
+    "aligned": ("alignment.py",),
+    "patches": ("createPatches.py",),
+}
 
 
 def outputs(home, stage) -> dict:
@@ -44,7 +49,9 @@ def test_the_readmes_commands_make_a_table_and_a_forecast_at_the_right_place(fin
         assert file.count == 4
         assert file.crs.to_epsg() == 32643
         west, south, east, north = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
-        box = yaml.safe_load((finished_home / "datasets/small/glacier.yaml").read_text())["boundingBox"]
+        box = yaml.safe_load((finished_home / "datasets/small/glacier.yaml").read_text())[
+            "boundingBox"
+        ]
         assert (west, south, east, north) == pytest.approx(box, abs=0.002)
         assert file.tags()["DATES"] == "2018-01-01,2018-04-01,2018-07-01,2018-10-01"
 
@@ -59,26 +66,41 @@ def test_next_leads_through_the_order_of_the_readme(finished_home):
 
 def test_the_readme_names_only_commands_that_a_test_runs():
     text = (ROOT / "README.md").read_text()
-    fenced = [line.split(" #")[0].strip() for block in re.findall(r"```bash\n(?!#!)(.*?)```", text, re.S)
-              for line in block.splitlines() if not line.startswith("#")]  # but the batch script, for want of a cluster
+    fenced = [
+        line.split(" #")[0].strip()
+        for block in re.findall(r"```bash\n(?!#!)(.*?)```", text, re.S)
+        for line in block.splitlines()
+        if not line.startswith("#")
+    ]  # but the batch script, for want of a cluster
     run = {"python " + " ".join(words).replace("small", "parvati") for words in readme_commands()}
     assert set(fenced) - run == {
-        "make demo", "make test", "jupyter lab getCoordinatesFromMap.ipynb",
-        "torchrun --nproc_per_node=2 DeepLearning/trainConvLSTM.py --name=parvati"}
+        "make demo",
+        "make test",
+        "jupyter lab getCoordinatesFromMap.ipynb",
+        "torchrun --nproc_per_node=2 DeepLearning/trainConvLSTM.py --name=parvati",
+    }
     assert set(re.findall("`(python [^`]*)`", text)) <= {
-        "python dataAPI.py --name=parvati --dryRun=True", "python DeepLearning/evaluate.py --name=parvati --run=all"}
+        "python dataAPI.py --name=parvati --dryRun=True",
+        "python DeepLearning/evaluate.py --name=parvati --run=all",
+    }
     for link in re.findall(r"\]\(([^)]+)\)", text) + re.findall('src="([^"]+)"', text):
         assert (ROOT / link).is_file(), link
 
 
 def test_the_readme_names_every_setting_satellite_and_network():
     text = (ROOT / "README.md").read_text()
-    for name in (*Config.__dataclass_fields__, *SENSORS, *(f"train{network}.py" for network in MODELS)):
+    for name in (
+        *Config.__dataclass_fields__,
+        *SENSORS,
+        *(f"train{network}.py" for network in MODELS),
+    ):
         assert f"`{name}`" in text or f"`--{name}" in text, name
 
 
 def test_make_demo_runs_the_readmes_commands():
-    steps = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    steps = subprocess.run(
+        ["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     scripts = re.findall(r"python (\S+\.py) --name=demo", steps)
     assert scripts == ["demo/makeGlacier.py", *(words[0] for words in readme_commands())]
 
@@ -87,9 +109,22 @@ def test_the_report_shows_every_stage(finished_home):
     page = (finished_home / "datasets" / "small" / "report.html").read_text()
     run = run_folder(finished_home).name
     assert re.findall("<h2>(.*?)</h2>", page) == [
-        "Scenes", "Co-registration and composites", "Patches and split", "Movement", f"Training: {run}",
-        f"Scores: {run}", f"Forecast: {run}"]
-    for told in ("dropped: ", "shared pixel times", "skill vs climatology", "[m/yr]", "numpy: ", "LC08_"):
+        "Scenes",
+        "Co-registration and composites",
+        "Patches and split",
+        "Movement",
+        f"Training: {run}",
+        f"Scores: {run}",
+        f"Forecast: {run}",
+    ]
+    for told in (
+        "dropped: ",
+        "shared pixel times",
+        "skill vs climatology",
+        "[m/yr]",
+        "numpy: ",
+        "LC08_",
+    ):
         assert told in page, told
 
 
@@ -100,7 +135,9 @@ def test_the_report_is_whole_on_a_screen_and_on_a_phone(finished_home, browser, 
     page.on("request", lambda request: asked.append(request.url))
     page.goto((finished_home / "datasets" / "small" / "report.html").as_uri())
     page.screenshot(path=ARTEFACTS / f"report-{device}.png", full_page=True)
-    pictures = page.evaluate("[...document.images].map(image => [image.naturalWidth, image.clientWidth, image.alt])")
+    pictures = page.evaluate(
+        "[...document.images].map(image => [image.naturalWidth, image.clientWidth, image.alt])"
+    )
     assert len(pictures) >= 10
     assert all(own > 0 and shown <= width and alt for own, shown, alt in pictures)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -111,22 +148,36 @@ def test_the_report_is_whole_on_a_screen_and_on_a_phone(finished_home, browser, 
 def test_run_again_each_command_says_up_to_date_within_five_seconds(finished_home):
     for words in readme_commands():
         start = time.monotonic()
-        assert "up to date" in command(finished_home, *words, *(TRAINING if "train" in words[0] else ()))
-        assert time.monotonic() - start < 5 * 3  # three times, for a loaded machine; alone it takes 1-3 s
+        assert "up to date" in command(
+            finished_home, *words, *(TRAINING if "train" in words[0] else ())
+        )
+        assert (
+            time.monotonic() - start < 5 * 3
+        )  # three times, for a loaded machine; alone it takes 1-3 s
 
 
 def test_all_runs_can_be_scored_together(finished_home, tmp_path):
     home = copy_home(finished_home, tmp_path)
-    assert "AttentionLSTM" in command(home, "DeepLearning/evaluate.py", "--name=small", "--run=all", "--force")
+    assert "AttentionLSTM" in command(
+        home, "DeepLearning/evaluate.py", "--name=small", "--run=all", "--force"
+    )
 
 
 def test_another_learning_rate_trains_and_reads_nothing_again(finished_home, tmp_path):
     home = copy_home(finished_home, tmp_path)
-    before = {stage: (home / "datasets/small" / stage / "manifest.yaml").stat().st_mtime_ns for stage in STAGES}
+    before = {
+        stage: (home / "datasets/small" / stage / "manifest.yaml").stat().st_mtime_ns
+        for stage in STAGES
+    }
     for words in readme_commands()[:4]:
-        printed = command(home, *words, *((*TRAINING, "--learningRate=0.002") if "train" in words[0] else ()))
+        printed = command(
+            home, *words, *((*TRAINING, "--learningRate=0.002") if "train" in words[0] else ())
+        )
         assert ("up to date" in printed) == ("train" not in words[0])
-    assert before == {stage: (home / "datasets/small" / stage / "manifest.yaml").stat().st_mtime_ns for stage in STAGES}
+    assert before == {
+        stage: (home / "datasets/small" / stage / "manifest.yaml").stat().st_mtime_ns
+        for stage in STAGES
+    }
     assert len(list((home / "DeepLearning" / "runs").iterdir())) == 2
 
 
@@ -142,7 +193,9 @@ def test_other_steps_a_year_align_again_and_say_why(finished_home, tmp_path):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_killed_in_the_middle_and_run_again_ends_in_the_same_bytes(finished_home, tmp_path, stage):
+def test_a_stage_killed_in_the_middle_and_run_again_ends_in_the_same_bytes(
+    finished_home, tmp_path, stage
+):
     expected = outputs(finished_home, stage)
     home = copy_home(finished_home, tmp_path)
     shutil.rmtree(home / "datasets" / "small" / stage)
@@ -152,7 +205,9 @@ def test_a_stage_killed_in_the_middle_and_run_again_ends_in_the_same_bytes(finis
     assert outputs(home, stage) == expected
 
 
-def test_a_training_killed_in_the_middle_and_run_again_ends_in_the_same_bytes(finished_home, tmp_path):
+def test_a_training_killed_in_the_middle_and_run_again_ends_in_the_same_bytes(
+    finished_home, tmp_path
+):
     home = copy_home(finished_home, tmp_path)
     shutil.rmtree(home / "DeepLearning")
     kill_after_progress(home, ("DeepLearning/trainAttentionLSTM.py", *TRAINING), r"epoch +1")
@@ -165,8 +220,13 @@ def test_a_training_killed_in_the_middle_and_run_again_ends_in_the_same_bytes(fi
 
 def kill_after_progress(home, words, pattern=r"\d+/\d+, "):
     """Start a command and SIGKILL it at its first line of progress."""
-    process = subprocess.Popen([sys.executable, str(ROOT / words[0]), "--name=small", *words[1:]],
-                               env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / words[0]), "--name=small", *words[1:]],
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     with process:
         printed = ""
         for line in process.stdout:
@@ -186,21 +246,31 @@ def refused(home, *words) -> str:
     return errors[0]
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (("dataAPI.py", "--boundingBox=77.8,32.2,77.4,31.9"), "west < east"),
-    (("dataAPI.py", "--boundingBox=77,91,78,92"), "boundingBox is west, south, east, north in degrees"),
-    (("alignment.py", "--years=2017,2013"), "the first and the last year"),
-    (("createPatches.py", "--patchsize=32"), "did you mean patchSize"),
-    (("DeepLearning/trainAttentionLSTM.py", "--learningrate=1"), "did you mean learningRate"),
-    (("alignment.py",), "run first: python dataAPI.py --name=small"),
-    (("createPatches.py",), "run first: python alignment.py --name=small"),
-    (("DeepLearning/trainAttentionLSTM.py",), "run first: python createPatches.py --name=small"),
-    (("DeepLearning/evaluate.py",), "python"), (("DeepLearning/forecast.py",), "python"),
-    (("dataAPI.py", "--years=1990,1991"), "no scene found"),
-    (("dataAPI.py", "--boundingBox=10,50,10.1,50.1"), "no scene found"),
-    (("dataAPI.py", "--source=nowhere/catalog.json"), "does not exist"),
-    (("dataAPI.py", "--sensor=landsat-89"), "did you mean landsat-8-9"),
-])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("dataAPI.py", "--boundingBox=77.8,32.2,77.4,31.9"), "west < east"),
+        (
+            ("dataAPI.py", "--boundingBox=77,91,78,92"),
+            "boundingBox is west, south, east, north in degrees",
+        ),
+        (("alignment.py", "--years=2017,2013"), "the first and the last year"),
+        (("createPatches.py", "--patchsize=32"), "did you mean patchSize"),
+        (("DeepLearning/trainAttentionLSTM.py", "--learningrate=1"), "did you mean learningRate"),
+        (("alignment.py",), "run first: python dataAPI.py --name=small"),
+        (("createPatches.py",), "run first: python alignment.py --name=small"),
+        (
+            ("DeepLearning/trainAttentionLSTM.py",),
+            "run first: python createPatches.py --name=small",
+        ),
+        (("DeepLearning/evaluate.py",), "python"),
+        (("DeepLearning/forecast.py",), "python"),
+        (("dataAPI.py", "--years=1990,1991"), "no scene found"),
+        (("dataAPI.py", "--boundingBox=10,50,10.1,50.1"), "no scene found"),
+        (("dataAPI.py", "--source=nowhere/catalog.json"), "does not exist"),
+        (("dataAPI.py", "--sensor=landsat-89"), "did you mean landsat-8-9"),
+    ],
+)
 def test_bad_input_is_one_line(demo_home, tmp_path, words, says):
     assert says in refused(copy_settings(demo_home, tmp_path), words[0], "--name=small", *words[1:])
 
@@ -215,11 +285,16 @@ def copy_settings(demo_home, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(("flags", "says"), [
-    (("--patchSize=500",), "larger than the scene of 96 x 96 px"),
-    (("--sequenceLength=12",), r"has 20 composites, too few: .* need 24"),
-])
-def test_patches_that_do_not_fit_are_refused_and_nothing_is_lost(finished_home, tmp_path, flags, says):
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--patchSize=500",), "larger than the scene of 96 x 96 px"),
+        (("--sequenceLength=12",), r"has 20 composites, too few: .* need 24"),
+    ],
+)
+def test_patches_that_do_not_fit_are_refused_and_nothing_is_lost(
+    finished_home, tmp_path, flags, says
+):
     home = copy_home(finished_home, tmp_path)
     assert re.search(says, refused(home, "createPatches.py", "--name=small", *flags))
     assert "up to date" in command(home, "createPatches.py", "--name=small")
@@ -229,10 +304,12 @@ def test_a_truncated_or_evil_pickle_is_refused(finished_home, tmp_path):
     home = copy_home(finished_home, tmp_path)
     path = home / "datasets" / "small" / "rawData" / "2014.pkl"
     whole = path.read_bytes()
-    path.write_bytes(whole[:len(whole) // 2])
+    path.write_bytes(whole[: len(whole) // 2])
     assert "truncated" in refused(home, "alignment.py", "--name=small", "--force")
     evil = b"cos\nsystem\n(S'touch " + str(tmp_path).encode() + b"/harmed'\ntR."
-    path.write_bytes(evil + b"." * (len(whole) - len(evil)))  # the size is right, so that it is opened
+    path.write_bytes(
+        evil + b"." * (len(whole) - len(evil))
+    )  # the size is right, so that it is opened
     assert "refused" in refused(home, "alignment.py", "--name=small", "--force")
     assert not (tmp_path / "harmed").exists()
     path.write_bytes(whole)

@@ -1,4 +1,5 @@
 """Files appear whole or not at all; pickles hold data and run nothing; stages run when they must and only then."""
+
 import dataclasses
 import os
 import pickle
@@ -46,8 +47,13 @@ def test_an_array_appears_only_when_it_is_full(tmp_path):
         disk.read_array(path)
 
 
-CONTENT = {"text": "a", "list": [1, 2.5, None, True], "array": np.arange(6, dtype=np.uint16).reshape(2, 3),
-           "turned": np.asfortranarray(np.eye(3, dtype=np.float32)), "scalar": np.float64(0.5)}
+CONTENT = {
+    "text": "a",
+    "list": [1, 2.5, None, True],
+    "array": np.arange(6, dtype=np.uint16).reshape(2, 3),
+    "turned": np.asfortranarray(np.eye(3, dtype=np.float32)),
+    "scalar": np.float64(0.5),
+}
 
 
 @pytest.mark.parametrize("spelling", [b"cnumpy._core.", b"cnumpy.core."])
@@ -60,7 +66,9 @@ def test_pickles_of_both_numpy_generations_are_read(tmp_path, spelling):
         assert content["list"] == CONTENT["list"]
         for name in ("array", "turned", "scalar"):
             np.testing.assert_array_equal(content[name], CONTENT[name])
-    assert {(f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")} <= pickles.ALLOWED.keys()
+    assert {
+        (f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")
+    } <= pickles.ALLOWED.keys()
 
 
 class Evil:
@@ -71,10 +79,16 @@ class Evil:
         return self.call
 
 
-@pytest.mark.parametrize("evil", [
-    Evil(os.system, "touch harmed"), Evil(eval, "open('harmed', 'w')"), Evil(getattr, "a", "upper"),
-    np.array([Evil(os.system, "touch harmed")], object), Path("harmed"),
-])
+@pytest.mark.parametrize(
+    "evil",
+    [
+        Evil(os.system, "touch harmed"),
+        Evil(eval, "open('harmed', 'w')"),
+        Evil(getattr, "a", "upper"),
+        np.array([Evil(os.system, "touch harmed")], object),
+        Path("harmed"),
+    ],
+)
 def test_a_pickle_that_carries_code_is_refused_not_run(tmp_path, monkeypatch, evil):
     monkeypatch.chdir(tmp_path)
     Path("2015.pkl").write_bytes(pickles.pickled({"count": 1}) + pickle.dumps({"dn": evil}))
@@ -127,7 +141,10 @@ def test_what_a_run_before_left_behind_is_removed():
     (cfg.folder / "rawData" / ".waiting").mkdir(parents=True)
     (cfg.folder / "rawData" / ".waiting" / "scene.pkl").write_text("x")
     stage(cfg, made)
-    assert sorted(path.name for path in (cfg.folder / "rawData").iterdir()) == ["file", "manifest.yaml"]
+    assert sorted(path.name for path in (cfg.folder / "rawData").iterdir()) == [
+        "file",
+        "manifest.yaml",
+    ]
 
 
 def test_a_stage_asks_for_the_one_before(caplog):
@@ -138,10 +155,14 @@ def test_a_stage_asks_for_the_one_before(caplog):
     stage(cfg, made, "aligned", ("stepsPerYear",), ["rawData"])
     assert stage(cfg, made, "aligned", ("stepsPerYear",), ["rawData"]) == 0
     other = dataclasses.replace(cfg, years=(2015, 2016))
-    with pytest.raises(GlacierError, match=r"made with years = \[2013, 2022\], now it is \[2015, 2016\]"):
+    with pytest.raises(
+        GlacierError, match=r"made with years = \[2013, 2022\], now it is \[2015, 2016\]"
+    ):
         stage(other, made, "aligned", ("stepsPerYear",), ["rawData"])
     stage(other, made)
-    with pytest.raises(GlacierError, match=r"changed after .* was made; run first: python alignment.py"):
+    with pytest.raises(
+        GlacierError, match=r"changed after .* was made; run first: python alignment.py"
+    ):
         stage(other, made, "patches", (), ["aligned"])
     stage(other, made, "aligned", ("stepsPerYear",), ["rawData"])
     assert made == ["rawData", "aligned", "rawData", "aligned"]
@@ -161,7 +182,9 @@ def test_a_refused_stage_stays_finished_unless_it_was_touched(touched):
         raise GlacierError("too few")
 
     with pytest.raises(GlacierError, match="too few"):
-        runner.run_stage(dataclasses.replace(cfg, years=(2014, 2015)), "rawData", ("years",), [], work)
+        runner.run_stage(
+            dataclasses.replace(cfg, years=(2014, 2015)), "rawData", ("years",), [], work
+        )
     stage(cfg, made)
     assert len(made) == 1 + touched
 
@@ -178,4 +201,7 @@ def test_the_manifest_says_what_made_the_stage():
 
 def test_tables_line_up():
     assert console.lines_of([("scenes", 7), ("a longer name", 1234), ("dropped", "cloud")]) == [
-        "  scenes             7", "  a longer name   1234", "  dropped        cloud"]
+        "  scenes             7",
+        "  a longer name   1234",
+        "  dropped        cloud",
+    ]

@@ -1,4 +1,5 @@
 """Training on a small series whose statistics are known: the loop, going on after a stop, processes, tracking."""
+
 import importlib
 import itertools
 import json
@@ -36,8 +37,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_loss_counts_observed_pixels_only():
-    forecast, targets = torch.tensor([1.0, 2.0, 5.0]).view(1, 1, 1, 1, 3), torch.zeros(1, 1, 1, 1, 3)
+    forecast, targets = (
+        torch.tensor([1.0, 2.0, 5.0]).view(1, 1, 1, 1, 3),
+        torch.zeros(1, 1, 1, 1, 3),
+    )
     observed = torch.tensor([True, True, False]).view(1, 1, 1, 1, 3)
     assert loop.squared_error(forecast, targets, observed) == 1 + 4
     assert loop.squared_error(forecast, targets, observed & False) == 0
@@ -54,7 +59,7 @@ def test_learning_rate_rises_then_falls():
 def test_training_finds_the_part_that_carries_over(toy):
     """Departures of the toy keep 0.8 a step: a network must beat climatology and persistence in validation."""
     session.train(settings(), build)
-    (_, (own, others)), = runner.read_manifest(toy / RUN)["counts"]["mse"].items()
+    ((_, (own, others)),) = runner.read_manifest(toy / RUN)["counts"]["mse"].items()
     assert own < 0.9 * others["climatology"]
     assert own < 0.9 * others["persistence"]
 
@@ -86,7 +91,13 @@ def test_every_setting_of_the_loop_trains(toy):
     from DeepLearning.trainLSTM import build as build_lstm
 
     seen = {}
-    for more in ({}, {"precision": "bfloat16"}, {"augment": True}, {"teacherForcing": 1.0}, {"averaging": 0.0}):
+    for more in (
+        {},
+        {"precision": "bfloat16"},
+        {"augment": True},
+        {"teacherForcing": 1.0},
+        {"averaging": 0.0},
+    ):
         session.train(config.load(LSTMSettings, **QUICK, **more), build_lstm)
         weights = run_folders.read_checkpoint(run_folders.list_runs()[-1] / "last.pt")["average"]
         seen[str(more)] = torch.cat([part.flatten() for part in weights.values()])
@@ -115,7 +126,9 @@ def test_a_full_disk_keeps_the_old_checkpoint(toy):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limit[1]))
     try:
-        with pytest.raises(GlacierError, match="best.pt could not be written .*the one of the epoch before is kept"):
+        with pytest.raises(
+            GlacierError, match="best.pt could not be written .*the one of the epoch before is kept"
+        ):
             run.save("best.pt", model, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
@@ -137,7 +150,9 @@ def test_every_small_network_learns_a_batch_by_heart(toy, network):
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0)
     errors = []
     for _ in range(1500):
-        error = loop.squared_error(model(batch.inputs, batch.context), batch.targets, batch.observed)
+        error = loop.squared_error(
+            model(batch.inputs, batch.context), batch.targets, batch.observed
+        )
         errors.append(error.item() / batch.observed.sum().item())
         if errors[-1] < 1e-3:
             break
@@ -154,7 +169,9 @@ def test_fine_tuning_starts_from_a_run(trained):
     session.train(settings(start=trained.name, epochs=1, learningRate=1e-9), build)
     after = run_folders.read_checkpoint(run_folders.list_runs()[-1] / "last.pt")["weights"]
     assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
-    with pytest.raises(GlacierError, match="holds AttentionLSTM .*'hidden': 16.* not AttentionLSTM .*'hidden': 32"):
+    with pytest.raises(
+        GlacierError, match="holds AttentionLSTM .*'hidden': 16.* not AttentionLSTM .*'hidden': 32"
+    ):
         session.train(settings(start=trained.name, hidden=32), build)
     with pytest.raises(GlacierError, match="did you mean toy-AttentionLSTM-00"):
         session.train(settings(start="toy-AttentionLTSM-001"), build)
@@ -180,11 +197,24 @@ def test_several_glaciers_and_one_held_out(toy, toy_home, tmp_path_factory, monk
 
 def start(home: Path, *flags: str, processes: int = 0, **variables: str) -> subprocess.Popen:
     """Start a training; processes : how many of them, by torchrun; 0 for one without it."""
-    torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"] if processes else []
-    words = [str(ROOT / "DeepLearning" / "trainAttentionLSTM.py"), *(f"--{name}={QUICK[name]}" for name in QUICK)]
+    torchrun = (
+        ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
+        if processes
+        else []
+    )
+    words = [
+        str(ROOT / "DeepLearning" / "trainAttentionLSTM.py"),
+        *(f"--{name}={QUICK[name]}" for name in QUICK),
+    ]
     environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"} | variables
-    return subprocess.Popen([sys.executable, *torchrun, *words, *flags], env=environment, start_new_session=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [sys.executable, *torchrun, *words, *flags],
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def finish(process: subprocess.Popen, run: Path) -> tuple[str, dict]:
@@ -197,7 +227,10 @@ def finish(process: subprocess.Popen, run: Path) -> tuple[str, dict]:
 
 def wait_for_epochs(process: subprocess.Popen, run: Path, count: int) -> None:
     """Wait until a training has written so many epochs."""
-    while not (run / "metrics.csv").is_file() or len((run / "metrics.csv").read_text().splitlines()) < count + 2:
+    while (
+        not (run / "metrics.csv").is_file()
+        or len((run / "metrics.csv").read_text().splitlines()) < count + 2
+    ):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
 
@@ -213,7 +246,9 @@ def test_two_processes_do_what_one_does_with_the_doubled_batch(toy_home, tmp_pat
     losses = []
     for count, size in ((1, 16), (2, 8)):
         home = fresh_home(toy_home, tmp_path / str(count))
-        output, _ = finish(start(home, f"--batchSize={size}", "--augment=True", processes=count), home / RUN)
+        output, _ = finish(
+            start(home, f"--batchSize={size}", "--augment=True", processes=count), home / RUN
+        )
         assert output.count("Training toy-AttentionLSTM-001") == 1
         losses.append(np.genfromtxt(home / RUN / "metrics.csv", delimiter=",", skip_header=2))
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
@@ -241,7 +276,9 @@ def test_two_killed_processes_go_on_to_the_same_bytes(toy_home, tmp_path):
 
 def children(number: int) -> list[int]:
     """Return the processes that a process has started."""
-    return [int(word) for word in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
+    return [
+        int(word) for word in Path(f"/proc/{number}/task/{number}/children").read_text().split()
+    ]
 
 
 def test_up_to_date_and_new_run_after_a_change(trained, caplog):
@@ -251,7 +288,10 @@ def test_up_to_date_and_new_run_after_a_change(trained, caplog):
     assert run_folders.list_runs() == [trained]
     session.train(settings(learningRate=2e-3), build)
     assert "learningRate changed from 0.001 to 0.002" in caplog.text
-    assert [run.name for run in run_folders.list_runs()] == ["toy-AttentionLSTM-001", "toy-AttentionLSTM-002"]
+    assert [run.name for run in run_folders.list_runs()] == [
+        "toy-AttentionLSTM-001",
+        "toy-AttentionLSTM-002",
+    ]
     session.train(settings(), build)
     assert len(run_folders.list_runs()) == 2
 
@@ -263,7 +303,9 @@ def unbroken(toy_home, tmp_path_factory) -> dict:
     return finish(start(home, "--epochs=12"), home / RUN)[1]
 
 
-@pytest.mark.parametrize(("stop", "flag"), [(signal.SIGKILL, "--epochs=12"), (signal.SIGINT, "--resume")])
+@pytest.mark.parametrize(
+    ("stop", "flag"), [(signal.SIGKILL, "--epochs=12"), (signal.SIGINT, "--resume")]
+)
 def test_stopped_training_ends_in_the_same_bytes(toy, unbroken, stop, flag):
     """Killed or Ctrl-C, then the same command or --resume: weights and metrics as if never stopped."""
     run, process = toy / RUN, start(toy, "--epochs=12")
@@ -294,6 +336,7 @@ def test_checkpoint_describes_itself(trained):
 
 # ── Weights & Biases ─────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def wandb_records(path: Path):
     """Yield the records of a .wandb file: blocks of 32 kB hold pieces, each after its check sum, length and kind."""
     content, whole = path.read_bytes(), b""
@@ -302,7 +345,10 @@ def wandb_records(path: Path):
         if (rest := 32768 - position % 32768) < 7:
             position += rest
             continue
-        length, kind = int.from_bytes(content[position + 4 : position + 6], "little"), content[position + 6]
+        length, kind = (
+            int.from_bytes(content[position + 4 : position + 6], "little"),
+            content[position + 6],
+        )
         piece = content[position + 7 : position + 7 + length]
         whole = piece if kind in (1, 2) else whole + piece
         position += 7 + length
@@ -315,11 +361,16 @@ def wandb_records(path: Path):
 def test_offline_run_holds_the_numbers_and_no_secret(toy):
     """What metrics.csv says is in the file for `wandb sync`, read with wandb's own messages; the key is nowhere."""
     key = "0123456789abcdef" * 2 + "01234567"
-    output, _ = finish(start(toy, "--wandb=offline", "--pictureEvery=2", WANDB_API_KEY=key), toy / RUN)
+    output, _ = finish(
+        start(toy, "--wandb=offline", "--pictureEvery=2", WANDB_API_KEY=key), toy / RUN
+    )
     assert "wandb sync" in output
     (path,) = (toy / RUN).glob("wandb/offline-run-*/*.wandb")
     records = [record.history.item for record in wandb_records(path) if record.HasField("history")]
-    rows = [{(*item.nested_key, item.key)[0]: json.loads(item.value_json) for item in items} for items in records]
+    rows = [
+        {(*item.nested_key, item.key)[0]: json.loads(item.value_json) for item in items}
+        for items in records
+    ]
     for row, local in zip(rows, read_csv(toy / RUN / "metrics.csv"), strict=True):
         assert row["validation_mse"] == pytest.approx(float(local["validation_mse"]), rel=1e-8)
         assert row["_step"] == int(local["epoch"])
@@ -343,8 +394,13 @@ def test_no_network_does_not_stop_a_run(toy):
 def test_sweep_gives_settings_that_every_script_takes(network):
     """The command as an agent of Weights & Biases makes it from sweep.yaml."""
     sweep = yaml.safe_load((ROOT / "DeepLearning" / "sweep.yaml").read_text())
-    drawn = {name: rule["values"][0] if "values" in rule else rule["min"] for name, rule in sweep["parameters"].items()}
-    flags = create_sweep_command_args({"args": {name: {"value": value} for name, value in drawn.items()}})["args"]
+    drawn = {
+        name: rule["values"][0] if "values" in rule else rule["min"]
+        for name, rule in sweep["parameters"].items()
+    }
+    flags = create_sweep_command_args(
+        {"args": {name: {"value": value} for name, value in drawn.items()}}
+    )["args"]
     words = create_sweep_command(sweep["command"])
     assert words[1:3] == ["python", "${program}"]
     assert words[-1] == "${args}"
@@ -367,6 +423,7 @@ def test_key_is_known_from_variable_or_login(variables, known, tmp_path, monkeyp
 
 # ── What a user can get wrong ────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_patches_made_with_other_settings(toy):
     with pytest.raises(GlacierError, match="patchSize = 16, now it is 20"):
         session.train(settings(patchSize=20), build)
@@ -384,8 +441,15 @@ def test_gpu_that_is_not_there(toy):
 
 
 def test_presets_and_knobs():
-    assert knobs(settings(hidden=None), PRESETS["small"]) == {"hidden": 128, "layers": 1, "heads": 4}
-    with pytest.raises(GlacierError, match="preset must be one of small, published; got 'publisht'; did you mean pub"):
+    assert knobs(settings(hidden=None), PRESETS["small"]) == {
+        "hidden": 128,
+        "layers": 1,
+        "heads": 4,
+    }
+    with pytest.raises(
+        GlacierError,
+        match="preset must be one of small, published; got 'publisht'; did you mean pub",
+    ):
         settings(preset="publisht")
 
 

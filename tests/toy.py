@@ -1,4 +1,5 @@
 """A small series whose statistics are known, as the glacier "toy": for the tests of data, training and scores."""
+
 import csv
 import shutil
 from pathlib import Path
@@ -19,7 +20,14 @@ from glacier.storage import disk, runner
 
 YEARS, SIDE, CARRY = 7, 48, 0.8
 RUN = Path("DeepLearning/runs/toy-AttentionLSTM-001")
-QUICK = {"name": "toy", "wandb": "disabled", "epochs": 3, "samplesPerEpoch": 64, "hidden": 16, "layers": 1}
+QUICK = {
+    "name": "toy",
+    "wandb": "disabled",
+    "epochs": 3,
+    "samplesPerEpoch": 64,
+    "hidden": 16,
+    "layers": 1,
+}
 
 
 def toy_series() -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +37,9 @@ def toy_series() -> tuple[np.ndarray, np.ndarray]:
     slope = 0.1 * np.linspace(-1, 1, SIDE)[None, :, None] + np.zeros((1, 1, SIDE))
     departures = np.zeros((4 * YEARS, SIDE, SIDE))
     for step in range(1, 4 * YEARS):
-        departures[step] = CARRY * departures[step - 1] + 0.05 * random.standard_normal((SIDE, SIDE))
+        departures[step] = CARRY * departures[step - 1] + 0.05 * random.standard_normal(
+            (SIDE, SIDE)
+        )
     observed = random.random((4 * YEARS, SIDE, SIDE)) > 0.1
     return (cycle + slope + departures).astype(np.float32)[:, None], observed
 
@@ -53,11 +63,23 @@ def toy_home(tmp_path_factory) -> Path:
         with disk.writing_array(folder / f"{name}.npy", array.shape, array.dtype) as out:
             out[:] = array
     dates = [str(step_date(2013 * 4 + step, 4)) for step in range(4 * YEARS)]
-    record = {"steps_per_year": 4, "dates": dates, "counts": [3] * len(dates), "channels": ["ndsi"],
-              "crs": "EPSG:32643", "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0]}
+    record = {
+        "steps_per_year": 4,
+        "dates": dates,
+        "counts": [3] * len(dates),
+        "channels": ["ndsi"],
+        "crs": "EPSG:32643",
+        "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0],
+    }
     disk.write_json(folder / "composites.json", record)
     runner.write_manifest(folder, {"stepsPerYear": 4}, {}, folder.glob("composites.*"), {}, 0)
-    settings = {"patchSize": 16, "stride": 8, "sequenceLength": 4, "horizon": 2, "years": [2013, 2019]}
+    settings = {
+        "patchSize": 16,
+        "stride": 8,
+        "sequenceLength": 4,
+        "horizon": 2,
+        "years": [2013, 2019],
+    }
     disk.write_yaml(home / "datasets" / "toy" / "glacier.yaml", settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLACIER_HOME", str(home))

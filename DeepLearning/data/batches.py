@@ -1,4 +1,5 @@
 """The glaciers of a training, and samples of them as batches."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,12 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        return Batch(self.inputs.to(device), self.context.to(device), self.targets.to(device), self.observed.to(device))
+        return Batch(
+            self.inputs.to(device),
+            self.context.to(device),
+            self.targets.to(device),
+            self.observed.to(device),
+        )
 
 
 class Glaciers:
@@ -59,7 +65,9 @@ class Glaciers:
 
     def training_years(self) -> float:
         """Return over how many years the longest training series runs."""
-        return max(glacier.training_steps() / glacier.series.steps_per_year for glacier in self.glaciers)
+        return max(
+            glacier.training_steps() / glacier.series.steps_per_year for glacier in self.glaciers
+        )
 
     def samples(self, part: str | None, covering: bool = False) -> np.ndarray:
         """Return the samples of a part of the split (None: of all windows), none that touches a kept-out block.
@@ -75,7 +83,9 @@ class Glaciers:
                 places = places[(places % every == 0).all(axis=1)]
             windows = range(len(glacier.patches.windows)) if part is None else glacier.windows(part)
             for window in windows:
-                glacier.known(glacier.patches.windows[window].start)  # in the order of time, which is quick
+                glacier.known(
+                    glacier.patches.windows[window].start
+                )  # in the order of time, which is quick
                 found += [(number, window, row, column) for row, column in places]
         return np.array(found, dtype=int).reshape(-1, 4)
 
@@ -92,15 +102,24 @@ class Glaciers:
     def batch(self, samples: np.ndarray, turns: Sequence[int] | None = None) -> Batch:
         """Return samples as one batch. turns : a number 0..7 a sample, by which it is flipped and turned."""
         of_glacier = [samples[:, 0] == number for number in np.unique(samples[:, 0])]
-        pieces = [self.glaciers[samples[chosen, 0][0]].gather(*samples[chosen, 1:].T) for chosen in of_glacier]
+        pieces = [
+            self.glaciers[samples[chosen, 0][0]].gather(*samples[chosen, 1:].T)
+            for chosen in of_glacier
+        ]
         if len(pieces) > 1:
             back = np.argsort(np.concatenate([chosen.nonzero()[0] for chosen in of_glacier]))
             pieces = [[torch.cat(parts)[back] for parts in zip(*pieces, strict=True)]]
         times, *images = pieces[0]
         if turns is not None:
-            images = [torch.stack([turned(*pair) for pair in zip(image, turns, strict=True)]) for image in images]
+            images = [
+                torch.stack([turned(*pair) for pair in zip(image, turns, strict=True)])
+                for image in images
+            ]
         frames, layers, observed = images
-        length, context = self.glaciers[0].sequence_length, self.glaciers[0].as_context(times, layers)
+        length, context = (
+            self.glaciers[0].sequence_length,
+            self.glaciers[0].as_context(times, layers),
+        )
         return Batch(frames[:, :length], context, frames[:, length:], observed)
 
     def batches(self, samples: np.ndarray, size: int) -> Iterator[Batch]:

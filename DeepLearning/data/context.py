@@ -1,4 +1,5 @@
 """What a forecaster may know besides the inputs."""
+
 from __future__ import annotations
 
 import dataclasses

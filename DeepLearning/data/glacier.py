@@ -2,6 +2,7 @@
 
 All patches of a glacier are one strided view of its series: a batch copies its own patches and nothing else.
 """
+
 from __future__ import annotations
 
 import math
@@ -23,7 +24,9 @@ from glacier.patches.windows import read_patches, read_series
 from glacier.seasons import step_date, year_step
 from glacier.storage import runner
 
-IN_MEMORY = 2_000_000_000  # bytes of context up to which it is kept in memory, which is quicker to read
+IN_MEMORY = (
+    2_000_000_000  # bytes of context up to which it is kept in memory, which is quicker to read
+)
 
 
 class Glacier:
@@ -62,7 +65,11 @@ class Glacier:
 
     def training_steps(self) -> int:
         """Return how many steps of the series, from the first on, training reads."""
-        return self.patches.windows[self.windows("train")[-1]].start + self.sequence_length + self.horizon
+        return (
+            self.patches.windows[self.windows("train")[-1]].start
+            + self.sequence_length
+            + self.horizon
+        )
 
     # ── Whole scenes; `first` is the step of a window's first input ──────────────────────────────────────────────
 
@@ -82,7 +89,9 @@ class Glacier:
         """
         if first not in self._known:
             target, end = first + self.sequence_length, first + self.sequence_length + self.horizon
-            times = torch.tensor([as_year(self.date(step)) for step in range(first, end)], dtype=torch.float64)
+            times = torch.tensor(
+                [as_year(self.date(step)) for step in range(first, end)], dtype=torch.float64
+            )
             inputs = np.stack([self._input_mean(step) for step in range(first, target)])
             mean, spread = climatology(self.series, target, self.horizon, self._before(target))
             layers = self._layers[first]
@@ -106,17 +115,23 @@ class Glacier:
             except AttributeError:  # not on macOS
                 pass
             except OSError as error:
-                raise GlacierError(f"no room for {4e-9 * math.prod(shape):.0f} GB of climatology in {self._folder} "
-                                   f"({error}); free some, or set GLACIER_HOME to another disk") from error
+                raise GlacierError(
+                    f"no room for {4e-9 * math.prod(shape):.0f} GB of climatology in {self._folder} "
+                    f"({error}); free some, or set GLACIER_HOME to another disk"
+                ) from error
             return np.memmap(file, np.float32, "w+", shape=shape).view(np.ndarray)
 
     @cached_property
     def views(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All patches as views (first step, rows, columns, ..., size, size): frames, observed, layers as in `known`."""
         series, size, length = self.series, self.patch_size, self.sequence_length + self.horizon
-        frames = sliding_window_view(series.values, (length, size, size), axis=(0, 2, 3)).transpose(0, 2, 3, 4, 1, 5, 6)
+        frames = sliding_window_view(series.values, (length, size, size), axis=(0, 2, 3)).transpose(
+            0, 2, 3, 4, 1, 5, 6
+        )
         observed = sliding_window_view(series.observed, (length, size, size))
-        layers = sliding_window_view(self._layers, (size, size), axis=(3, 4)).transpose(0, 3, 4, 1, 2, 5, 6)
+        layers = sliding_window_view(self._layers, (size, size), axis=(3, 4)).transpose(
+            0, 3, 4, 1, 2, 5, 6
+        )
         return tuple(view[:, :: self.stride, :: self.stride] for view in (frames, observed, layers))
 
     def gather(self, windows: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> list[Tensor]:
@@ -124,14 +139,21 @@ class Glacier:
         starts = [self.patches.windows[window].start for window in windows]
         times = torch.stack([self.known(start)[0] for start in starts])
         frames, observed, layers = self.views
-        parts = (frames[starts, rows, columns], layers[starts, rows, columns],
-                 observed[:, :, :, self.sequence_length :, None][starts, rows, columns])
+        parts = (
+            frames[starts, rows, columns],
+            layers[starts, rows, columns],
+            observed[:, :, :, self.sequence_length :, None][starts, rows, columns],
+        )
         return [times, *map(torch.from_numpy, parts)]
 
     def as_context(self, times: Tensor, layers: Tensor) -> Context:
         """Return dates (B, T + horizon) and layers (B, T + 3 horizon, C, h, w), as in `known`, as a context."""
         length, horizon = self.sequence_length, self.horizon
-        return Context(times[:, :length], times[:, length:], *layers.split([length, horizon, horizon, horizon], dim=1))
+        return Context(
+            times[:, :length],
+            times[:, length:],
+            *layers.split([length, horizon, horizon, horizon], dim=1),
+        )
 
     def _input_mean(self, step: int) -> np.ndarray:
         """Return the climatology (C, H, W) of a step, from the steps before it; NaN for the first step."""
@@ -154,22 +176,36 @@ class Glacier:
         frames, every = [], self.series.steps_per_year
         for step in range(first_target, first_target + self.horizon):
             back = step - every * ((step - first_target) // every + 1)
-            frames.append(self.series.values[back] if back >= 0 else np.full(self.series.values.shape[1:], np.nan))
+            frames.append(
+                self.series.values[back]
+                if back >= 0
+                else np.full(self.series.values.shape[1:], np.nan)
+            )
         return np.stack(frames).astype(np.float32)
 
     @torch.no_grad()
-    def forecast_scene(self, network: torch.nn.Module, first: int, device: torch.device, size: int = 64) -> Tensor:
+    def forecast_scene(
+        self, network: torch.nn.Module, first: int, device: torch.device, size: int = 64
+    ) -> Tensor:
         """Return a network's forecast (1, horizon, C, H, W), blended from half-overlapping patches."""
         inputs, side = self.scene_inputs(first), self.patch_size
         times, layers = self.known(first)
-        places = [(top, left) for top in covering(inputs.shape[-2], side) for left in covering(inputs.shape[-1], side)]
+        places = [
+            (top, left)
+            for top in covering(inputs.shape[-2], side)
+            for left in covering(inputs.shape[-1], side)
+        ]
 
         def answers():
             for start in range(0, len(places), size):
                 group = places[start : start + size]
                 crops = [crop(*place, side) for place in group]
-                context = self.as_context(times.expand(len(crops), -1), torch.stack([layers[here] for here in crops]))
-                made = network(torch.cat([inputs[here] for here in crops]).to(device), context.to(device))
+                context = self.as_context(
+                    times.expand(len(crops), -1), torch.stack([layers[here] for here in crops])
+                )
+                made = network(
+                    torch.cat([inputs[here] for here in crops]).to(device), context.to(device)
+                )
                 yield from zip(group, made.float().cpu(), strict=True)
 
         return blend(answers(), inputs.shape[-2:])[None]

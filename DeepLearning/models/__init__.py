@@ -1,4 +1,5 @@
 """The networks by name: what a checkpoint, a table and `--run` call them."""
+
 from DeepLearning.models.attention_conv_lstm import AttentionConvLSTM
 from DeepLearning.models.attention_lstm import AttentionLSTM
 from DeepLearning.models.conv_lstm import ConvLSTM

@@ -5,6 +5,7 @@ arXiv:1706.03762) from the decoder's output: in time, each pixel over its own st
 time, each cell of a coarser grid over all cells at all input steps, which costs the fourth power of the grid's side and
 not of the patch's. Both answers are added to the output before the last layer.
 """
+
 from __future__ import annotations
 
 import torch
@@ -20,11 +21,20 @@ class AttentionConvLSTM(ConvLSTM):
     """width : channels of the attention. The rest as in ConvLSTM."""
 
     def __init__(
-        self, patch_size: int, channels: int, steps: int, horizon: int,
-        hidden: tuple[int, ...] = (16, 16), decoder: tuple[int, ...] = (), kernel: int = 3, fold: int = 1,
+        self,
+        patch_size: int,
+        channels: int,
+        steps: int,
+        horizon: int,
+        hidden: tuple[int, ...] = (16, 16),
+        decoder: tuple[int, ...] = (),
+        kernel: int = 3,
+        fold: int = 1,
         width: int = 16,
     ):
-        super().__init__(patch_size, channels, steps, horizon, hidden, decoder, kernel, fold, width=width)
+        super().__init__(
+            patch_size, channels, steps, horizon, hidden, decoder, kernel, fold, width=width
+        )
         remembered, out = hidden[-1], self.arguments["decoder"][-1]
         self.query = nn.Conv2d(out, 2 * width, 1)
         self.key = nn.Conv2d(remembered, 2 * width, 1)
@@ -45,10 +55,14 @@ class AttentionConvLSTM(ConvLSTM):
         query_time, query_space = self.query(frame).split(self.width, dim=1)
         weights = (query_time[:, None] * key_time).sum(dim=2, keepdim=True) / self.width**0.5
         in_time = (weights.softmax(dim=1) * value_time).sum(dim=1)
-        found = functional.scaled_dot_product_attention(as_tokens(query_space[:, None]), key_space, value_space)
+        found = functional.scaled_dot_product_attention(
+            as_tokens(query_space[:, None]), key_space, value_space
+        )
         height, width = frame.shape[-2:]
         grid = found.transpose(1, 2).unflatten(2, (-(-height // CELL), -(-width // CELL)))
-        in_space = functional.interpolate(grid, (height, width), mode="bilinear", align_corners=False)
+        in_space = functional.interpolate(
+            grid, (height, width), mode="bilinear", align_corners=False
+        )
         return frame + in_time + in_space
 
 

@@ -22,10 +22,18 @@ class AttentionLSTM(Departure):
     """hidden : width of states and attention, a multiple of heads. layers : LSTM layers. The rest as in Departure."""
 
     def __init__(
-        self, patch_size: int, channels: int, steps: int, horizon: int,
-        hidden: int = 128, layers: int = 2, heads: int = 4,
+        self,
+        patch_size: int,
+        channels: int,
+        steps: int,
+        horizon: int,
+        hidden: int = 128,
+        layers: int = 2,
+        heads: int = 4,
     ):
-        super().__init__(patch_size, channels, steps, horizon, hidden=hidden, layers=layers, heads=heads)
+        super().__init__(
+            patch_size, channels, steps, horizon, hidden=hidden, layers=layers, heads=heads
+        )
         pixels = channels * patch_size * patch_size
         self.embed = nn.Linear(2 * pixels, hidden)
         self.season = zero_start(nn.Linear(2, hidden))

@@ -6,6 +6,7 @@ As there, squares of pixels may be folded into channels, which makes it cheaper.
 layer's input and state pass one convolution together, at a first step without a state the input alone; climatology and
 season are read beside the frames, which are departures from climatology.
 """
+
 from __future__ import annotations
 
 import torch
@@ -37,7 +38,9 @@ class ConvLSTMLayer(nn.Module):
                 gates = self.from_input(frame)
             else:
                 known = torch.cat([frame, state[0]], dim=1)
-                gates = functional.conv2d(known, both, self.from_input.bias, padding=self.from_input.padding)
+                gates = functional.conv2d(
+                    known, both, self.from_input.bias, padding=self.from_input.padding
+                )
             keep, write, show, new = gates.chunk(4, dim=1)
             state = next_state(keep + 1, write, show, new, state)
             outputs.append(state[0])
@@ -55,8 +58,16 @@ class ConvLSTM(Departure):
     feeds_back = True
 
     def __init__(
-        self, patch_size: int, channels: int, steps: int, horizon: int,
-        hidden: tuple[int, ...] = (16, 16), decoder: tuple[int, ...] = (), kernel: int = 3, fold: int = 1, **knobs,
+        self,
+        patch_size: int,
+        channels: int,
+        steps: int,
+        horizon: int,
+        hidden: tuple[int, ...] = (16, 16),
+        decoder: tuple[int, ...] = (),
+        kernel: int = 3,
+        fold: int = 1,
+        **knobs,
     ):
         decoder = tuple(decoder) or tuple(reversed(hidden))
         knobs |= {"hidden": list(hidden), "decoder": list(decoder), "kernel": kernel, "fold": fold}
@@ -69,7 +80,9 @@ class ConvLSTM(Departure):
     def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
         """Return the learned part of the departure, (B, horizon, C, h, w)."""
         steps, states = inputs.shape[1], []
-        outputs = self.fold(self.input_planes(inputs, departures, context)).transpose(0, 1).flatten(0, 1)
+        outputs = (
+            self.fold(self.input_planes(inputs, departures, context)).transpose(0, 1).flatten(0, 1)
+        )
         for layer in self.encoder:
             outputs, state = layer(outputs, steps, None)
             states.append(state)
@@ -108,7 +121,8 @@ def stack_layers(in_channels: int, hidden: tuple[int, ...], kernel: int) -> nn.M
     """Return layers, each reading the one before."""
     widths = (in_channels, *hidden)
     return nn.ModuleList(
-        ConvLSTMLayer(before, after, kernel) for before, after in zip(widths, widths[1:], strict=False)
+        ConvLSTMLayer(before, after, kernel)
+        for before, after in zip(widths, widths[1:], strict=False)
     )
 
 

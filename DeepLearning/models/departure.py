@@ -1,4 +1,5 @@
 """What all networks share: they forecast the departure from climatology, not the snow itself."""
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -8,7 +9,9 @@ from torch import Tensor, nn
 
 from DeepLearning.data.context import Context
 
-CARRY_SPEED = 10.0  # AdamW moves every parameter alike; the carry is of order 1, weights of order 0.1
+CARRY_SPEED = (
+    10.0  # AdamW moves every parameter alike; the carry is of order 1, weights of order 0.1
+)
 
 
 class Departure(nn.Module, ABC):
@@ -31,7 +34,12 @@ class Departure(nn.Module, ABC):
     def __init__(self, patch_size: int, channels: int, steps: int, horizon: int, **knobs):
         super().__init__()
         self.arguments = {
-            "patch_size": patch_size, "channels": channels, "steps": steps, "horizon": horizon, **knobs}
+            "patch_size": patch_size,
+            "channels": channels,
+            "steps": steps,
+            "horizon": horizon,
+            **knobs,
+        }
         self.channels, self.horizon = channels, horizon
         self.carry = nn.Parameter(torch.zeros(horizon))
         self.register_buffer("limits", torch.tensor([-torch.inf, torch.inf]))
@@ -48,7 +56,9 @@ class Departure(nn.Module, ABC):
         departures = (known - context.input_mean).nan_to_num()
         carried = CARRY_SPEED * self.carry.view(1, -1, 1, 1, 1) * departures[:, -1:]
         shown = None if hints is None else hints - context.mean
-        forecast = context.mean + carried + self.correction(known, departures, context, carried, shown)
+        forecast = (
+            context.mean + carried + self.correction(known, departures, context, carried, shown)
+        )
         return forecast if self.training else forecast.clamp(*self.limits)
 
     @torch.no_grad()
@@ -57,7 +67,14 @@ class Departure(nn.Module, ABC):
         self.carry.copy_(carry / CARRY_SPEED)
 
     @abstractmethod
-    def correction(self, inputs: Tensor, departures: Tensor, context: Context, carried: Tensor, shown: Tensor | None):
+    def correction(
+        self,
+        inputs: Tensor,
+        departures: Tensor,
+        context: Context,
+        carried: Tensor,
+        shown: Tensor | None,
+    ):
         """Return what to add to climatology and `carried`, (B, horizon, C, h, w).
 
         inputs, departures : (B, T, C, h, w) without NaN. shown : target departures to read, NaN where there is none.
@@ -77,7 +94,9 @@ class Departure(nn.Module, ABC):
 
     def target_planes(self, context: Context) -> Tensor:
         """Return what is known of each target step, (B, horizon, 2 C + 2, h, w)."""
-        return torch.cat([context.mean, context.spread, planes(self.target_season(context), context.mean)], dim=2)
+        return torch.cat(
+            [context.mean, context.spread, planes(self.target_season(context), context.mean)], dim=2
+        )
 
 
 def planes(numbers: Tensor, like: Tensor) -> Tensor:
@@ -87,7 +106,9 @@ def planes(numbers: Tensor, like: Tensor) -> Tensor:
 
 def fed_back(forecast: Tensor, shown: Tensor | None, lead: int) -> Tensor:
     """Return the departure that the next lead time reads: the one shown by the training loop, else the forecast."""
-    return forecast if shown is None else torch.where(shown[:, lead].isnan(), forecast, shown[:, lead])
+    return (
+        forecast if shown is None else torch.where(shown[:, lead].isnan(), forecast, shown[:, lead])
+    )
 
 
 def zero_start(layer: nn.Module) -> nn.Module:
@@ -99,4 +120,6 @@ def zero_start(layer: nn.Module) -> nn.Module:
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """Return a normalisation by sample, in at most 8 groups: a cloudy patch does not change its neighbours'."""
-    return nn.GroupNorm(next(groups for groups in (8, 4, 3, 2, 1) if channels % groups == 0), channels)
+    return nn.GroupNorm(
+        next(groups for groups in (8, 4, 3, 2, 1) if channels % groups == 0), channels
+    )

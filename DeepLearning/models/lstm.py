@@ -6,6 +6,7 @@ states and forecasts one lead time after the other, reading the frame it has jus
 projections between pixels and states (hidden may still be the number of pixels), no reconstruction branch, each step
 says its season, and frames are departures from climatology.
 """
+
 from __future__ import annotations
 
 import torch
@@ -21,7 +22,15 @@ class LSTM(Departure):
 
     feeds_back = True
 
-    def __init__(self, patch_size: int, channels: int, steps: int, horizon: int, hidden: int = 128, layers: int = 2):
+    def __init__(
+        self,
+        patch_size: int,
+        channels: int,
+        steps: int,
+        horizon: int,
+        hidden: int = 128,
+        layers: int = 2,
+    ):
         super().__init__(patch_size, channels, steps, horizon, hidden=hidden, layers=layers)
         pixels = channels * patch_size * patch_size
         self.embed = nn.Linear(2 * pixels, hidden)

@@ -1,4 +1,5 @@
 """LSTM layers that are quick on a processor too."""
+
 from __future__ import annotations
 
 import torch
@@ -26,8 +27,13 @@ class RecurrentLayers(nn.LSTM):
         return tokens, (outputs, cells)
 
 
-def run_layer(tokens: Tensor, state: tuple[Tensor, Tensor] | None, from_input: Tensor, from_state: Tensor,
-              *biases: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+def run_layer(
+    tokens: Tensor,
+    state: tuple[Tensor, Tensor] | None,
+    from_input: Tensor,
+    from_state: Tensor,
+    *biases: Tensor,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Return the outputs (B, T, hidden) of a layer, and the last (output, cell). state : the one before, None for 0."""
     outputs = []
     for now in functional.linear(tokens, from_input, sum(biases)).unbind(dim=1):
@@ -39,9 +45,13 @@ def run_layer(tokens: Tensor, state: tuple[Tensor, Tensor] | None, from_input: T
     return torch.stack(outputs, dim=1), state
 
 
-def next_state(keep: Tensor, write: Tensor, show: Tensor, new: Tensor, state: tuple[Tensor, Tensor] | None):
+def next_state(
+    keep: Tensor, write: Tensor, show: Tensor, new: Tensor, state: tuple[Tensor, Tensor] | None
+):
     """Return (output, cell) after a step, of its gates before their sigmoid. state : the one before, None for 0."""
-    cell = (torch.sigmoid(write) * torch.tanh(new)).float()  # it adds up over the steps: no half precision
+    cell = (
+        torch.sigmoid(write) * torch.tanh(new)
+    ).float()  # it adds up over the steps: no half precision
     if state is not None:
         cell = cell + torch.sigmoid(keep) * state[1]
     return torch.sigmoid(show) * torch.tanh(cell), cell

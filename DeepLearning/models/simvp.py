@@ -6,6 +6,7 @@ ones, whose answer is a gate, and a point-wise network. Different from it: any n
 from input steps to lead times), the decoder reads climatology and season of its lead time, group normalisation
 throughout.
 """
+
 from __future__ import annotations
 
 import torch
@@ -42,10 +43,18 @@ class SimVP(Departure):
     """hidden : channels of a frame. blocks : of the translator. width : its channels. The rest as in Departure."""
 
     def __init__(
-        self, patch_size: int, channels: int, steps: int, horizon: int,
-        hidden: int = 8, width: int = 32, blocks: int = 3,
+        self,
+        patch_size: int,
+        channels: int,
+        steps: int,
+        horizon: int,
+        hidden: int = 8,
+        width: int = 32,
+        blocks: int = 3,
     ):
-        super().__init__(patch_size, channels, steps, horizon, hidden=hidden, width=width, blocks=blocks)
+        super().__init__(
+            patch_size, channels, steps, horizon, hidden=hidden, width=width, blocks=blocks
+        )
         planes = 2 * channels + 2
         self.fine = convolution(planes, hidden)
         self.coarse = convolution(hidden, hidden, stride=2)
@@ -54,7 +63,9 @@ class SimVP(Departure):
         self.out_of = nn.Conv2d(width, horizon * hidden, 1)
         self.decoder = convolution(2 * hidden + planes, hidden)
         self.project = zero_start(nn.Conv2d(hidden, channels, 1))
-        self.to(memory_format=torch.channels_last)  # depth-wise convolutions take half the time so on a processor
+        self.to(
+            memory_format=torch.channels_last
+        )  # depth-wise convolutions take half the time so on a processor
 
     def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
         """Return the learned part of the departure, (B, horizon, C, h, w)."""
@@ -64,10 +75,14 @@ class SimVP(Departure):
         leads = self.out_of(self.translator(self.into(coarse.flatten(1, 2))))
         leads = functional.interpolate(leads, size, mode="bilinear", align_corners=False)
         last = fine.unflatten(0, (batch, steps))[:, -1:].expand(-1, self.horizon, -1, -1, -1)
-        known = torch.cat([leads.unflatten(1, (self.horizon, -1)), last, self.target_planes(context)], dim=2)
+        known = torch.cat(
+            [leads.unflatten(1, (self.horizon, -1)), last, self.target_planes(context)], dim=2
+        )
         return self.project(self.decoder(known.flatten(0, 1))).view(context.mean.shape)
 
 
 def convolution(before: int, after: int, stride: int = 1) -> nn.Sequential:
     """Return a 3 x 3 convolution with normalisation; stride 2 halves the size, rounded up."""
-    return nn.Sequential(nn.Conv2d(before, after, 3, stride=stride, padding=1), group_norm(after), nn.SiLU())
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, stride=stride, padding=1), group_norm(after), nn.SiLU()
+    )

@@ -4,6 +4,7 @@ Ronneberger et al. (2015), "U-Net", arXiv:1505.04597. Different from it: padded 
 so any height and width works; group instead of batch normalisation (Wu & He 2018, arXiv:1803.08494), for batch
 statistics would carry one patch's clouds into the next; climatology and season of the targets are inputs as well.
 """
+
 from __future__ import annotations
 
 import torch
@@ -17,13 +18,20 @@ class UNet(Departure):
     """widths : channels at each scale, each half as fine as the one before. The rest as in Departure."""
 
     def __init__(
-        self, patch_size: int, channels: int, steps: int, horizon: int, widths: tuple[int, ...] = (16, 32, 64)
+        self,
+        patch_size: int,
+        channels: int,
+        steps: int,
+        horizon: int,
+        widths: tuple[int, ...] = (16, 32, 64),
     ):
         super().__init__(patch_size, channels, steps, horizon, widths=list(widths))
         self.first = double_convolution((steps + horizon) * (2 * channels + 2), widths[0])
         pairs = list(zip(widths, widths[1:], strict=False))
         self.down = nn.ModuleList(double_convolution(fine, coarse) for fine, coarse in pairs)
-        self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in reversed(pairs))
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in reversed(pairs)
+        )
         self.join = nn.ModuleList(double_convolution(2 * fine, fine) for fine, _ in reversed(pairs))
         self.pool = nn.MaxPool2d(2, ceil_mode=True)
         self.project = zero_start(nn.Conv2d(widths[0], horizon * channels, 1))
@@ -47,5 +55,9 @@ def double_convolution(before: int, after: int) -> nn.Sequential:
     """Return two 3 x 3 convolutions with normalisation."""
     layers = []
     for channels in (before, after):
-        layers += [nn.Conv2d(channels, after, 3, padding=1, bias=False), group_norm(after), nn.ReLU(inplace=True)]
+        layers += [
+            nn.Conv2d(channels, after, 3, padding=1, bias=False),
+            group_norm(after),
+            nn.ReLU(inplace=True),
+        ]
     return nn.Sequential(*layers)

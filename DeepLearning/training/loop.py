@@ -50,7 +50,9 @@ class Fit:
     The averaged network (Polyak & Juditsky 1992, 10.1137/0330046, as a running mean) is validated and kept.
     """
 
-    def __init__(self, model, glaciers: Glaciers, cfg, device, folder: Path, mirror: Mirror, settings: dict):
+    def __init__(
+        self, model, glaciers: Glaciers, cfg, device, folder: Path, mirror: Mirror, settings: dict
+    ):
         self.model, self.glaciers, self.cfg, self.device = model, glaciers, cfg, device
         self.folder, self.mirror, self.settings = folder, mirror, settings
         self.average = copy.deepcopy(model).requires_grad_(False)
@@ -65,25 +67,41 @@ class Fit:
 
     def run(self) -> dict:
         """Train to the end from wherever the folder's last checkpoint stands; return the final state."""
-        log.info("  %d training samples, %d a pass in steps of %d; %d validation samples",
-                 len(self.training), self.an_epoch, self.a_step, len(self.validation))
+        log.info(
+            "  %d training samples, %d a pass in steps of %d; %d validation samples",
+            len(self.training),
+            self.an_epoch,
+            self.a_step,
+            len(self.validation),
+        )
         if (self.folder / "last.pt").is_file():
             self.restore()
         else:
-            self.finish_epoch({"training_mse": math.nan, "learning_rate": 0.0, "gradient_norm": math.nan}, 0.0)
+            self.finish_epoch(
+                {"training_mse": math.nan, "learning_rate": 0.0, "gradient_norm": math.nan}, 0.0
+            )
         start, first = time.monotonic(), self.state["epoch"]
         while self.state["epoch"] < self.cfg.epochs and self.state["stale"] < self.cfg.patience:
             try:
                 self.next_epoch()
             except KeyboardInterrupt:
-                log.info("Stopped; epoch %d is saved. The same command, or --resume, goes on from there.",
-                         len(self.state["history"]) - 1)
+                log.info(
+                    "Stopped; epoch %d is saved. The same command, or --resume, goes on from there.",
+                    len(self.state["history"]) - 1,
+                )
                 raise
             row, spent = self.state["history"][-1], time.monotonic() - start
             left = spent / (row["epoch"] - first) * (self.cfg.epochs - row["epoch"])
-            log.info("  epoch %d/%d  training %.5f  validation %.5f  best %.5f  %.0f s, at most %.0f s left",
-                     row["epoch"], self.cfg.epochs, row["training_mse"], row["validation_mse"], self.state["best"],
-                     spent, left)
+            log.info(
+                "  epoch %d/%d  training %.5f  validation %.5f  best %.5f  %.0f s, at most %.0f s left",
+                row["epoch"],
+                self.cfg.epochs,
+                row["training_mse"],
+                row["validation_mse"],
+                self.state["best"],
+                spent,
+                left,
+            )
         return self.state
 
     def next_epoch(self) -> None:
@@ -92,11 +110,17 @@ class Fit:
         self.state["epoch"] += 1
         epoch = self.state["epoch"]
         drawn = self.glaciers.draw(self.training, self.cfg.samplesPerEpoch, self.cfg.seed, epoch)
-        steps = [self.step(drawn[first : first + self.a_step]) for first in range(0, len(drawn), self.a_step)]
+        steps = [
+            self.step(drawn[first : first + self.a_step])
+            for first in range(0, len(drawn), self.a_step)
+        ]
         loss, norm = np.mean(steps, axis=0)
         rate = self.optimizer.param_groups[0]["lr"]
         speed = len(drawn) / (time.monotonic() - start)
-        self.finish_epoch({"training_mse": float(loss), "learning_rate": rate, "gradient_norm": float(norm)}, speed)
+        self.finish_epoch(
+            {"training_mse": float(loss), "learning_rate": rate, "gradient_norm": float(norm)},
+            speed,
+        )
 
     def step(self, samples: np.ndarray) -> tuple[float, float]:
         """Take one optimizer step over samples of all processes; return its loss and gradient norm."""
@@ -106,23 +130,32 @@ class Fit:
         chance = random.random((len(samples), self.glaciers.glaciers[0].horizon))
         mine, turns, chance = (processes.share(part) for part in (samples, turns, chance))
         batches = [
-            (self.glaciers.batch(mine[first : first + cfg.batchSize],
-                                 turns[first : first + cfg.batchSize] if cfg.augment else None),
-             chance[first : first + cfg.batchSize])
+            (
+                self.glaciers.batch(
+                    mine[first : first + cfg.batchSize],
+                    turns[first : first + cfg.batchSize] if cfg.augment else None,
+                ),
+                chance[first : first + cfg.batchSize],
+            )
             for first in range(0, len(mine), cfg.batchSize)
         ]
         pixels = sum(batch.observed.sum().item() * batch.targets.shape[2] for batch, _ in batches)
         (pixels,) = processes.total(pixels)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = sum(self.add_gradient(batch.to(self.device), drawn, max(pixels, 1)) for batch, drawn in batches)
+        loss = sum(
+            self.add_gradient(batch.to(self.device), drawn, max(pixels, 1))
+            for batch, drawn in batches
+        )
         (loss,) = processes.total(loss)
         processes.add_gradients(self.model.parameters())
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), cfg.clipNorm).item()
         self.check_finite(loss, norm)
         steps = math.ceil(self.an_epoch / self.a_step)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps * cfg.epochs, steps * cfg.warmupEpochs, cfg.learningRate)
+            group["lr"] = learning_rate(
+                step, steps * cfg.epochs, steps * cfg.warmupEpochs, cfg.learningRate
+            )
         self.optimizer.step()
         self.state["step"] += 1
         self.update_average()
@@ -130,7 +163,9 @@ class Fit:
 
     def add_gradient(self, batch: Batch, chance: np.ndarray, pixels: float) -> float:
         """Add a batch's part of the gradient of the mean over `pixels` target pixels; return its part of the loss."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.cfg.precision == "bfloat16"):
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.cfg.precision == "bfloat16"
+        ):
             forecast = self.forward(batch.inputs, batch.context, self.hints(batch, chance))
         loss = squared_error(forecast, batch.targets, batch.observed) / pixels
         loss.backward()
@@ -141,7 +176,9 @@ class Fit:
 
         Scheduled sampling, Bengio et al. (2015), arXiv:1506.03099: fewer and fewer, none from half time on.
         """
-        part = self.cfg.teacherForcing * max(0.0, 1 - 2 * (self.state["epoch"] - 1) / self.cfg.epochs)
+        part = self.cfg.teacherForcing * max(
+            0.0, 1 - 2 * (self.state["epoch"] - 1) / self.cfg.epochs
+        )
         if not self.model.feeds_back or part == 0:
             return None
         chosen = torch.from_numpy(chance < part).to(self.device)[:, :, None, None, None]
@@ -154,7 +191,8 @@ class Fit:
         raise GlacierError(
             f"the loss is {loss} and the gradient's norm {norm} in epoch {self.state['epoch']}, step "
             f"{self.state['step']}; {self.folder / 'best.pt'} holds the best epoch before; train with a smaller "
-            f"learningRate than {self.cfg.learningRate}" + (" or in float32" if self.cfg.precision != "float32" else "")
+            f"learningRate than {self.cfg.learningRate}"
+            + (" or in float32" if self.cfg.precision != "float32" else "")
         )
 
     @torch.no_grad()
@@ -162,15 +200,26 @@ class Fit:
         """Move the averaged weights towards the present ones; faster at the start, when there is little to keep."""
         step = self.state["step"]
         keep = min(self.cfg.averaging, step / (step + 9))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.model.parameters()), 1 - keep
+        )
 
     def finish_epoch(self, means: dict, speed: float) -> None:
         """Score the averaged network on the whole validation set; save checkpoints and metrics.csv."""
-        error = pooled_mse(self.average, self.glaciers, self.validation, self.cfg.batchSize, self.device)
+        error = pooled_mse(
+            self.average, self.glaciers, self.validation, self.cfg.batchSize, self.device
+        )
         if math.isnan(error):
-            raise GlacierError("no pixel of the validation targets was observed, or the network answers NaN; "
-                               "choose other years, a larger validationFraction or a smaller learningRate")
-        row = {"epoch": self.state["epoch"], "step": self.state["step"], **means, "validation_mse": error}
+            raise GlacierError(
+                "no pixel of the validation targets was observed, or the network answers NaN; "
+                "choose other years, a larger validationFraction or a smaller learningRate"
+            )
+        row = {
+            "epoch": self.state["epoch"],
+            "step": self.state["step"],
+            **means,
+            "validation_mse": error,
+        }
         self.state["history"].append(row)
         self.state["stale"] += 1
         better = error < self.state["best"]
@@ -180,26 +229,41 @@ class Fit:
             return
         if better:
             self.save("best.pt", self.average, {"epoch": self.state["epoch"]})
-        more = {"state": self.state, "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()}
+        more = {
+            "state": self.state,
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+        }
         self.save("last.pt", self.model, more | {"average": self.average.state_dict()})
         run_folders.write_csv(self.folder / "metrics.csv", self.state["history"])
         self.mirror.log(row | {"samples_per_second": speed}, row["epoch"])
         epoch = row["epoch"]
         if epoch % self.cfg.pictureEvery == 0:
             middle = self.validation[len(self.validation) // 2]
-            self.mirror.picture(lambda path: draw_sample(path, self.average, self.glaciers, middle, self.device), epoch)
+            self.mirror.picture(
+                lambda path: draw_sample(path, self.average, self.glaciers, middle, self.device),
+                epoch,
+            )
 
     def save(self, name: str, model: nn.Module, more: dict) -> None:
         """Write a checkpoint that says by itself which network it holds, for which patches."""
-        content = {"network": type(model).__name__, "arguments": model.arguments, "patches": self.glaciers.hashes,
-                   "settings": self.settings, "weights": model.state_dict(), **more}
+        content = {
+            "network": type(model).__name__,
+            "arguments": model.arguments,
+            "patches": self.glaciers.hashes,
+            "settings": self.settings,
+            "weights": model.state_dict(),
+            **more,
+        }
         try:
             with disk.writing(self.folder / name) as file:
                 torch.save(canonical(content), file)
         except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
             reason = " ".join(str(error).split())[:120]
-            raise GlacierError(f"{self.folder / name} could not be written ({reason}); the one of the epoch before is "
-                               "kept; make room and run the same command again") from error
+            raise GlacierError(
+                f"{self.folder / name} could not be written ({reason}); the one of the epoch before is "
+                "kept; make room and run the same command again"
+            ) from error
 
     def restore(self) -> None:
         """Take up weights, averages, optimizer, random state and history of last.pt."""
@@ -214,7 +278,9 @@ class Fit:
 
 
 @torch.no_grad()
-def pooled_mse(predict, glaciers: Glaciers, samples: np.ndarray, size: int, device: torch.device) -> float:
+def pooled_mse(
+    predict, glaciers: Glaciers, samples: np.ndarray, size: int, device: torch.device
+) -> float:
     """Return the mean squared error over all observed target pixels of samples; NaN if there is none."""
     if isinstance(predict, nn.Module):
         predict.eval()
@@ -232,7 +298,9 @@ def fitted_carry(glaciers: Glaciers, seed: int) -> Tensor:
     """Return the part of the last departure that each lead time keeps, (horizon,), by least squares over samples."""
     batch = glaciers.batch(glaciers.draw(glaciers.samples("train"), CARRY_SAMPLES, seed, 0))
     last = (batch.inputs[:, -1:] - batch.context.input_mean[:, -1:]).nan_to_num()
-    products = torch.where(batch.observed, last * (batch.targets - batch.context.mean), 0).sum((0, 2, 3, 4))
+    products = torch.where(batch.observed, last * (batch.targets - batch.context.mean), 0).sum(
+        (0, 2, 3, 4)
+    )
     squares = torch.where(batch.observed, last * last, 0).sum((0, 2, 3, 4))
     return products / squares.clamp_min(1e-9)
 
@@ -257,19 +325,29 @@ def read_weights(model: nn.Module, folder: Path, name: str) -> dict:
     """Return a run's checkpoint; GlacierError if it holds another shape than the network's."""
     saved = run_folders.read_checkpoint(folder / name)
     if saved["network"] != type(model).__name__ or saved["arguments"] != model.arguments:
-        raise GlacierError(f"{folder / name} holds {saved['network']} {saved['arguments']}, "
-                           f"not {type(model).__name__} {model.arguments}; train with those settings")
+        raise GlacierError(
+            f"{folder / name} holds {saved['network']} {saved['arguments']}, "
+            f"not {type(model).__name__} {model.arguments}; train with those settings"
+        )
     return saved
 
 
 @torch.no_grad()
-def draw_sample(path: Path, model: nn.Module, glaciers: Glaciers, sample: np.ndarray, device: torch.device) -> None:
+def draw_sample(
+    path: Path, model: nn.Module, glaciers: Glaciers, sample: np.ndarray, device: torch.device
+) -> None:
     """Draw inputs, forecast and truth of a sample."""
     pass
 
     batch = glaciers.batch(sample[None])
     forecast = model.eval()(batch.inputs.to(device), batch.context.to(device)).cpu()
     parts = {"input": batch.inputs, "forecast": forecast, "truth": batch.targets}
-    images = [image[0] if len(image) == 1 else image[:3] for part in parts.values() for image in part[0].numpy()]
+    images = [
+        image[0] if len(image) == 1 else image[:3]
+        for part in parts.values()
+        for image in part[0].numpy()
+    ]
     titles = [f"{name} {step + 1}" for name, part in parts.items() for step in range(part.shape[1])]
-    figures.map_row(path, images, titles, "NDSI [1]", columns=max(batch.inputs.shape[1], forecast.shape[1]))
+    figures.map_row(
+        path, images, titles, "NDSI [1]", columns=max(batch.inputs.shape[1], forecast.shape[1])
+    )

@@ -1,4 +1,5 @@
 """A run's mirror on Weights & Biases, which never makes a run fail."""
+
 from __future__ import annotations
 
 import logging
@@ -49,17 +50,39 @@ class Mirror:
         import wandb
 
         known = self.folder / f"wandb-{kind}.id"
-        quiet = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE_S, x_disable_stats=True,
-                               x_disable_meta=True, disable_git=True, disable_code=True)
-        again = {"id": known.read_text(), "resume": "allow"} if mode == "online" and known.is_file() else {}
-        self.run = wandb.init(project=PROJECT, name=self.folder.name, group=self.folder.name, job_type=kind,
-                              dir=self.folder, mode=mode, config=settings, settings=quiet, **again)
+        quiet = wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=PATIENCE_S,
+            x_disable_stats=True,
+            x_disable_meta=True,
+            disable_git=True,
+            disable_code=True,
+        )
+        again = (
+            {"id": known.read_text(), "resume": "allow"}
+            if mode == "online" and known.is_file()
+            else {}
+        )
+        self.run = wandb.init(
+            project=PROJECT,
+            name=self.folder.name,
+            group=self.folder.name,
+            job_type=kind,
+            dir=self.folder,
+            mode=mode,
+            config=settings,
+            settings=quiet,
+            **again,
+        )
         known.write_text(self.run.id)
         if mode == "online":
             log.info("Live at %s", self.run.url)
         else:
-            log.info("Weights & Biases is offline. To see this run there: wandb login, then wandb sync %s",
-                     Path(self.run.dir).parent)
+            log.info(
+                "Weights & Biases is offline. To see this run there: wandb login, then wandb sync %s",
+                Path(self.run.dir).parent,
+            )
 
     def log(self, row: dict, step: int | None = None) -> None:
         """Mirror one row of metrics."""
@@ -85,7 +108,10 @@ class Mirror:
             closing.start()
             closing.join(PATIENCE_S)
             if closing.is_alive():
-                log.warning("Weights & Biases is slow; send the rest later: wandb sync %s", Path(self.run.dir).parent)
+                log.warning(
+                    "Weights & Biases is slow; send the rest later: wandb sync %s",
+                    Path(self.run.dir).parent,
+                )
 
     def attempt(self, action) -> None:
         """Do something with Weights & Biases that may fail."""
@@ -93,7 +119,9 @@ class Mirror:
             action()
         except Exception as error:  # whatever a tracker throws, the run goes on
             text = " ".join(str(error).split())[:200]
-            log.warning("Weights & Biases stopped (%s); the run goes on, its folder has everything", text)
+            log.warning(
+                "Weights & Biases stopped (%s); the run goes on, its folder has everything", text
+            )
             self.run = None
 
 
@@ -108,5 +136,10 @@ def table_of(rows: list[dict]):
     """Return rows with equal keys as Weights & Biases takes them."""
     import wandb
 
-    return wandb.Table(columns=list(rows[0]), data=[[str(row["lead"]) if key == "lead" else value
-                                                     for key, value in row.items()] for row in rows])
+    return wandb.Table(
+        columns=list(rows[0]),
+        data=[
+            [str(row["lead"]) if key == "lead" else value for key, value in row.items()]
+            for row in rows
+        ],
+    )

@@ -1,4 +1,5 @@
 """A run's network, ready to forecast, and the device it computes on."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -13,7 +14,11 @@ from DeepLearning.training import run_folders
 
 def choose_device(wanted: str) -> torch.device:
     """Return the device to compute on; GlacierError if it is not there."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if wanted == "auto":
         wanted = "cuda" if there["cuda"] else "cpu"
     if not there[wanted]:

@@ -62,7 +62,9 @@ def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
             parameter.grad = torch.zeros_like(parameter)
     flat = torch.cat([parameter.grad.flatten() for parameter in parameters])
     dist.all_reduce(flat)
-    for parameter, part in zip(parameters, flat.split([part.numel() for part in parameters]), strict=True):
+    for parameter, part in zip(
+        parameters, flat.split([part.numel() for part in parameters]), strict=True
+    ):
         parameter.grad.copy_(part.view_as(parameter))
 
 
@@ -89,4 +91,8 @@ def meeting_place() -> torch.device:
 
 def local_device(device: torch.device) -> torch.device:
     """Return this process's own GPU, or the device as it is."""
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if device.type == "cuda" else device
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        if device.type == "cuda"
+        else device
+    )

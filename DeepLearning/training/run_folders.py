@@ -68,7 +68,9 @@ def find_run(wanted: str) -> Path:
     folder = runs_folder() / wanted
     if runner.read_manifest(folder) is None:
         saved = read_run(folder)
-        command = f"python DeepLearning/train{saved['network']}.py --name={saved['names'][0]} --resume"
+        command = (
+            f"python DeepLearning/train{saved['network']}.py --name={saved['names'][0]} --resume"
+        )
         raise GlacierError(f"run {wanted} is not finished; go on with: {command}")
     return folder
 
@@ -82,17 +84,23 @@ def runs_for(cfg: Config, wanted: Sequence[str], patches: str) -> list[Path]:
     finished = [run for run in list_runs(name=cfg.name) if runner.read_manifest(run)]
     if not wanted and not finished:
         command = f"python DeepLearning/trainAttentionLSTM.py --name={cfg.name}"
-        raise GlacierError(f"no finished run of {cfg.name} in {runs_folder()}; run first: {command}")
+        raise GlacierError(
+            f"no finished run of {cfg.name} in {runs_folder()}; run first: {command}"
+        )
     folders = [find_run(name) for name in wanted] or finished[-1:]
     for folder in folders:
         saved = read_run(folder)
         if cfg.name not in (*saved["names"], saved["holdout"]):
             known = " and ".join(saved["names"])
-            raise GlacierError(f"run {folder.name} was trained on {known}, not on {cfg.name}; add --name={known}")
+            raise GlacierError(
+                f"run {folder.name} was trained on {known}, not on {cfg.name}; add --name={known}"
+            )
         if saved["patches"].get(cfg.name, patches) != patches:
             command = f"python DeepLearning/train{saved['network']}.py --name={cfg.name}"
-            raise GlacierError(f"run {folder.name} was trained on other patches of {cfg.name} than are there now; "
-                               f"train again: {command}")
+            raise GlacierError(
+                f"run {folder.name} was trained on other patches of {cfg.name} than are there now; "
+                f"train again: {command}"
+            )
     return folders
 
 
@@ -101,11 +109,15 @@ def read_checkpoint(path: Path) -> dict:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise GlacierError(f"{path} is missing or damaged ({' '.join(str(error).split())[:120]}); "
-                           "train again with --force") from error
+        raise GlacierError(
+            f"{path} is missing or damaged ({' '.join(str(error).split())[:120]}); "
+            "train again with --force"
+        ) from error
 
 
-def make_once(cfg: Config, folder: Path, settings: dict, inputs: dict, work: Callable[[Path], runner.Result]) -> None:
+def make_once(
+    cfg: Config, folder: Path, settings: dict, inputs: dict, work: Callable[[Path], runner.Result]
+) -> None:
     """Fill a folder of a run by `work`, unless it was made with these settings and inputs; print what came out."""
     reason = "--force" if cfg.force else runner.why_stale(folder, settings, inputs)
     if reason is None:
@@ -127,7 +139,13 @@ def write_csv(path: Path, rows: list[dict]) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        [{key: f"{value:.9g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows]
+        [
+            {
+                key: f"{value:.9g}" if isinstance(value, float) else value
+                for key, value in row.items()
+            }
+            for row in rows
+        ]
     )
     with disk.writing(path) as file:
         file.write(text.getvalue().encode())

@@ -42,6 +42,7 @@ def run_training(build: Build, cls: type[TrainingConfig]) -> int:
 
 # ── A training ───────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def train(cfg: TrainingConfig, build: Build) -> int:
     """Train unless a finished run has these settings and patches; return the exit code."""
     if not processes.is_writer():
@@ -51,21 +52,29 @@ def train(cfg: TrainingConfig, build: Build) -> int:
     with torch.device("meta"):
         model = build(cfg, glaciers.channels)
     if cfg.start:
-        read_weights(model, run_folders.find_run(cfg.start), "best.pt")  # a wrong one is refused before a run is made
+        read_weights(
+            model, run_folders.find_run(cfg.start), "best.pt"
+        )  # a wrong one is refused before a run is made
     processes.start(device)
     try:
-        folder, cfg, finished = processes.from_writer(lambda: choose_run(cfg, type(model).__name__, glaciers.hashes))
+        folder, cfg, finished = processes.from_writer(
+            lambda: choose_run(cfg, type(model).__name__, glaciers.hashes)
+        )
         if finished:
             log.info("%s is up to date.", folder)
         else:
             fit(cfg, build, glaciers, device, folder)
     finally:
         processes.stop()
-    log.info("Next: python DeepLearning/evaluate.py --name=%s", cfg.names[0] if cfg.names else cfg.name)
+    log.info(
+        "Next: python DeepLearning/evaluate.py --name=%s", cfg.names[0] if cfg.names else cfg.name
+    )
     return 0
 
 
-def fit(cfg: TrainingConfig, build: Build, glaciers: Glaciers, device: torch.device, folder: Path) -> None:
+def fit(
+    cfg: TrainingConfig, build: Build, glaciers: Glaciers, device: torch.device, folder: Path
+) -> None:
     """Train in a run's folder, finish it with its manifest, and print the closing table."""
     start, writer = time.monotonic(), processes.is_writer()
     torch.use_deterministic_algorithms(cfg.deterministic)
@@ -89,12 +98,25 @@ def fit(cfg: TrainingConfig, build: Build, glaciers: Glaciers, device: torch.dev
     errors = closing_errors(fitted, cfg, device)
     if not writer:
         return
-    counts = {"epochs": state["epoch"], "parameters": sum(part.numel() for part in model.parameters())}
-    files = [folder / name for name in ("config.yaml", "metrics.csv", "best.pt")] + sections.training(folder)
+    counts = {
+        "epochs": state["epoch"],
+        "parameters": sum(part.numel() for part in model.parameters()),
+    }
+    files = [
+        folder / name for name in ("config.yaml", "metrics.csv", "best.pt")
+    ] + sections.training(folder)
     seconds = time.monotonic() - start
-    runner.write_manifest(folder, used(cfg), glaciers.hashes, files, counts | {"mse": errors}, seconds)
-    rows = [(part, f"{own:.5f}", *(f"{skill(own, other):+.3f} against {name}" for name, other in others.items()))
-            for part, (own, others) in errors.items()]
+    runner.write_manifest(
+        folder, used(cfg), glaciers.hashes, files, counts | {"mse": errors}, seconds
+    )
+    rows = [
+        (
+            part,
+            f"{own:.5f}",
+            *(f"{skill(own, other):+.3f} against {name}" for name, other in others.items()),
+        )
+        for part, (own, others) in errors.items()
+    ]
     rows += [*counts.items(), ("seconds", f"{seconds:.1f}")]
     log.info("%s", "\n".join(console.lines_of([("MSE", "", "skill"), *rows])))
     pages.report(cfg)
@@ -110,34 +132,53 @@ def closing_errors(fitted: Fit, cfg: TrainingConfig, device: torch.device) -> di
     best = load_network(fitted.folder, device)
     errors = {}
     for part, (glaciers, samples) in parts.items():
-        own, *others = (pooled_mse(predict, glaciers, samples, cfg.batchSize, device)
-                        for predict in (best, climatology, persistence))
+        own, *others = (
+            pooled_mse(predict, glaciers, samples, cfg.batchSize, device)
+            for predict in (best, climatology, persistence)
+        )
         errors[part] = [own, dict(zip(("climatology", "persistence"), others, strict=True))]
     return errors
 
 
 # ── What to train on, with what, where ───────────────────────────────────────────────────────────────────────────
 
+
 def read_glaciers(cfg: TrainingConfig) -> Glaciers:
     """Return the glaciers of a training; GlacierError if the one held out is among them."""
     names = cfg.names or (cfg.name,)
     if cfg.holdout in names:
-        raise GlacierError(f"holdout {cfg.holdout} is a glacier to train on as well; take it out of names")
+        raise GlacierError(
+            f"holdout {cfg.holdout} is a glacier to train on as well; take it out of names"
+        )
     if cfg.holdout:
         runner.need(for_glacier(cfg, cfg.holdout), "patches")
-    return Glaciers([Glacier(cfg if name == cfg.name else for_glacier(cfg, name)) for name in names])
+    return Glaciers(
+        [Glacier(cfg if name == cfg.name else for_glacier(cfg, name)) for name in names]
+    )
 
 
-def choose_run(cfg: TrainingConfig, network: str, patches: dict) -> tuple[Path, TrainingConfig, bool]:
+def choose_run(
+    cfg: TrainingConfig, network: str, patches: dict
+) -> tuple[Path, TrainingConfig, bool]:
     """Return the folder to train in, the settings (with --resume those of the run), and whether it is finished."""
     name = "+".join(cfg.names) or cfg.name
-    runs = [run for run in reversed(run_folders.list_runs(network)) if run_folders.read_run(run)["patches"] == patches]
+    runs = [
+        run
+        for run in reversed(run_folders.list_runs(network))
+        if run_folders.read_run(run)["patches"] == patches
+    ]
     unfinished = [run for run in runs if runner.read_manifest(run) is None]
     if cfg.resume:
         if not unfinished:
-            raise GlacierError(f"no unfinished {network} run of {name} on these patches; train without --resume")
+            raise GlacierError(
+                f"no unfinished {network} run of {name} on these patches; train without --resume"
+            )
         log.info("Going on with %s and its settings.", unfinished[0].name)
-        return unfinished[0], with_settings(cfg, run_folders.read_run(unfinished[0])["settings"]), False
+        return (
+            unfinished[0],
+            with_settings(cfg, run_folders.read_run(unfinished[0])["settings"]),
+            False,
+        )
     settings = used(cfg)
     for run in [] if cfg.force else runs:
         if run_folders.read_run(run)["settings"] == settings:
@@ -147,9 +188,18 @@ def choose_run(cfg: TrainingConfig, network: str, patches: dict) -> tuple[Path, 
             if runner.why_stale(run, settings, patches) is None:
                 return run, cfg, True
     finished = [run for run in runs if run not in unfinished]
-    reason = runner.why_stale(finished[0], settings, patches) if finished else "first run on these patches"
+    reason = (
+        runner.why_stale(finished[0], settings, patches)
+        if finished
+        else "first run on these patches"
+    )
     folder = run_folders.new_run(name, network)
     log.info("Training %s (%s).", folder.name, "--force" if cfg.force else reason)
-    record = {"network": network, "names": list(cfg.names or (cfg.name,)), "holdout": cfg.holdout, "patches": patches}
+    record = {
+        "network": network,
+        "names": list(cfg.names or (cfg.name,)),
+        "holdout": cfg.holdout,
+        "patches": patches,
+    }
     disk.write_yaml(folder / "config.yaml", record | {"settings": settings})
     return folder, cfg, False

@@ -1,4 +1,5 @@
 """The settings of every training."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -15,28 +16,51 @@ from glacier.storage import runner
 class TrainingConfig(Config):
     # ── 5 Training ───────────────────────────────────────────────────────────────────────────────────────────────
     epochs: int = setting(30, "passes at most", low=1)
-    samplesPerEpoch: int = setting(1000, "patches drawn for one pass, anew each time; all if there are fewer", low=1)
+    samplesPerEpoch: int = setting(
+        1000, "patches drawn for one pass, anew each time; all if there are fewer", low=1
+    )
     batchSize: int = setting(32, "patches a process takes at once", low=1)
     accumulate: int = setting(1, "batches whose gradients are summed before a step", low=1)
     learningRate: float = setting(1e-3, "of AdamW, at its highest", low=0)
-    warmupEpochs: float = setting(1.0, "passes over which the learning rate rises; then it falls as a cosine", low=0)
+    warmupEpochs: float = setting(
+        1.0, "passes over which the learning rate rises; then it falls as a cosine", low=0
+    )
     weightDecay: float = setting(1e-2, "of AdamW", low=0)
     clipNorm: float = setting(1.0, "largest norm of the gradient", low=0)
-    averaging: float = setting(0.98, "part that the averaged weights keep at a step; they forecast", low=0, high=1)
-    teacherForcing: float = setting(0.0, "part of the lead times that read the truth at first, for networks that feed "
-                                         "back; falls to 0 by half time", low=0, high=1)
-    augment: bool = setting(False, "flip and turn patches; off: melt starts on slopes that face the sun")
-    patience: int = setting(8, "passes without a better validation error before stopping early", low=1)
+    averaging: float = setting(
+        0.98, "part that the averaged weights keep at a step; they forecast", low=0, high=1
+    )
+    teacherForcing: float = setting(
+        0.0,
+        "part of the lead times that read the truth at first, for networks that feed "
+        "back; falls to 0 by half time",
+        low=0,
+        high=1,
+    )
+    augment: bool = setting(
+        False, "flip and turn patches; off: melt starts on slopes that face the sun"
+    )
+    patience: int = setting(
+        8, "passes without a better validation error before stopping early", low=1
+    )
     seed: int = setting(0, "of weights and sampling", low=0)
-    deterministic: bool = setting(False, "refuse GPU operations that may differ from run to run; CPUs never differ")
-    device: str = setting("auto", "where to compute; auto: a GPU if there is one", choices=run_folders.DEVICES)
-    precision: str = setting("float32", "of the network's arithmetic", choices=("float32", "bfloat16"))
+    deterministic: bool = setting(
+        False, "refuse GPU operations that may differ from run to run; CPUs never differ"
+    )
+    device: str = setting(
+        "auto", "where to compute; auto: a GPU if there is one", choices=run_folders.DEVICES
+    )
+    precision: str = setting(
+        "float32", "of the network's arithmetic", choices=("float32", "bfloat16")
+    )
     compile: bool = setting(False, "torch.compile; pays for large convolutional networks")
     names: tuple[str, ...] = setting((), "glaciers to train on, drawn equally; empty: name alone")
     holdout: str | None = setting(None, "a glacier never trained on, scored at the end")
     start: str | None = setting(None, "run whose weights to start from (fine-tuning)")
     pictureEvery: int = setting(10, "epochs between pictures of a forecast", low=1)
-    wandb: str = setting("auto", "Weights & Biases; auto: online if logged in, else offline", choices=MODES)
+    wandb: str = setting(
+        "auto", "Weights & Biases; auto: online if logged in, else offline", choices=MODES
+    )
     resume: bool = setting(False, "go on with the newest unfinished run, with its own settings")
 
 
@@ -45,7 +69,10 @@ FREE = ("wandb", "resume", "pictureEvery")  # settings that do not change what a
 
 def knobs(cfg: TrainingConfig, preset: dict) -> dict:
     """Return a network's arguments: those given as settings, else the preset's."""
-    return {name: value if (given := getattr(cfg, name)) is None else given for name, value in preset.items()}
+    return {
+        name: value if (given := getattr(cfg, name)) is None else given
+        for name, value in preset.items()
+    }
 
 
 def for_glacier(cfg: Config, name: str) -> Config:
@@ -56,7 +83,11 @@ def for_glacier(cfg: Config, name: str) -> Config:
 
 def used(cfg: TrainingConfig) -> dict:
     """Return the settings of a run that change what it computes, beyond those of its patches."""
-    names = [field.name for field in dataclasses.fields(cfg) if field.name not in Config.__dataclass_fields__]
+    names = [
+        field.name
+        for field in dataclasses.fields(cfg)
+        if field.name not in Config.__dataclass_fields__
+    ]
     batch = {"processes": processes.COUNT} if processes.COUNT > 1 else {}
     return runner.used_settings(cfg, [name for name in names if name not in FREE]) | batch
 
@@ -64,7 +95,11 @@ def used(cfg: TrainingConfig) -> dict:
 def with_settings(cfg: TrainingConfig, saved: dict) -> TrainingConfig:
     """Return the settings with those that a run has saved."""
     if saved.get("processes", 1) != processes.COUNT:
-        raise GlacierError(f"the run was made by {saved.get('processes', 1)} processes, these are {processes.COUNT}")
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+        raise GlacierError(
+            f"the run was made by {saved.get('processes', 1)} processes, these are {processes.COUNT}"
+        )
+    plain = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()
+    }
     plain.pop("processes", None)
     return dataclasses.replace(cfg, **plain)

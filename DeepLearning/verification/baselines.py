@@ -30,7 +30,11 @@ def climatology(inputs: Tensor, context: Context) -> Tensor:
     return context.mean
 
 
-BASELINES = {"persistence": persistence, "seasonal persistence": seasonal_persistence, "climatology": climatology}
+BASELINES = {
+    "persistence": persistence,
+    "seasonal persistence": seasonal_persistence,
+    "climatology": climatology,
+}
 
 
 def departures(inputs: Tensor, context: Context) -> Tensor:
@@ -42,7 +46,10 @@ def training_windows(glacier: Glacier, part: str = "train"):
     """Yield inputs, context, target departures (1, horizon, C, H, W) and observed (1, horizon, 1, H, W) of windows."""
     for window in glacier.windows(part):
         first = glacier.patches.windows[window].start
-        target, end = first + glacier.sequence_length, first + glacier.sequence_length + glacier.horizon
+        target, end = (
+            first + glacier.sequence_length,
+            first + glacier.sequence_length + glacier.horizon,
+        )
         context = glacier.scene_context(first)
         truth = torch.from_numpy(glacier.series.values[target:end])[None]
         observed = torch.from_numpy(glacier.series.observed[target:end])[None, :, None]
@@ -78,7 +85,9 @@ class DampedPersistence:
         return torch.cat([last - mean, mean], dim=1)
 
     def __call__(self, inputs: Tensor, context: Context) -> Tensor:
-        return context.mean + torch.einsum("lf,bfchw->blchw", self.factors, self.predictors(inputs, context))
+        return context.mean + torch.einsum(
+            "lf,bfchw->blchw", self.factors, self.predictors(inputs, context)
+        )
 
 
 class Ridge:
@@ -97,16 +106,25 @@ class Ridge:
         product = torch.zeros(horizon, *shape, count)
         for inputs, context, wanted, observed in training_windows(glacier):
             for lead in range(horizon):
-                x = self.predictors(inputs, context, lead)[0] * (observed[0, lead] & seen)[..., None]
+                x = (
+                    self.predictors(inputs, context, lead)[0]
+                    * (observed[0, lead] & seen)[..., None]
+                )
                 square[lead] += x[..., :, None] * x[..., None, :]
                 product[lead] += x * wanted[0, lead][..., None]
         tiny = 1e-6 * torch.eye(count)
-        common = torch.linalg.solve(square.sum((1, 2, 3)) + tiny, product.sum((1, 2, 3)))[:, None, None, None]
+        common = torch.linalg.solve(square.sum((1, 2, 3)) + tiny, product.sum((1, 2, 3)))[
+            :, None, None, None
+        ]
         left = product - (square @ common[..., None])[..., 0]
         unit = square.diagonal(dim1=-2, dim2=-1).mean()
-        choices = [common + torch.linalg.solve(square + strength * unit * torch.eye(count), left)
-                   for strength in STRENGTHS]
-        self.coefficients = min(choices, key=lambda choice: self.validation_error(glacier, choice, seen))
+        choices = [
+            common + torch.linalg.solve(square + strength * unit * torch.eye(count), left)
+            for strength in STRENGTHS
+        ]
+        self.coefficients = min(
+            choices, key=lambda choice: self.validation_error(glacier, choice, seen)
+        )
 
     @staticmethod
     def predictors(inputs: Tensor, context: Context, lead: int) -> Tensor:
@@ -125,7 +143,10 @@ class Ridge:
 
     def predict(self, inputs: Tensor, context: Context, coefficients: Tensor) -> Tensor:
         """Return the departures of all lead times, (B, horizon, C, h, w)."""
-        leads = [(self.predictors(inputs, context, lead) * here).sum(dim=-1) for lead, here in enumerate(coefficients)]
+        leads = [
+            (self.predictors(inputs, context, lead) * here).sum(dim=-1)
+            for lead, here in enumerate(coefficients)
+        ]
         return torch.stack(leads, dim=1)
 
     def __call__(self, inputs: Tensor, context: Context) -> Tensor:

@@ -11,8 +11,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-SUMS = ("pixels", "squared", "absolute", "error", "forecast", "forecast_squared", "truth", "truth_squared",
-        "similarity", "hits", "false_alarms", "misses")
+SUMS = (
+    "pixels",
+    "squared",
+    "absolute",
+    "error",
+    "forecast",
+    "forecast_squared",
+    "truth",
+    "truth_squared",
+    "similarity",
+    "hits",
+    "false_alarms",
+    "misses",
+)
 WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03  # of SSIM, as published
 SNOW = 0.4  # NDSI from which a pixel counts as snow, Dozier (1989), 10.1016/0034-4257(89)90101-6
 
@@ -27,8 +39,20 @@ def tile_sums(forecast: Tensor, truth: Tensor, observed: Tensor, tiles: Tensor) 
     x, y = torch.where(counted, forecast, 0).double(), torch.where(counted, truth, 0).double()
     similarity = similarity_map(forecast, truth, observed)
     snow_x, snow_y = x >= SNOW, y >= SNOW
-    values = (torch.ones_like(x), (x - y) ** 2, (x - y).abs(), x - y, x, x * x, y, y * y, similarity,
-              snow_x & snow_y, snow_x & ~snow_y, ~snow_x & snow_y)
+    values = (
+        torch.ones_like(x),
+        (x - y) ** 2,
+        (x - y).abs(),
+        x - y,
+        x,
+        x * x,
+        y,
+        y * y,
+        similarity,
+        snow_x & snow_y,
+        snow_x & ~snow_y,
+        ~snow_x & snow_y,
+    )
     index = tiles.clamp_min(0).flatten()
     sums = torch.zeros(len(SUMS), len(truth), int(tiles.max()) + 1, dtype=torch.float64)
     for total, value in zip(sums, values, strict=True):
@@ -44,7 +68,10 @@ def scores(sums: np.ndarray) -> dict[str, float]:
     """
     total = dict(zip(SUMS, sums.tolist(), strict=True))
     count = total["pixels"] or np.nan
-    variances = [total[f"{name}_squared"] / count - (total[name] / count) ** 2 for name in ("forecast", "truth")]
+    variances = [
+        total[f"{name}_squared"] / count - (total[name] / count) ** 2
+        for name in ("forecast", "truth")
+    ]
     snow = 2 * total["hits"] + total["false_alarms"] + total["misses"]
     return {
         "mse": total["squared"] / count,
@@ -56,7 +83,9 @@ def scores(sums: np.ndarray) -> dict[str, float]:
     }
 
 
-def similarity_map(forecast: Tensor, truth: Tensor, observed: Tensor, data_range: float = 1.0) -> Tensor:
+def similarity_map(
+    forecast: Tensor, truth: Tensor, observed: Tensor, data_range: float = 1.0
+) -> Tensor:
     """Return the structural similarity around each pixel, float64 (..., H, W), 1 where images are equal.
 
     Wang et al. (2004), 10.1109/TIP.2003.819861. Local means and variances under a Gaussian window weigh observed
@@ -95,7 +124,9 @@ def skill(error: float, reference: float) -> float:
     return 1 - error / reference if reference > 0 else float("nan")
 
 
-def skill_interval(squared: np.ndarray, reference: np.ndarray, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+def skill_interval(
+    squared: np.ndarray, reference: np.ndarray, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
     """Return the 95 % interval of the skill by a bootstrap over years and tiles.
 
     squared, reference : sums of squared errors (years, tiles) of the forecast and of what it is compared with.
@@ -106,7 +137,9 @@ def skill_interval(squared: np.ndarray, reference: np.ndarray, draws: int = 1000
     years, tiles = squared.shape
     some_years = random.multinomial(years, np.full(years, 1 / years), draws)
     some_tiles = random.multinomial(tiles, np.full(tiles, 1 / tiles), draws)
-    own, other = (np.einsum("dy,yt,dt->d", some_years, sums, some_tiles) for sums in (squared, reference))
+    own, other = (
+        np.einsum("dy,yt,dt->d", some_years, sums, some_tiles) for sums in (squared, reference)
+    )
     usable = other > 0
     if not usable.any():
         return float("nan"), float("nan")

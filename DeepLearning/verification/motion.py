@@ -27,6 +27,7 @@ ARROWS = 6  # px between arrows
 
 # ── The baseline ─────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 class AdvectedClimatology:
     """The mean of the same season over earlier years, each carried to where the ice will be in the target year.
 
@@ -43,7 +44,9 @@ class AdvectedClimatology:
         field = self.made.field(before=self.glacier.date(target))
         if field is None:
             return None
-        return self.made.displacement(field._replace(velocity=np.where(certain(field), field.velocity, 0)))
+        return self.made.displacement(
+            field._replace(velocity=np.where(certain(field), field.velocity, 0))
+        )
 
     def __call__(self, inputs: Tensor, context: Context) -> Tensor:
         series, every = self.glacier.series, self.glacier.series.steps_per_year
@@ -59,13 +62,19 @@ class AdvectedClimatology:
                 moved = yearly * ((target + lead - step) / every)
                 carried.append(np.array([advect(channel, moved) for channel in seen]))
             years = np.isfinite(carried).sum(axis=0)
-            leads.append(np.where(years > 0, np.nansum(carried, axis=0) / np.maximum(years, 1), usual))
+            leads.append(
+                np.where(years > 0, np.nansum(carried, axis=0) / np.maximum(years, 1), usual)
+            )
         return torch.from_numpy(np.array(leads, np.float32))[None]
 
 
 def baselines(cfg: Config, glacier: Glacier) -> dict[str, Callable[[Tensor, Context], Tensor]]:
     """Return the baseline that needs the movement stage, by its name; none, and say so, if that is not finished."""
-    return {"advected climatology": AdvectedClimatology(glacier, fields.read_movement(cfg))} if inputs(cfg) else {}
+    return (
+        {"advected climatology": AdvectedClimatology(glacier, fields.read_movement(cfg))}
+        if inputs(cfg)
+        else {}
+    )
 
 
 def inputs(cfg: Config) -> dict[str, str]:
@@ -79,11 +88,15 @@ def inputs(cfg: Config) -> dict[str, str]:
 
 # ── The motion of a forecast ─────────────────────────────────────────────────────────────────────────────────────
 
+
 def lengths(real: np.ndarray, shown: np.ndarray, pixel_size: float) -> dict[str, float]:
     """Return the median length of two displacements (2, h, w) [px] and of their difference, each in m."""
     still = np.zeros_like(real)
     compared = {"truth": (real, still), "forecast": (shown, still), "difference": (shown, real)}
-    return {f"{name}_m": round(end_point_error(*fields) * pixel_size, 2) for name, fields in compared.items()}
+    return {
+        f"{name}_m": round(end_point_error(*fields) * pixel_size, 2)
+        for name, fields in compared.items()
+    }
 
 
 def compare_flows(truth: np.ndarray, forecast: np.ndarray, pixel_size: float) -> list[dict]:
@@ -94,16 +107,21 @@ def compare_flows(truth: np.ndarray, forecast: np.ndarray, pixel_size: float) ->
     """
     rows = []
     for lead in range(1, len(truth)):
-        deviation = np.sqrt(np.maximum(blur(truth[lead] ** 2, 3.0) - blur(truth[lead], 3.0) ** 2, 0))
+        deviation = np.sqrt(
+            np.maximum(blur(truth[lead] ** 2, 3.0) - blur(truth[lead], 3.0) ** 2, 0)
+        )
         for method in FLOWS:
-            real, shown = (np.where(deviation > TEXTURE, flow(images[lead - 1], images[lead], method), np.nan)
-                           for images in (truth, forecast))
+            real, shown = (
+                np.where(deviation > TEXTURE, flow(images[lead - 1], images[lead], method), np.nan)
+                for images in (truth, forecast)
+            )
             rows.append({"lead": lead, "flow": method} | lengths(real, shown, pixel_size))
     return rows
 
 
-def compare_tracks(before: np.ndarray, truth: np.ndarray, forecast: np.ndarray, pixel_size: float,
-                   reach: float) -> list[dict]:
+def compare_tracks(
+    before: np.ndarray, truth: np.ndarray, forecast: np.ndarray, pixel_size: float, reach: float
+) -> list[dict]:
     """Return for each lead time how far chips moved since an earlier year, in truth and forecast, as compare_flows.
 
     before, truth, forecast : (horizon, H, W), the same season an earlier year (all NaN: none, no row) and the targets.
@@ -114,31 +132,50 @@ def compare_tracks(before: np.ndarray, truth: np.ndarray, forecast: np.ndarray, 
     for lead, images in enumerate(zip(before, truth, forecast, strict=True), 1):
         if not np.isfinite(images[0]).any():
             continue
-        real, shown = (track(images[0], image, velocities.SPACING, reach).displacement for image in images[1:])
+        real, shown = (
+            track(images[0], image, velocities.SPACING, reach).displacement for image in images[1:]
+        )
         found = np.isfinite(real[0])
         shown = np.where(found, shown, np.nan)
         share = 100 * np.isfinite(shown[0]).sum() / found.sum() if found.any() else np.nan
-        rows.append({"lead": lead, "flow": "chips"} | lengths(real, shown, pixel_size)
-                    | {"found_percent": round(float(share), 1)})
+        rows.append(
+            {"lead": lead, "flow": "chips"}
+            | lengths(real, shown, pixel_size)
+            | {"found_percent": round(float(share), 1)}
+        )
     return rows
 
 
-def draw_flows(folder: Path, glacier: Glacier, target: int, forecast: np.ndarray,
-               max_velocity: float) -> tuple[list[Path], list[dict]]:
+def draw_flows(
+    folder: Path, glacier: Glacier, target: int, forecast: np.ndarray, max_velocity: float
+) -> tuple[list[Path], list[dict]]:
     """Draw the flow from the last input to the first target, in truth and forecast; return the file and the motions.
 
     target : step of the first target. forecast : (horizon, C, H, W); the first channel is looked at.
     max_velocity : of the ice [m/yr]. The motions are the rows of compare_flows and compare_tracks.
     """
-    truth = np.array(glacier.series.values[target - 1:target + len(forecast), 0])
+    truth = np.array(glacier.series.values[target - 1 : target + len(forecast), 0])
     shown = np.concatenate([truth[:1], forecast[:, 0]])
     size = abs(glacier.series.transform[0])
     rows, columns = (nodes(length, ARROWS) for length in truth.shape[1:])
-    fields = [flow(images[0], images[1])[:, rows[:, None], columns] * np.array([size, -size])[:, None, None]
-              for images in (truth, shown)]
+    fields = [
+        flow(images[0], images[1])[:, rows[:, None], columns]
+        * np.array([size, -size])[:, None, None]
+        for images in (truth, shown)
+    ]
     titles = [f"{glacier.date(target)} {what}" for what in ("truth", "forecast")]
-    path = figures.arrows(folder / "flow.png", [truth[1], shown[1]], fields, rows, columns, titles,
-                          "optical flow since the step before [m]", size)
+    path = figures.arrows(
+        folder / "flow.png",
+        [truth[1], shown[1]],
+        fields,
+        rows,
+        columns,
+        titles,
+        "optical flow since the step before [m]",
+        size,
+    )
     year_ago = glacier.scene_context(target - glacier.sequence_length).year_ago[0, :, 0].numpy()
     tracks = compare_tracks(year_ago, truth[1:], shown[1:], size, max_velocity / size)
-    return [path], [row | {"found_percent": 100.0} for row in compare_flows(truth, shown, size)] + tracks
+    return [path], [
+        row | {"found_percent": 100.0} for row in compare_flows(truth, shown, size)
+    ] + tracks

@@ -1,4 +1,5 @@
 """Scores of networks and baselines over whole test scenes, by region, lead time and season."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ SEASONS = ("Dec-Feb", "Mar-May", "Jun-Aug", "Sep-Nov")
 
 # ── Where and when ───────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def region_masks(glacier: Glacier) -> dict[str, Tensor]:
     """Return masks (H, W): "seen", the pixels of training patches, and "block", those kept out of training."""
     masks = {}
@@ -35,13 +37,18 @@ def tiles_of(mask: Tensor) -> Tensor:
     """Return the number of each pixel's tile, int (H, W): the mask's frame in TILES x TILES parts, -1 outside it."""
     number = torch.full(mask.shape, -1)
     rows, columns = (mask.any(dim=dim).nonzero()[:, 0] for dim in (1, 0))
-    top, bottom, left, right = (int(edge) for edge in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
-    row, column = (torch.arange(length) * TILES // length for length in (bottom - top, right - left))
+    top, bottom, left, right = (
+        int(edge) for edge in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1)
+    )
+    row, column = (
+        torch.arange(length) * TILES // length for length in (bottom - top, right - left)
+    )
     number[top:bottom, left:right] = row[:, None] * TILES + column
     return torch.where(mask, number, -1)
 
 
 # ── Forecasts to sums, sums to scores ────────────────────────────────────────────────────────────────────────────
+
 
 @dataclass
 class Scored:
@@ -59,7 +66,9 @@ class Scored:
         truth = torch.from_numpy(glacier.series.values[steps])
         observed = torch.from_numpy(glacier.series.observed[steps])[:, None]
         for name, forecast in made.items():
-            self.sums.setdefault(name, []).append(metrics.tile_sums(forecast, truth, observed, tiles))
+            self.sums.setdefault(name, []).append(
+                metrics.tile_sums(forecast, truth, observed, tiles)
+            )
         for lead, step in enumerate(steps, 1):
             day = glacier.date(step)
             self.leads.append(lead)
@@ -70,11 +79,16 @@ class Scored:
         """Return one row for each lead time, each season and all together, and each method."""
         leads, seasons, years = map(np.array, (self.leads, self.seasons, self.years))
         groups = [(lead, "all", leads == lead) for lead in np.unique(leads).tolist()]
-        groups += [("all", season, seasons == season) for season in SEASONS if season in self.seasons]
+        groups += [
+            ("all", season, seasons == season) for season in SEASONS if season in self.seasons
+        ]
         groups.append(("all", "all", leads > 0))
         labels = [{"region": region, "lead": lead, "season": season} for lead, season, _ in groups]
-        return [row for label, (_, _, chosen) in zip(labels, groups, strict=True)
-                for row in self.group_rows(label, chosen, years)]
+        return [
+            row
+            for label, (_, _, chosen) in zip(labels, groups, strict=True)
+            for row in self.group_rows(label, chosen, years)
+        ]
 
     def group_rows(self, labels: dict, chosen: np.ndarray, years: np.ndarray) -> list[dict]:
         """Return the rows of some cells, one a method, with its skills against the references and their intervals."""
@@ -84,7 +98,9 @@ class Scored:
             sums = np.concatenate(windows)[chosen]
             totals[name] = metrics.scores(sums.sum(axis=(0, 1)))
             found = np.unique(years[chosen])
-            by_year[name] = np.stack([sums[years[chosen] == year, :, squared].sum(axis=0) for year in found])
+            by_year[name] = np.stack(
+                [sums[years[chosen] == year, :, squared].sum(axis=0) for year in found]
+            )
         for name, total in totals.items():
             row = labels | {"method": name} | total
             for other in REFERENCES:
@@ -96,17 +112,27 @@ class Scored:
         return rows
 
 
-def score(glacier: Glacier, networks: dict, device: torch.device, baselines: dict = BASELINES) -> list[dict]:
+def score(
+    glacier: Glacier, networks: dict, device: torch.device, baselines: dict = BASELINES
+) -> list[dict]:
     """Return the rows of all regions: networks, baselines and those fitted here, over all test windows."""
     masks = region_masks(glacier)
     tiles = {region: tiles_of(mask) for region, mask in masks.items()}
-    fitted = {"damped persistence": DampedPersistence(glacier, masks["seen"]), "ridge": Ridge(glacier, masks["seen"])}
+    fitted = {
+        "damped persistence": DampedPersistence(glacier, masks["seen"]),
+        "ridge": Ridge(glacier, masks["seen"]),
+    }
     scored = {region: Scored({}, [], [], []) for region in masks}
     for window in console.progress(glacier.windows("test"), "test windows"):
         first = glacier.patches.windows[window].start
-        made = {name: glacier.forecast_scene(network, first, device)[0] for name, network in networks.items()}
+        made = {
+            name: glacier.forecast_scene(network, first, device)[0]
+            for name, network in networks.items()
+        }
         inputs, context = glacier.scene_inputs(first), glacier.scene_context(first)
-        made |= {name: baseline(inputs, context)[0] for name, baseline in (baselines | fitted).items()}
+        made |= {
+            name: baseline(inputs, context)[0] for name, baseline in (baselines | fitted).items()
+        }
         for region, found in scored.items():
             found.add(glacier, first + glacier.sequence_length, made, tiles[region])
     return [row for region, found in scored.items() for row in found.rows(region)]

@@ -19,14 +19,28 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 def training(folder: Path) -> list[Path]:
     """Draw the errors of a run's metrics.csv over its epochs, write its section; return the files."""
     rows = read_rows(folder / "metrics.csv")
-    lines = {name.replace("_mse", ""): [float(row[name]) for row in rows] for name in rows[0] if name.endswith("_mse")}
+    lines = {
+        name.replace("_mse", ""): [float(row[name]) for row in rows]
+        for name in rows[0]
+        if name.endswith("_mse")
+    }
     best = min(rows, key=lambda row: float(row["validation_mse"]))
-    told = f"Lowest validation error {float(best['validation_mse']):.5f}, after epoch {best['epoch']}."
-    curves = figures.curves(folder / "quicklooks" / "curves.png", [int(row["epoch"]) for row in rows], lines,
-                            "epoch", "mean squared error [1]")
+    told = (
+        f"Lowest validation error {float(best['validation_mse']):.5f}, after epoch {best['epoch']}."
+    )
+    curves = figures.curves(
+        folder / "quicklooks" / "curves.png",
+        [int(row["epoch"]) for row in rows],
+        lines,
+        "epoch",
+        "mean squared error [1]",
+    )
     section = pages.section(
-        folder, f"Training: {folder.name}", told,
-        Picture(curves, "Errors over the epochs; epoch 0 is the network before its first step"))
+        folder,
+        f"Training: {folder.name}",
+        told,
+        Picture(curves, "Errors over the epochs; epoch 0 is the network before its first step"),
+    )
     return [curves, section]
 
 
@@ -40,14 +54,37 @@ def evaluation(folder: Path) -> list[Path]:
             if row["region"] == region and row["lead"] != "all":
                 lines.setdefault(row["method"], []).append(float(row["skill_vs_climatology"]))
         leads = range(1, len(next(iter(lines.values()))) + 1)
-        files.append(figures.curves(folder / "quicklooks" / f"skill_{region}.png", leads, lines, "lead time [steps]",
-                                    "skill against climatology [1]", limits=(-1, 1)))
-        pictures.append(Picture(files[-1], f"Skill in the region {region}; what is below -1 is not drawn"))
-    told = ("Skill is 1 - MSE / MSE of the baseline: 0 is no better than the baseline, below 0 is worse. The region "
-            "seen was trained on at other times, the region block never.")
-    overall, single = ([row for row in rows if (row["lead"] == "all") == mean] for mean in (True, False))
-    return [*files, pages.section(folder, f"Scores: {folder.parent.name}", told, table(overall), *pictures,
-                                    Fold("Scores of each lead time", table(single)))]
+        files.append(
+            figures.curves(
+                folder / "quicklooks" / f"skill_{region}.png",
+                leads,
+                lines,
+                "lead time [steps]",
+                "skill against climatology [1]",
+                limits=(-1, 1),
+            )
+        )
+        pictures.append(
+            Picture(files[-1], f"Skill in the region {region}; what is below -1 is not drawn")
+        )
+    told = (
+        "Skill is 1 - MSE / MSE of the baseline: 0 is no better than the baseline, below 0 is worse. The region "
+        "seen was trained on at other times, the region block never."
+    )
+    overall, single = (
+        [row for row in rows if (row["lead"] == "all") == mean] for mean in (True, False)
+    )
+    return [
+        *files,
+        pages.section(
+            folder,
+            f"Scores: {folder.parent.name}",
+            told,
+            table(overall),
+            *pictures,
+            Fold("Scores of each lead time", table(single)),
+        ),
+    ]
 
 
 def table(rows: list[dict[str, str]]) -> list[tuple]:
@@ -56,9 +93,13 @@ def table(rows: list[dict[str, str]]) -> list[tuple]:
     lines = [tuple(name.replace("_", " ") for name in names)]
     for row in rows:
         cells = {name: shorten(row[name]) for name in names}
-        interval = [row[f"{names[3]}_{end}"] for end in ("low", "high") if f"{names[3]}_{end}" in row]
+        interval = [
+            row[f"{names[3]}_{end}"] for end in ("low", "high") if f"{names[3]}_{end}" in row
+        ]
         if interval:
-            text = f"{float(row[names[3]]):.2f} [{', '.join(f'{float(end):.2f}' for end in interval)}]"
+            text = (
+                f"{float(row[names[3]]):.2f} [{', '.join(f'{float(end):.2f}' for end in interval)}]"
+            )
             cells[names[3]] = text.replace(" ", "\N{NO-BREAK SPACE}").replace("-", "\N{MINUS SIGN}")
         lines.append(tuple(cells.values()))
     return lines
@@ -74,15 +115,24 @@ def shorten(cell: str) -> str:
 
 def forecast(folder: Path) -> list[Path]:
     """Write the section that shows a run's forecast; return the file."""
-    shown = [Picture(folder / "forecast.gif", "The last steps and the forecast after them"),
-             Picture(folder / "forecast.png", "The same, step by step"),
-             Picture(folder / "lastTest.png", "The last test window: each forecast beside what came")]
+    shown = [
+        Picture(folder / "forecast.gif", "The last steps and the forecast after them"),
+        Picture(folder / "forecast.png", "The same, step by step"),
+        Picture(folder / "lastTest.png", "The last test window: each forecast beside what came"),
+    ]
     parts = [part for part in shown if part.path.is_file()]
     if (folder / "flow.csv").is_file():
         flows = read_rows(folder / "flow.csv")
-        parts += [Picture(folder / "flow.png", "What seems to move between two steps, in truth and forecast: between "
-                                               "seasons mostly the snow line, not the ice"),
-                  Fold("Motion in truth and forecast, and their difference [m]: optical flow since the step before, "
-                       "chips since the same season of an earlier year",
-                       [tuple(flows[0]), *(tuple(row.values()) for row in flows)])]
+        parts += [
+            Picture(
+                folder / "flow.png",
+                "What seems to move between two steps, in truth and forecast: between "
+                "seasons mostly the snow line, not the ice",
+            ),
+            Fold(
+                "Motion in truth and forecast, and their difference [m]: optical flow since the step before, "
+                "chips since the same season of an earlier year",
+                [tuple(flows[0]), *(tuple(row.values()) for row in flows)],
+            ),
+        ]
     return [pages.section(folder, f"Forecast: {folder.parent.name}", *parts)]

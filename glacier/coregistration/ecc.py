@@ -1,4 +1,5 @@
 """Where one image lies on another, by the enhanced correlation coefficient."""
+
 from __future__ import annotations
 
 import cv2
@@ -10,8 +11,14 @@ from glacier.coregistration.transforms import MODELS, Match
 MIN_CORRELATION = 0.1  # of the local contrast of two scenes; below it they show nothing in common
 
 
-def register_ecc(first: np.ndarray, second: np.ndarray, stable: np.ndarray, model: str, criterion: float = 1e-5,
-                 iterations: int = 100) -> Match | None:
+def register_ecc(
+    first: np.ndarray,
+    second: np.ndarray,
+    stable: np.ndarray,
+    model: str,
+    criterion: float = 1e-5,
+    iterations: int = 100,
+) -> Match | None:
     """Return the match of the greatest enhanced correlation coefficient; None if it fails or helps nothing.
 
     first, second : (H, W), NaN where missing. stable : bool, True where nothing moves.
@@ -26,7 +33,9 @@ def register_ecc(first: np.ndarray, second: np.ndarray, stable: np.ndarray, mode
     matrix = start if model == "homography" else start[:2].copy()
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, iterations, criterion)
     try:
-        _, matrix = cv2.findTransformECCWithMask(first, second, *masks, matrix, MODELS[model], criteria, 3)
+        _, matrix = cv2.findTransformECCWithMask(
+            first, second, *masks, matrix, MODELS[model], criteria, 3
+        )
     except cv2.error:  # raised where the iteration does not converge
         return None
     matrix = np.vstack([matrix, [0, 0, 1]])[:3].astype(float)

@@ -27,11 +27,17 @@ from glacier.coregistration.transforms import MODELS, corner_shift
 from glacier.coregistration.verdict import MEASURES, Transforms, judge
 
 log = logging.getLogger(__name__)
-NEIGHBOURS, FAR = 3, 3  # scenes that each scene is compared with: the most similar ones, and any others
+NEIGHBOURS, FAR = (
+    3,
+    3,
+)  # scenes that each scene is compared with: the most similar ones, and any others
 MAX_SHIFT = 60.0  # px between two scenes; a larger one is not believed
 MIN_STABLE = 0.03  # part of the scene that must be stable ground
 MIN_PIXELS = 100 * 100  # stable ground for more than shifts [px]
-ARCHIVE_SHIFT, ARCHIVE_SHAPE = 0.4, 0.03  # px, how far scenes as delivered lie apart: shifts; rotations and scales
+ARCHIVE_SHIFT, ARCHIVE_SHAPE = (
+    0.4,
+    0.03,
+)  # px, how far scenes as delivered lie apart: shifts; rotations and scales
 METHODS = {"orientation": register_orientation, "ecc": register_ecc}
 
 
@@ -53,7 +59,9 @@ def similarity(stack: Sequence, side: int = 64) -> np.ndarray:
     return contrast @ contrast.T / np.sqrt(np.maximum(power * power.T, 1e-12)) * np.sqrt(overlap)
 
 
-def neighbour_pairs(alike: np.ndarray, near: int = NEIGHBOURS, far: int = FAR) -> list[tuple[int, int]]:
+def neighbour_pairs(
+    alike: np.ndarray, near: int = NEIGHBOURS, far: int = FAR
+) -> list[tuple[int, int]]:
     """Return sorted pairs of scenes: each with its `near` most similar ones and with `far` others, drawn by lot.
 
     The tree that connects all is among them. The most similar scenes are of the same season; without the others, each
@@ -76,18 +84,35 @@ def one_thread() -> None:
     threadpool_limits(1)
 
 
-def compare(ends: tuple[int, int], stack: Sequence, stable: np.ndarray, model: str, register: Callable) -> list[Pair]:
+def compare(
+    ends: tuple[int, int], stack: Sequence, stable: np.ndarray, model: str, register: Callable
+) -> list[Pair]:
     """Return the believable matches of two scenes (numbers in the stack), one for each of their images."""
     first, second = ends
-    matches = [register(one, other, stable, model) for one, other in zip(stack[first], stack[second], strict=True)]
-    return [Pair(first, second, *match) for match in matches
-            if match is not None and corner_shift(match.matrix, stable.shape) <= MAX_SHIFT]
+    matches = [
+        register(one, other, stable, model)
+        for one, other in zip(stack[first], stack[second], strict=True)
+    ]
+    return [
+        Pair(first, second, *match)
+        for match in matches
+        if match is not None and corner_shift(match.matrix, stable.shape) <= MAX_SHIFT
+    ]
 
 
 @threadpool_limits.wrap(limits=1)
-def estimate_transforms(stack: np.ndarray | Sequence, model: str = "affine", method: str = "orientation",
-                        weights: np.ndarray | None = None, *, gauge: str = "central", limit: float = np.inf,
-                        criterion: float = 1e-5, iterations: int = 100, executor: Executor | None = None) -> Transforms:
+def estimate_transforms(
+    stack: np.ndarray | Sequence,
+    model: str = "affine",
+    method: str = "orientation",
+    weights: np.ndarray | None = None,
+    *,
+    gauge: str = "central",
+    limit: float = np.inf,
+    criterion: float = 1e-5,
+    iterations: int = 100,
+    executor: Executor | None = None,
+) -> Transforms:
     """Return the transform of every scene onto a common frame, estimated over stable ground.
 
     stack : (T, H, W), NaN where missing, in any unit; or (T, B, H, W), several images of each scene. Any sequence that
@@ -99,7 +124,10 @@ def estimate_transforms(stack: np.ndarray | Sequence, model: str = "affine", met
     limit : largest correction that is believed [px]. executor : where pairs are compared, in processes; None: here.
     A scene whose correction cannot be believed keeps the identity, and a reason.
     """
-    for word, value, known in (("motionModel", model, MODELS), ("alignmentMethod", method, METHODS)):
+    for word, value, known in (
+        ("motionModel", model, MODELS),
+        ("alignmentMethod", method, METHODS),
+    ):
         if value not in known:
             raise GlacierError(f"{word} must be one of {', '.join(known)}; got {value!r}")
     stack = stack[:, None] if getattr(stack, "ndim", 4) == 3 else stack
@@ -108,21 +136,33 @@ def estimate_transforms(stack: np.ndarray | Sequence, model: str = "affine", met
     stable = np.ones(shape, bool) if weights is None else np.asarray(weights) > 0.5
     model = affordable(model, stable)
     if count < 2 or not model:
-        reason = "the only scene" if count < 2 else f"only {stable.mean():.1%} of the scene is stable ground"
+        reason = (
+            "the only scene"
+            if count < 2
+            else f"only {stable.mean():.1%} of the scene is stable ground"
+        )
         return unaligned(count, reason)
     alike = similarity(stack)
-    register = partial(register_ecc, criterion=criterion, iterations=iterations) if method == "ecc" else METHODS[method]
+    register = (
+        partial(register_ecc, criterion=criterion, iterations=iterations)
+        if method == "ecc"
+        else METHODS[method]
+    )
     ends = neighbour_pairs(alike)
     work = partial(compare, stack=stack, stable=stable, model=model, register=register)
     found = console.progress(run(work, ends), "pairs of scenes", len(ends))
     pairs, members = largest_group([pair for matches in found for pair in matches], count)
     if not pairs:
         return unaligned(count, "it matches no other scene")
-    matrices = adjust(pairs, count, shape, (ARCHIVE_SHIFT, ARCHIVE_SHAPE) if gauge == "archive" else (1e3, 1e3))
+    matrices = adjust(
+        pairs, count, shape, (ARCHIVE_SHIFT, ARCHIVE_SHAPE) if gauge == "archive" else (1e3, 1e3)
+    )
     central = int(np.where(members, alike @ members, -np.inf).argmax())
     frame = np.median(matrices[members], axis=0) if gauge == "archive" else matrices[central]
     matrices = scaled(matrices @ np.linalg.inv(frame))
-    return judge(stack, stable, pairs, matrices, limit, None if gauge == "archive" else central, run)
+    return judge(
+        stack, stable, pairs, matrices, limit, None if gauge == "archive" else central, run
+    )
 
 
 def affordable(model: str, stable: np.ndarray) -> str:
@@ -130,8 +170,12 @@ def affordable(model: str, stable: np.ndarray) -> str:
     if stable.mean() < MIN_STABLE:
         return ""
     if (stable.mean() < 3 * MIN_STABLE or stable.sum() < MIN_PIXELS) and model != "translation":
-        log.warning("  only %d px, %.0f %%, are stable ground: shifts only, no motionModel %s", stable.sum(),
-                    100 * stable.mean(), model)
+        log.warning(
+            "  only %d px, %.0f %%, are stable ground: shifts only, no motionModel %s",
+            stable.sum(),
+            100 * stable.mean(),
+            model,
+        )
         return "translation"
     return model
 

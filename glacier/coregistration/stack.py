@@ -1,4 +1,5 @@
 """The scenes as they are compared: layers of each in scratch files, read one scene at a time."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,11 @@ from config import Config, GlacierError
 from glacier.ground import ndsi
 from glacier.scenes import Scene
 
-BRIGHTNESS = ("nir08", "red", "green")  # the first of these that is there shows the texture of rock and of snow
+BRIGHTNESS = (
+    "nir08",
+    "red",
+    "green",
+)  # the first of these that is there shows the texture of rock and of snow
 
 
 def channel_names(cfg: Config, bands: Sequence[str]) -> tuple[str, ...]:
@@ -22,7 +27,8 @@ def channel_names(cfg: Config, bands: Sequence[str]) -> tuple[str, ...]:
         raise GlacierError(
             f"extractNDSI={cfg.extractNDSI} needs the bands {', '.join(needed)}, but the archive lacks "
             f"{', '.join(missing)} (it has {', '.join(bands)}); set extractNDSI to {not cfg.extractNDSI} "
-            "or choose another collection")
+            "or choose another collection"
+        )
     return ("ndsi",) if cfg.extractNDSI else needed
 
 
@@ -50,6 +56,7 @@ class Series(NamedTuple):
     depends on the light; each errs in its own way. index : (H, W) each, the snow index; None without swir16.
     records : id, date, platform of each scene.
     """
+
     channels: Layers
     images: Layers
     index: Layers | None
@@ -68,6 +75,10 @@ def collect(scenes: Iterable[Scene], names: Sequence[str], folder: Path) -> Seri
         layers += [scene.reflectance(name) for name in names if name != "ndsi"]
         paths.append(folder / f"{len(paths)}.npy")
         np.save(paths[-1], np.array(layers, np.float32))
-        records.append({"id": scene.id, "date": scene.date.date().isoformat(), "platform": scene.platform})
+        records.append(
+            {"id": scene.id, "date": scene.date.date().isoformat(), "platform": scene.platform}
+        )
     index = Layers(paths, 1) if images > 1 else None
-    return Series(Layers(paths, slice(-len(names), None)), Layers(paths, slice(images)), index, records)
+    return Series(
+        Layers(paths, slice(-len(names), None)), Layers(paths, slice(images)), index, records
+    )

@@ -2,6 +2,7 @@
 
 A matrix (3, 3) takes a pixel (x, y, 1) of the first image, or of the common frame, to a pixel of the second.
 """
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -10,8 +11,12 @@ import cv2
 import numpy as np
 from scipy.linalg import expm
 
-MODELS = {"translation": cv2.MOTION_TRANSLATION, "euclidean": cv2.MOTION_EUCLIDEAN,
-          "affine": cv2.MOTION_AFFINE, "homography": cv2.MOTION_HOMOGRAPHY}
+MODELS = {
+    "translation": cv2.MOTION_TRANSLATION,
+    "euclidean": cv2.MOTION_EUCLIDEAN,
+    "affine": cv2.MOTION_AFFINE,
+    "homography": cv2.MOTION_HOMOGRAPHY,
+}
 
 
 class Match(NamedTuple):
@@ -19,6 +24,7 @@ class Match(NamedTuple):
 
     strength : by orientation, height of the peak over its surroundings [deviations]; by ECC, the correlation.
     """
+
     matrix: np.ndarray
     error: float
     strength: float
@@ -27,7 +33,9 @@ class Match(NamedTuple):
 def unit_frame(shape: tuple[int, int]) -> np.ndarray:
     """Return the matrix (3, 3) from px to a frame around the middle whose longer side goes from -1 to 1."""
     half = max(shape) / 2
-    return np.array([[1 / half, 0, -shape[1] / 2 / half], [0, 1 / half, -shape[0] / 2 / half], [0, 0, 1]])
+    return np.array(
+        [[1 / half, 0, -shape[1] / 2 / half], [0, 1 / half, -shape[0] / 2 / half], [0, 0, 1]]
+    )
 
 
 def middle_shift(matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -47,7 +55,11 @@ def motion_basis(model: str, shape: tuple[int, int], places: np.ndarray) -> np.n
     """Return (K, N, 2): displacement x, y of places (N, 2) for each parameter, in px at the edge of the frame."""
     x, y = ((places - np.array(shape[::-1]) / 2) / (max(shape) / 2)).T
     one, none = np.ones_like(x), np.zeros_like(x)
-    columns = {"translation": [], "euclidean": [(-y, x)], "affine": [(x, none), (y, none), (none, x), (none, y)]}
+    columns = {
+        "translation": [],
+        "euclidean": [(-y, x)],
+        "affine": [(x, none), (y, none), (none, x), (none, y)],
+    }
     columns["homography"] = [*columns["affine"], (x * x, x * y), (x * y, y * y)]
     return np.array([(one, none), (none, one), *columns[model]]).transpose(0, 2, 1)
 

@@ -1,4 +1,5 @@
 """Patches of a scene and their inverse."""
+
 from __future__ import annotations
 
 import math
@@ -16,7 +17,9 @@ def cut(array: torch.Tensor, size: int, stride: int) -> torch.Tensor:
 def pad(array: torch.Tensor, size: int, stride: int) -> torch.Tensor:
     """Return (..., H, W) with its last row and column repeated until patches reach every pixel."""
     height, width = array.shape[-2:]
-    down, right = (size + stride * max(0, math.ceil((side - size) / stride)) - side for side in (height, width))
+    down, right = (
+        size + stride * max(0, math.ceil((side - size) / stride)) - side for side in (height, width)
+    )
     rows = torch.arange(height + down).clamp(max=height - 1)
     columns = torch.arange(width + right).clamp(max=width - 1)
     return array[..., rows[:, None], columns]
@@ -32,7 +35,9 @@ def stitch(patches: torch.Tensor, shape: tuple[int, int], stride: int) -> torch.
     return blend(zip(places, patches.flatten(0, 1), strict=True), shape)
 
 
-def blend(patches: Iterable[tuple[tuple[int, int], torch.Tensor]], shape: tuple[int, int]) -> torch.Tensor:
+def blend(
+    patches: Iterable[tuple[tuple[int, int], torch.Tensor]], shape: tuple[int, int]
+) -> torch.Tensor:
     """Return the scene (..., H, W) of patches (..., size, size), each with its place (top, left) in the scene.
 
     Where patches overlap they are averaged under a squared-sine window, so that no seam is seen; each patch counts
@@ -41,7 +46,9 @@ def blend(patches: Iterable[tuple[tuple[int, int], torch.Tensor]], shape: tuple[
     total = weight = None
     for (top, left), patch in patches:
         if total is None:
-            ramp = torch.sin(torch.pi * (torch.arange(patch.shape[-1]) + 0.5) / patch.shape[-1]) ** 2
+            ramp = (
+                torch.sin(torch.pi * (torch.arange(patch.shape[-1]) + 0.5) / patch.shape[-1]) ** 2
+            )
             window = torch.outer(ramp, ramp).to(patch.dtype)
             total, weight = patch.new_zeros((*patch.shape[:-2], *shape)), patch.new_zeros(shape)
         place = (..., slice(top, top + len(window)), slice(left, left + len(window)))

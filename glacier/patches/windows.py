@@ -1,4 +1,5 @@
 """The windows of patches/: the series they are cut from, their files, and how they are read."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ class Series:
 
     dates : ISO text, first day of each step. The steps are unbroken, so t and t - steps_per_year are the same season.
     """
+
     values: np.ndarray
     observed: np.ndarray
     dates: tuple[str, ...]
@@ -38,15 +40,25 @@ def read_series(cfg: Config) -> Series:
     values = np.array(found.values, np.float32)
     if found.channels == ("ndsi",) and cfg.snowThreshold is not None:
         values[values < cfg.snowThreshold] = 0
-    return Series(values, np.array(found.observed), tuple(found.dates), found.steps_per_year, found.channels,
-                  found.crs, tuple(found.transform))
+    return Series(
+        values,
+        np.array(found.observed),
+        tuple(found.dates),
+        found.steps_per_year,
+        found.channels,
+        found.crs,
+        tuple(found.transform),
+    )
 
 
 def write_window(cfg: Config, folder: Path, series: Series, start: int) -> list[Path]:
     """Write one window's inputs, targets and observed pixels as strided views; return the files."""
     middle, end = start + cfg.sequenceLength, start + cfg.sequenceLength + cfg.horizon
-    contents = {"images": series.values[start:middle], "targets": series.values[middle:end],
-                "observed": series.observed[middle:end]}
+    contents = {
+        "images": series.values[start:middle],
+        "targets": series.values[middle:end],
+        "observed": series.observed[middle:end],
+    }
     files = []
     for kind, array in contents.items():
         files.append(folder / kind / f"{series.dates[start]}.pt")
@@ -57,9 +69,19 @@ def write_window(cfg: Config, folder: Path, series: Series, start: int) -> list[
 
 def write_split(folder: Path, series: Series, split: Split, proof: dict[str, int]) -> list[Path]:
     """Write splits.yaml; return the file."""
-    blocks = [{"part": "test", "rows": list(split.block[:2]), "columns": list(split.block[2:])}] if split.block else []
-    disk.write_yaml(folder / "splits.yaml", {
-        "windows": dict(zip(series.dates, split.parts, strict=False)), "blocks": blocks, "proof": proof})
+    blocks = (
+        [{"part": "test", "rows": list(split.block[:2]), "columns": list(split.block[2:])}]
+        if split.block
+        else []
+    )
+    disk.write_yaml(
+        folder / "splits.yaml",
+        {
+            "windows": dict(zip(series.dates, split.parts, strict=False)),
+            "blocks": blocks,
+            "proof": proof,
+        },
+    )
     return [folder / "splits.yaml"]
 
 
@@ -69,6 +91,7 @@ class Window:
 
     observed : bool (rows, columns, horizon, size, size). start : its first step in the series.
     """
+
     date: str
     part: str
     start: int
@@ -82,6 +105,7 @@ class Window:
 @dataclass(frozen=True)
 class Patches:
     """All windows in time order, and the part of each patch (rows, columns): "train", "block" (kept out) or "gap"."""
+
     windows: tuple[Window, ...]
     patch_parts: np.ndarray
 
@@ -99,8 +123,14 @@ def read_patches(cfg: Config) -> Patches:
     windows = []
     for start, (date, part) in enumerate(content["windows"].items()):
         middle, end = start + cfg.sequenceLength, start + cfg.sequenceLength + cfg.horizon
-        tensors = (load_tensor(folder / kind / f"{date}.pt") for kind in ("images", "targets", "observed"))
-        windows.append(Window(date, part, start, *tensors, tuple(dates[start:middle]), tuple(dates[middle:end])))
+        tensors = (
+            load_tensor(folder / kind / f"{date}.pt") for kind in ("images", "targets", "observed")
+        )
+        windows.append(
+            Window(
+                date, part, start, *tensors, tuple(dates[start:middle]), tuple(dates[middle:end])
+            )
+        )
     return Patches(tuple(windows), patch_parts(shape, cfg.patchSize, cfg.stride, block))
 
 
@@ -109,4 +139,6 @@ def load_tensor(path: Path) -> torch.Tensor:
     try:
         return torch.load(path, mmap=True, weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise GlacierError(f"{path} is damaged ({error}); run python createPatches.py --force") from error
+        raise GlacierError(
+            f"{path} is damaged ({error}); run python createPatches.py --force"
+        ) from error

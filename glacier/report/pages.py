@@ -1,4 +1,5 @@
 """The report: a section a stage, and one page of all sections."""
+
 from __future__ import annotations
 
 import base64
@@ -33,12 +34,14 @@ th, td { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top; 
 
 class Picture(NamedTuple):
     """A picture of a section: its file, below the section's folder, and what it shows."""
+
     path: Path
     caption: str
 
 
 class Fold(NamedTuple):
     """Rows of a table that are shown when asked for."""
+
     title: str
     rows: Sequence[tuple]
 
@@ -53,10 +56,16 @@ def section(folder: Path, title: str, *parts: str | Picture | Fold | Sequence[tu
         if isinstance(part, str):
             pieces.append(f"<p>{html.escape(part)}</p>")
         elif isinstance(part, Picture):
-            name, text = (html.escape(str(word)) for word in (part.path.relative_to(folder), part.caption))
-            pieces.append(f'<figure><img src="{name}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+            name, text = (
+                html.escape(str(word)) for word in (part.path.relative_to(folder), part.caption)
+            )
+            pieces.append(
+                f'<figure><img src="{name}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+            )
         elif isinstance(part, Fold):
-            pieces.append(f"<details><summary>{html.escape(part.title)}</summary>{table(part.rows)}</details>")
+            pieces.append(
+                f"<details><summary>{html.escape(part.title)}</summary>{table(part.rows)}</details>"
+            )
         else:
             pieces.append(table(part))
     with writing(folder / SECTION) as file:
@@ -68,10 +77,21 @@ def table(rows: Sequence[tuple]) -> str:
     """Return rows as an HTML table; the first row is the head, numbers stand to the right."""
     lines = []
     for tag, row in zip(("th", *["td"] * len(rows)), rows, strict=False):
-        cells = [(f"{cell:.4g}" if isinstance(cell, float) else html.escape(str(cell))) for cell in row]
-        marks = [' class="number"' if re.fullmatch(r"[-+]?[\d.,]+(e[-+]\d+)?", cell) else "" for cell in cells]
-        lines.append("".join(f"<{tag}{mark}>{cell}</{tag}>" for cell, mark in zip(cells, marks, strict=True)))
-    return '<div class="wide"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
+        cells = [
+            (f"{cell:.4g}" if isinstance(cell, float) else html.escape(str(cell))) for cell in row
+        ]
+        marks = [
+            ' class="number"' if re.fullmatch(r"[-+]?[\d.,]+(e[-+]\d+)?", cell) else ""
+            for cell in cells
+        ]
+        lines.append(
+            "".join(f"<{tag}{mark}>{cell}</{tag}>" for cell, mark in zip(cells, marks, strict=True))
+        )
+    return (
+        '<div class="wide"><table>'
+        + "".join(f"<tr>{line}</tr>" for line in lines)
+        + "</table></div>"
+    )
 
 
 def report(cfg: Config) -> Path:
@@ -79,8 +99,16 @@ def report(cfg: Config) -> Path:
 
     The page needs no other file and no network. Each section tells what it was made with, and from what.
     """
-    made = {folder: manifest for folder in with_sections(cfg) if (manifest := runner.read_manifest(folder))}
-    now = {folder.name: runner.manifest_hash(made[folder]) for folder in made if folder.parent == cfg.folder}
+    made = {
+        folder: manifest
+        for folder in with_sections(cfg)
+        if (manifest := runner.read_manifest(folder))
+    }
+    now = {
+        folder.name: runner.manifest_hash(made[folder])
+        for folder in made
+        if folder.parent == cfg.folder
+    }
     links, sections = [], []
     for number, (folder, manifest) in enumerate(made.items()):
         piece = embed(folder, (folder / SECTION).read_text())
@@ -89,9 +117,11 @@ def report(cfg: Config) -> Path:
         note = f'<p class="old">{", ".join(old)} changed since: run this again.</p>' if old else ""
         sections.append(f'<section id="part{number}">{piece}{note}{provenance(manifest)}</section>')
     title = html.escape(cfg.name)
-    page = (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
-            f"<h1>{title}</h1><nav>{' · '.join(links)}</nav>{''.join(sections)}</body></html>")
+    page = (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+        f"<h1>{title}</h1><nav>{' · '.join(links)}</nav>{''.join(sections)}</body></html>"
+    )
     with writing(cfg.folder / "report.html") as file:
         file.write(page.encode())
     return cfg.folder / "report.html"
@@ -102,17 +132,23 @@ def with_sections(cfg: Config) -> list[Path]:
     stages, name = [cfg.folder / stage for stage in disk.STAGES], re.escape(cfg.name)
     runs = config.home() / "DeepLearning" / "runs"
     own = re.compile(rf"{name}-\w+-[\d-]+(/(evaluation|forecast))?|.*/(evaluation|forecast)-{name}")
-    found = sorted(path.parent for depth in ("*", "*/*") for path in runs.glob(f"{depth}/{SECTION}")
-                   if own.fullmatch(path.parent.relative_to(runs).as_posix()))
+    found = sorted(
+        path.parent
+        for depth in ("*", "*/*")
+        for path in runs.glob(f"{depth}/{SECTION}")
+        if own.fullmatch(path.parent.relative_to(runs).as_posix())
+    )
     return [folder for folder in (*stages, *found) if (folder / SECTION).is_file()]
 
 
 def embed(folder: Path, piece: str) -> str:
     """Return a piece of HTML with the pictures it names inside it."""
+
     def inside(found: re.Match) -> str:
         path = folder / html.unescape(found[1])
         content = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
         return f'src="data:image/{path.suffix[1:]};base64,{content}"'
+
     return re.sub(r'src="([^"]+)"', inside, piece)
 
 

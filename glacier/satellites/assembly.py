@@ -1,4 +1,5 @@
 """Scenes from the files of a STAC archive: bands and mask on one grid, each file read once."""
+
 from __future__ import annotations
 
 import functools
@@ -21,7 +22,10 @@ from glacier.satellites.search import Item
 from glacier.storage import disk
 
 log = logging.getLogger(__name__)
-NEEDED = ("green", "swir16")  # bands without which a scene is of no use; of the others, those that are there
+NEEDED = (
+    "green",
+    "swir16",
+)  # bands without which a scene is of no use; of the others, those that are there
 TOO_MUCH_MISSING = "more missing than maxMissingFraction"
 
 
@@ -31,6 +35,7 @@ class Job:
 
     folder : where finished scenes and files wait. workers : files read at once in one process.
     """
+
     bands: tuple[str, ...]
     grid: Grid
     limit: float
@@ -43,6 +48,7 @@ class Job:
 @dataclass(frozen=True)
 class Outcome:
     """What became of a scene. reason : why it is dropped, or nothing. fault : why it is lost, or nothing."""
+
     id: str
     reason: str = ""
     fault: str = ""
@@ -78,13 +84,18 @@ def read_kept(item: Item, key: str, resampling: Resampling, outside: int, job: J
     return values
 
 
-def read_layers(item: Item, outsides: dict[str, int], resampling: Resampling, job: Job) -> dict[str, np.ndarray]:
+def read_layers(
+    item: Item, outsides: dict[str, int], resampling: Resampling, job: Job
+) -> dict[str, np.ndarray]:
     """Return some files of an item, {asset key: (H, W)}, those it has; outsides : asset key -> value outside the file.
 
     Raises UnreadableError if one cannot be had, after the others are safe on disk.
     """
-    reads = {key: reading_pool(job.workers).submit(read_kept, item, key, resampling, outside, job)
-             for key, outside in outsides.items() if key in item.hrefs}
+    reads = {
+        key: reading_pool(job.workers).submit(read_kept, item, key, resampling, outside, job)
+        for key, outside in outsides.items()
+        if key in item.hrefs
+    }
     wait(reads.values())
     for key, read in reads.items():
         if isinstance(read.exception(), UnreadableError):
@@ -109,7 +120,9 @@ def read_bands(item: Item, mask: np.ndarray, job: Job) -> np.ndarray:
     layers = read_layers(item, dict.fromkeys(keys.values(), row.nodata), Resampling.bilinear, job)
     for index, band in enumerate(job.bands):
         if keys.get(band) in layers:
-            dn[index] = sensors.shifted(layers.pop(keys[band]), row.nodata, row.shift(item.properties))
+            dn[index] = sensors.shifted(
+                layers.pop(keys[band]), row.nodata, row.shift(item.properties)
+            )
     mask[(dn[[job.bands.index(band) for band in NEEDED]] == 0).any(0)] |= sensors.FILL
     return dn
 
@@ -130,10 +143,23 @@ def read_day(day: list[Item], job: Job) -> dict | None:
         better = (mask != 0) & (other_mask == 0) | (mask & sensors.FILL > 0)
         dn, mask = np.where(better, other_dn, dn), np.where(better, other_mask, mask)
     first, row = day[0], sensors.find(day[0].sensor)
-    own = {} if (row.scale, row.offset) == (job.scale, job.offset) else {"scale": row.scale, "offset": row.offset}
-    return {"id": first.id, "datetime": first.datetime.isoformat(), "platform": first.platform,
-            "cloud_percent": first.cloud_percent, "missing_fraction": float((mask != 0).mean()),
-            "sun_azimuth": first.sun_azimuth, "sun_elevation": first.sun_elevation, **own, "dn": dn, "mask": mask}
+    own = (
+        {}
+        if (row.scale, row.offset) == (job.scale, job.offset)
+        else {"scale": row.scale, "offset": row.offset}
+    )
+    return {
+        "id": first.id,
+        "datetime": first.datetime.isoformat(),
+        "platform": first.platform,
+        "cloud_percent": first.cloud_percent,
+        "missing_fraction": float((mask != 0).mean()),
+        "sun_azimuth": first.sun_azimuth,
+        "sun_elevation": first.sun_elevation,
+        **own,
+        "dn": dn,
+        "mask": mask,
+    }
 
 
 def fetch(day: list[Item], job: Job) -> Outcome:

@@ -1,4 +1,5 @@
 """One file of an archive on the glacier's grid, read again after faults."""
+
 from __future__ import annotations
 
 import logging
@@ -21,12 +22,23 @@ from glacier.satellites.signing import reason_of, sign
 log = logging.getLogger(__name__)
 
 
-TRIES = 9  # of each file: with the waits between them about a minute, longer than a server's restart
+TRIES = (
+    9  # of each file: with the waits between them about a minute, longer than a server's restart
+)
 FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0  # seconds between them, doubled each time
-GDAL = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_CONNECTTIMEOUT": 20, "GDAL_HTTP_TIMEOUT": 300,
-        "GDAL_HTTP_LOW_SPEED_TIME": 10, "GDAL_HTTP_LOW_SPEED_LIMIT": 100, "GDAL_HTTP_MAX_RETRY": 3,
-        "GDAL_HTTP_RETRY_DELAY": 0.5, "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504"}
-FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/"}  # else a file that once failed to open fails for ever
+GDAL = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_CONNECTTIMEOUT": 20,
+    "GDAL_HTTP_TIMEOUT": 300,
+    "GDAL_HTTP_LOW_SPEED_TIME": 10,
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 100,
+    "GDAL_HTTP_MAX_RETRY": 3,
+    "GDAL_HTTP_RETRY_DELAY": 0.5,
+    "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
+}
+FORGET = {
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/"
+}  # else a file that once failed to open fails for ever
 
 
 class UnreadableError(Exception):
@@ -41,19 +53,26 @@ def read_window(address: str, grid: Grid, resampling: Resampling, outside: int) 
     with rasterio.open(address) as file:
         step = ~file.transform @ rasterio.Affine(*grid.transform)  # grid pixel -> file pixel
         column, row = round(step.c), round(step.f)
-        if file.crs != rasterio.CRS.from_string(grid.crs) or not np.allclose(step[:6], (1, 0, column, 0, 1, row),
-                                                                             rtol=0, atol=1e-6):
+        if file.crs != rasterio.CRS.from_string(grid.crs) or not np.allclose(
+            step[:6], (1, 0, column, 0, 1, row), rtol=0, atol=1e-6
+        ):
             return resample_window(file, grid, resampling, outside)
         values = np.full(grid.shape, outside, file.dtypes[0])
         top, left = max(row, 0), max(column, 0)
-        height, width = min(row + grid.shape[0], file.height) - top, min(column + grid.shape[1], file.width) - left
+        height, width = (
+            min(row + grid.shape[0], file.height) - top,
+            min(column + grid.shape[1], file.width) - left,
+        )
         if height > 0 and width > 0:
-            values[top - row:top - row + height, left - column:left - column + width] = file.read(
-                1, window=Window(left, top, width, height))
+            values[top - row : top - row + height, left - column : left - column + width] = (
+                file.read(1, window=Window(left, top, width, height))
+            )
     return values
 
 
-def resample_window(file: rasterio.DatasetReader, grid: Grid, resampling: Resampling, outside: int) -> np.ndarray:
+def resample_window(
+    file: rasterio.DatasetReader, grid: Grid, resampling: Resampling, outside: int
+) -> np.ndarray:
     """Return an open file resampled to the grid, (H, W), each pixel within 0.001 px of its place.
 
     Where pixels are about as large as the grid's, plain interpolation: by itself GDAL would widen the kernel for a
@@ -67,10 +86,21 @@ def resample_window(file: rasterio.DatasetReader, grid: Grid, resampling: Resamp
     right = min(math.ceil(there.col_off + there.width) + 3, file.width)
     bottom = min(math.ceil(there.row_off + there.height) + 3, file.height)
     if right > left and bottom > top:
-        file.read(1, window=Window(left, top, right - left, bottom - top))  # at once: the warp asks row by row
-    with WarpedVRT(file, crs=grid.crs, transform=rasterio.Affine(*grid.transform), height=grid.shape[0],
-                   width=grid.shape[1], resampling=resampling, src_nodata=outside, nodata=outside, tolerance=0.001,
-                   **scale) as warped:
+        file.read(
+            1, window=Window(left, top, right - left, bottom - top)
+        )  # at once: the warp asks row by row
+    with WarpedVRT(
+        file,
+        crs=grid.crs,
+        transform=rasterio.Affine(*grid.transform),
+        height=grid.shape[0],
+        width=grid.shape[1],
+        resampling=resampling,
+        src_nodata=outside,
+        nodata=outside,
+        tolerance=0.001,
+        **scale,
+    ) as warped:
         return warped.read(1)
 
 
@@ -95,5 +125,5 @@ def read_file(href: str, grid: Grid, resampling: Resampling, outside: int) -> np
         refused = signed if "403" in fault else ""
         settings |= FORGET
         log.debug("try %d failed: %s", attempt + 1, fault)
-        time.sleep(min(FIRST_WAIT * 2 ** attempt, LONGEST_WAIT) * random.uniform(0.75, 1.25))
+        time.sleep(min(FIRST_WAIT * 2**attempt, LONGEST_WAIT) * random.uniform(0.75, 1.25))
     raise AssertionError("unreachable")

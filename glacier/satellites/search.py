@@ -1,4 +1,5 @@
 """Which items a STAC archive has for a box and some years."""
+
 from __future__ import annotations
 
 import datetime as dt
@@ -22,6 +23,7 @@ class Item:
     platform : in lower case, hyphens for blanks. crs : as "EPSG:32643", or empty. sensor : a key of sensors.SENSORS.
     shift : added to its digital numbers. hrefs : asset key -> address, not signed.
     """
+
     id: str
     datetime: dt.datetime
     collection: str
@@ -44,10 +46,19 @@ def parse_item(item) -> Item:
     when = item.datetime or item.common_metadata.start_datetime
     hrefs = {key: asset.get_absolute_href() or asset.href for key, asset in item.assets.items()}
     crs = told.get("proj:code") or (f"EPSG:{told['proj:epsg']}" if told.get("proj:epsg") else "")
-    return Item(item.id, when, item.collection_id or "", str(told.get("platform", "")).lower().replace(" ", "-"),
-                float(told.get("eo:cloud_cover", math.nan)), float(azimuth),
-                float(told.get("view:sun_elevation", 90 - zenith)), tuple(item.bbox or (-180, -90, 180, 90)), crs,
-                {key: value for key, value in told.items() if key == "s2:processing_baseline"}, hrefs)
+    return Item(
+        item.id,
+        when,
+        item.collection_id or "",
+        str(told.get("platform", "")).lower().replace(" ", "-"),
+        float(told.get("eo:cloud_cover", math.nan)),
+        float(azimuth),
+        float(told.get("view:sun_elevation", 90 - zenith)),
+        tuple(item.bbox or (-180, -90, 180, 90)),
+        crs,
+        {key: value for key, value in told.items() if key == "s2:processing_baseline"},
+        hrefs,
+    )
 
 
 def search(cfg: Config) -> list[Item]:
@@ -56,27 +67,52 @@ def search(cfg: Config) -> list[Item]:
 
     api = cfg.source == Config.source or "://" in cfg.source
     try:
-        found = {(item.collection_id, item.id): parse_item(item)
-                 for item in (search_api(cfg) if api else search_catalogue(cfg))}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pystac.errors.STACError) as error:
-        raise GlacierError(f"source {cfg.source} is no STAC {'API' if api else 'catalogue'} ({reason_of(error)}); "
-                           "give planetary-computer, a STAC API's address or the path of a catalog.json") from error
-    return sorted((item for item in found.values() if cfg.years[0] <= item.datetime.year <= cfg.years[1]
-                   and overlap(item.bbox, cfg.boundingBox)), key=lambda item: (item.datetime, item.id))
+        found = {
+            (item.collection_id, item.id): parse_item(item)
+            for item in (search_api(cfg) if api else search_catalogue(cfg))
+        }
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        pystac.errors.STACError,
+    ) as error:
+        raise GlacierError(
+            f"source {cfg.source} is no STAC {'API' if api else 'catalogue'} ({reason_of(error)}); "
+            "give planetary-computer, a STAC API's address or the path of a catalog.json"
+        ) from error
+    return sorted(
+        (
+            item
+            for item in found.values()
+            if cfg.years[0] <= item.datetime.year <= cfg.years[1]
+            and overlap(item.bbox, cfg.boundingBox)
+        ),
+        key=lambda item: (item.datetime, item.id),
+    )
 
 
 def overlap(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
     """Tell whether two boxes (west, south, east, north in degrees) share ground, also across the antimeridian."""
     turn = 360 if first[2] < first[0] else 0
-    return first[1] < second[3] and first[3] > second[1] and any(
-        first[0] + round_earth < second[2] and first[2] + turn + round_earth > second[0]
-        for round_earth in (-360, 0, 360))
+    return (
+        first[1] < second[3]
+        and first[3] > second[1]
+        and any(
+            first[0] + round_earth < second[2] and first[2] + turn + round_earth > second[0]
+            for round_earth in (-360, 0, 360)
+        )
+    )
 
 
 def halves(box: tuple[float, ...]) -> list[tuple[float, ...]]:
     """Return a box as one or two that do not cross the antimeridian, which not every server understands."""
     west, south, east, north = box
-    return [box] if east <= 180 else [(west, south, 180.0, north), (-180.0, south, east - 360, north)]
+    return (
+        [box] if east <= 180 else [(west, south, 180.0, north), (-180.0, south, east - 360, north)]
+    )
 
 
 def search_api(cfg: Config) -> Iterator:
@@ -87,23 +123,37 @@ def search_api(cfg: Config) -> Iterator:
     from pystac_client.stac_api_io import StacApiIO
     from urllib3 import Retry
 
-    retries = Retry(total=SEARCH_TRIES, backoff_factor=0.5, status_forcelist=[429, 500, 502, 503, 504],
-                    allowed_methods=None)
+    retries = Retry(
+        total=SEARCH_TRIES,
+        backoff_factor=0.5,
+        status_forcelist=[429, 500, 502, 503, 504],
+        allowed_methods=None,
+    )
     address = PLANETARY_COMPUTER if cfg.source == Config.source else cfg.source
-    collections = [cfg.collection] if cfg.collection else list(
-        dict.fromkeys(sensors.find(name).collection for name in cfg.sensor))
+    collections = (
+        [cfg.collection]
+        if cfg.collection
+        else list(dict.fromkeys(sensors.find(name).collection for name in cfg.sensor))
+    )
     try:
         client = Client.open(address, stac_io=StacApiIO(max_retries=retries), timeout=60)
         clouds = {"eo:cloud_cover": {"lte": cfg.maxCloudPercent}}
         query = clouds if client.conforms_to("QUERY") and cfg.maxCloudPercent < 100 else None
         for box in halves(cfg.boundingBox):
-            yield from client.search(collections=collections, bbox=box, query=query, limit=250, datetime=
-                                     f"{cfg.years[0]}-01-01/{cfg.years[1]}-12-31T23:59:59Z").items()
+            yield from client.search(
+                collections=collections,
+                bbox=box,
+                query=query,
+                limit=250,
+                datetime=f"{cfg.years[0]}-01-01/{cfg.years[1]}-12-31T23:59:59Z",
+            ).items()
     except ClientTypeError as error:
         raise ValueError(str(error)) from error
     except APIError as error:
-        raise GlacierError(f"the STAC API {address} does not answer ({reason_of(error)}); "
-                           "check the address and the network, then run again") from error
+        raise GlacierError(
+            f"the STAC API {address} does not answer ({reason_of(error)}); "
+            "check the address and the network, then run again"
+        ) from error
 
 
 def search_catalogue(cfg: Config) -> Iterator:
@@ -111,7 +161,9 @@ def search_catalogue(cfg: Config) -> Iterator:
     import pystac
 
     if not Path(cfg.source).is_file():
-        raise GlacierError(f"source {cfg.source} does not exist; "
-                           "give planetary-computer, a STAC API's address or the path of a catalog.json")
+        raise GlacierError(
+            f"source {cfg.source} does not exist; "
+            "give planetary-computer, a STAC API's address or the path of a catalog.json"
+        )
     items = pystac.Catalog.from_file(cfg.source).get_items(recursive=True)
     yield from (item for item in items if cfg.collection in ("", item.collection_id))

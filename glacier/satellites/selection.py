@@ -1,4 +1,5 @@
 """Which items of an archive are read: by satellite, clouds and bands, grouped by overpass."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -26,8 +27,12 @@ def sensor_of(cfg: Config, item: Item) -> str:
         return ""
     rows = {name: sensors.find(name) for name in cfg.sensor}
     fitting = [name for name, row in rows.items() if platforms or item.platform in row.platforms]
-    fitting.sort(key=lambda name: (item.platform not in rows[name].platforms,
-                                   item.collection != rows[name].collection))  # stable: else in the order given
+    fitting.sort(
+        key=lambda name: (
+            item.platform not in rows[name].platforms,
+            item.collection != rows[name].collection,
+        )
+    )  # stable: else in the order given
     return fitting[0] if fitting else ""
 
 
@@ -40,8 +45,11 @@ def select(cfg: Config, items: list[Item]) -> tuple[list[Item], list[tuple[str, 
             dropped.append((item.id, f"platform {item.platform or 'unknown'}"))
             continue
         row = sensors.find(name)
-        missing = [key for key in (*(row.bands[band] for band in NEEDED), next(iter(row.quality)))
-                   if key not in item.hrefs]
+        missing = [
+            key
+            for key in (*(row.bands[band] for band in NEEDED), next(iter(row.quality)))
+            if key not in item.hrefs
+        ]
         if item.cloud_percent > cfg.maxCloudPercent:
             dropped.append((item.id, "more cloud than maxCloudPercent"))
         elif missing:
@@ -68,16 +76,24 @@ def find_days(cfg: Config, grid: Grid) -> tuple[list[list[Item]], list[tuple[str
     kept, dropped = select(cfg, search(cfg))
     if not kept:
         why = f" (left out: {count_reasons(dropped)})" if dropped else ""
-        raise GlacierError(f"no scene found for boundingBox {list(cfg.boundingBox)}, years {list(cfg.years)} "
-                           f"in {cfg.source}{why}; check these settings, maxCloudPercent and platforms")
+        raise GlacierError(
+            f"no scene found for boundingBox {list(cfg.boundingBox)}, years {list(cfg.years)} "
+            f"in {cfg.source}{why}; check these settings, maxCloudPercent and platforms"
+        )
     return solar_days(kept, (cfg.boundingBox[0] + cfg.boundingBox[2]) / 2, grid.crs), dropped
 
 
 def find_bands(cfg: Config, days: list[list[Item]]) -> list[str]:
     """Return the common names of the bands that any item has, in the order of the sensors' rows."""
     there = {(item.sensor, key) for day in days for item in day for key in item.hrefs}
-    return list(dict.fromkeys(band for name in cfg.sensor for band, key in sensors.find(name).bands.items()
-                              if (name, key) in there))
+    return list(
+        dict.fromkeys(
+            band
+            for name in cfg.sensor
+            for band, key in sensors.find(name).bands.items()
+            if (name, key) in there
+        )
+    )
 
 
 def glacier_grid(cfg: Config) -> Grid:
@@ -91,9 +107,11 @@ def glacier_grid(cfg: Config) -> Grid:
     need = 2 * scenes_at_once(cfg) * layers * 2 * grid.shape[0] * grid.shape[1]
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if need > have:
-        raise GlacierError(f"boundingBox is {grid.shape[1]} x {grid.shape[0]} px of {cfg.pixelSize:g} m: its scenes "
-                           f"need {need / 1e9:.1f} GB of memory, this machine has {have / 1e9:.1f} GB; "
-                           "draw a smaller box or raise pixelSize")
+        raise GlacierError(
+            f"boundingBox is {grid.shape[1]} x {grid.shape[0]} px of {cfg.pixelSize:g} m: its scenes "
+            f"need {need / 1e9:.1f} GB of memory, this machine has {have / 1e9:.1f} GB; "
+            "draw a smaller box or raise pixelSize"
+        )
     return grid
 
 

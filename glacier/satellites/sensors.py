@@ -18,6 +18,7 @@ FILL, CLOUD, SHADOW, CIRRUS, SATURATED = 1, 2, 4, 8, 16
 
 # ── Quality: from each archive's own classes to the mask bits above ──────────────────────────────────────────────
 
+
 def landsat_mask(qa_pixel: np.ndarray, qa_radsat: np.ndarray | None, saturated: int) -> np.ndarray:
     """Return the mask bits (H, W) uint8 of a Landsat Collection 2 Level-2 scene.
 
@@ -81,6 +82,7 @@ def hls_mask(fmask: np.ndarray) -> np.ndarray:
 
 # ── Digital numbers: what is added so that one scale and offset hold for all scenes of a sensor ──────────────────
 
+
 def no_shift(properties: Mapping) -> int:
     """Return 0: the archive's numbers are kept."""
     return 0
@@ -101,6 +103,7 @@ def hls_shift(properties: Mapping) -> int:
 
 # ── The sensors ──────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 @dataclass(frozen=True)
 class Sensor:
     """One row of SENSORS.
@@ -111,6 +114,7 @@ class Sensor:
         one is given as None.
     pixel_size : the finest [m]. anchor : the archive's pixel edges lie on multiples of it plus this [m].
     """
+
     collection: str
     platforms: tuple[str, ...]
     bands: dict[str, str]
@@ -126,22 +130,68 @@ class Sensor:
 
 TM_BANDS = {name: name for name in ("blue", "green", "red", "nir08", "swir16", "swir22")}
 OLI_BANDS = {"coastal": "coastal"} | TM_BANDS
-MSI_BANDS = {"coastal": "B01", "blue": "B02", "green": "B03", "red": "B04", "nir08": "B8A", "swir16": "B11",
-             "swir22": "B12"}
+MSI_BANDS = {
+    "coastal": "B01",
+    "blue": "B02",
+    "green": "B03",
+    "red": "B04",
+    "nir08": "B8A",
+    "swir16": "B11",
+    "swir22": "B12",
+}
 SENTINELS = ("sentinel-2a", "sentinel-2b", "sentinel-2c")
-LANDSAT = {"collection": "landsat-c2-l2", "scale": 2.75e-05, "offset": -0.2, "quality": {"qa_pixel": 1, "qa_radsat": 0},
-           "pixel_size": 30.0, "anchor": 15.0}
-HLS = {"scale": 1e-4, "offset": -1.0, "nodata": -9999, "quality": {"Fmask": 255}, "mask": hls_mask, "shift": hls_shift,
-       "pixel_size": 30.0, "anchor": 0.0}
+LANDSAT = {
+    "collection": "landsat-c2-l2",
+    "scale": 2.75e-05,
+    "offset": -0.2,
+    "quality": {"qa_pixel": 1, "qa_radsat": 0},
+    "pixel_size": 30.0,
+    "anchor": 15.0,
+}
+HLS = {
+    "scale": 1e-4,
+    "offset": -1.0,
+    "nodata": -9999,
+    "quality": {"Fmask": 255},
+    "mask": hls_mask,
+    "shift": hls_shift,
+    "pixel_size": 30.0,
+    "anchor": 0.0,
+}
 
 SENSORS = {
-    "landsat-8-9": Sensor(platforms=("landsat-8", "landsat-9"), bands=OLI_BANDS, mask=oli_mask, **LANDSAT),
-    "landsat-4-5-7": Sensor(platforms=("landsat-4", "landsat-5", "landsat-7"), bands=TM_BANDS, mask=tm_mask, **LANDSAT),
-    "sentinel-2": Sensor(collection="sentinel-2-l2a", platforms=SENTINELS, bands=MSI_BANDS, scale=1e-4, offset=-0.1,
-                         quality={"SCL": 0}, mask=sentinel_mask, pixel_size=10.0, anchor=0.0, shift=sentinel_shift),
-    "hls-landsat": Sensor(collection="hls2-l30", platforms=("landsat-8", "landsat-9"), **HLS,
-                          bands={"coastal": "B01", "blue": "B02", "green": "B03", "red": "B04", "nir08": "B05",
-                                 "swir16": "B06", "swir22": "B07"}),
+    "landsat-8-9": Sensor(
+        platforms=("landsat-8", "landsat-9"), bands=OLI_BANDS, mask=oli_mask, **LANDSAT
+    ),
+    "landsat-4-5-7": Sensor(
+        platforms=("landsat-4", "landsat-5", "landsat-7"), bands=TM_BANDS, mask=tm_mask, **LANDSAT
+    ),
+    "sentinel-2": Sensor(
+        collection="sentinel-2-l2a",
+        platforms=SENTINELS,
+        bands=MSI_BANDS,
+        scale=1e-4,
+        offset=-0.1,
+        quality={"SCL": 0},
+        mask=sentinel_mask,
+        pixel_size=10.0,
+        anchor=0.0,
+        shift=sentinel_shift,
+    ),
+    "hls-landsat": Sensor(
+        collection="hls2-l30",
+        platforms=("landsat-8", "landsat-9"),
+        **HLS,
+        bands={
+            "coastal": "B01",
+            "blue": "B02",
+            "green": "B03",
+            "red": "B04",
+            "nir08": "B05",
+            "swir16": "B06",
+            "swir22": "B07",
+        },
+    ),
     "hls-sentinel": Sensor(collection="hls2-s30", platforms=SENTINELS, bands=MSI_BANDS, **HLS),
 }
 
@@ -149,7 +199,9 @@ SENSORS = {
 def find(name: str) -> Sensor:
     """Return the row of a sensor; GlacierError with the known names if there is none."""
     if name not in SENSORS:
-        raise GlacierError(f"unknown sensor {name!r}; known: {', '.join(SENSORS)}{nearest(name, SENSORS)}")
+        raise GlacierError(
+            f"unknown sensor {name!r}; known: {', '.join(SENSORS)}{nearest(name, SENSORS)}"
+        )
     return SENSORS[name]
 
 
@@ -160,9 +212,15 @@ def shifted(dn: np.ndarray, nodata: int, shift: int) -> np.ndarray:
     return np.where(dn == nodata, 0, (dn.astype(np.int32) + shift).clip(1, 65535)).astype(np.uint16)
 
 
-def reflectance(dn: np.ndarray, mask: np.ndarray, scale: float, offset: float, nodata: int = 0) -> np.ndarray:
+def reflectance(
+    dn: np.ndarray, mask: np.ndarray, scale: float, offset: float, nodata: int = 0
+) -> np.ndarray:
     """Return surface reflectance [1], float32, NaN where a mask bit is set or nothing was measured.
 
     dn : (..., H, W) digital numbers. mask : (H, W) bits.
     """
-    return np.where((mask == 0) & (dn != nodata), dn * np.float32(scale) + np.float32(offset), np.float32(np.nan))
+    return np.where(
+        (mask == 0) & (dn != nodata),
+        dn * np.float32(scale) + np.float32(offset),
+        np.float32(np.nan),
+    )

@@ -2,6 +2,7 @@
 
 A signature lives 45 minutes; what follows the `?` of a signed address is a secret and gets into no log, error or file.
 """
+
 from __future__ import annotations
 
 import re
@@ -58,5 +59,7 @@ def get_first_tokens(hrefs: Iterable[str]) -> None:
         try:
             sign(href)
         except (OSError, ValueError) as error:
-            raise GlacierError(f"no token for {container} ({reason_of(error)}); check PC_SDK_SUBSCRIPTION_KEY and "
-                               "the network, then run again") from None
+            raise GlacierError(
+                f"no token for {container} ({reason_of(error)}); check PC_SDK_SUBSCRIPTION_KEY and "
+                "the network, then run again"
+            ) from None

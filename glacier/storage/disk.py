@@ -1,4 +1,5 @@
 """Files of the datasets folder that appear whole or not at all: a file that exists is complete."""
+
 from __future__ import annotations
 
 import hashlib
@@ -15,10 +16,18 @@ import yaml
 from config import GlacierError
 
 SCHEMA = 1
-STAGES = {"rawData": "dataAPI.py", "aligned": "alignment.py", "patches": "createPatches.py",
-          "movement": "movement.py"}  # folder: script
-NEXT = {"rawData": STAGES["aligned"], "aligned": STAGES["patches"], "patches": STAGES["movement"],
-        "movement": "DeepLearning/trainAttentionLSTM.py"}
+STAGES = {
+    "rawData": "dataAPI.py",
+    "aligned": "alignment.py",
+    "patches": "createPatches.py",
+    "movement": "movement.py",
+}  # folder: script
+NEXT = {
+    "rawData": STAGES["aligned"],
+    "aligned": STAGES["patches"],
+    "patches": STAGES["movement"],
+    "movement": "DeepLearning/trainAttentionLSTM.py",
+}
 
 
 @contextmanager
@@ -67,7 +76,9 @@ def read_array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise GlacierError(f"{path} is not a complete array ({error}); run {script_of(path)} --force") from error
+        raise GlacierError(
+            f"{path} is not a complete array ({error}); run {script_of(path)} --force"
+        ) from error
 
 
 def file_hash(path: Path) -> str:
@@ -78,7 +89,10 @@ def file_hash(path: Path) -> str:
 
 def script_of(path: Path) -> str:
     """Return the command that writes a file of the datasets folder."""
-    return next((f"python {script}" for stage, script in STAGES.items() if stage in path.parts), "its script")
+    return next(
+        (f"python {script}" for stage, script in STAGES.items() if stage in path.parts),
+        "its script",
+    )
 
 
 def write_json(path: Path, content: dict) -> Path:
@@ -93,4 +107,6 @@ def read_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise GlacierError(f"{path} cannot be read ({error}); run {script_of(path)} --force") from error
+        raise GlacierError(
+            f"{path} cannot be read ({error}); run {script_of(path)} --force"
+        ) from error

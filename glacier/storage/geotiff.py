@@ -1,4 +1,5 @@
 """GeoTIFFs with named bands, written whole or not at all."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -10,15 +11,32 @@ import rasterio
 from glacier.storage import disk
 
 
-def write(path: Path, bands: np.ndarray, crs: str, transform: rasterio.Affine, names: Sequence[str],
-          tags: Mapping[str, str], units: Sequence[str] = (), band_tags: Sequence[Mapping[str, str]] = ()) -> Path:
+def write(
+    path: Path,
+    bands: np.ndarray,
+    crs: str,
+    transform: rasterio.Affine,
+    names: Sequence[str],
+    tags: Mapping[str, str],
+    units: Sequence[str] = (),
+    band_tags: Sequence[Mapping[str, str]] = (),
+) -> Path:
     """Return the path of a GeoTIFF with the bands (B, H, W) as float32, missing pixels NaN.
 
     names, units, band_tags : of each band. tags : of the file.
     """
     count, height, width = bands.shape
-    profile = {"driver": "GTiff", "dtype": "float32", "count": count, "height": height, "width": width, "crs": crs,
-               "transform": transform, "nodata": np.nan, "compress": "deflate"}
+    profile = {
+        "driver": "GTiff",
+        "dtype": "float32",
+        "count": count,
+        "height": height,
+        "width": width,
+        "crs": crs,
+        "transform": transform,
+        "nodata": np.nan,
+        "compress": "deflate",
+    }
     with rasterio.MemoryFile() as memory:
         with memory.open(**profile) as file:
             file.write(bands.astype(np.float32, copy=False))

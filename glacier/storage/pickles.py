@@ -1,4 +1,5 @@
 """Pickles that hold arrays and plain containers, and nothing else."""
+
 from __future__ import annotations
 
 import os
@@ -30,7 +31,9 @@ class SafeUnpickler(pickle.Unpickler):
         try:
             return ALLOWED[module, name]
         except KeyError:
-            raise GlacierError(f"it asks for {module}.{name}, which is no array: refused, nothing was run") from None
+            raise GlacierError(
+                f"it asks for {module}.{name}, which is no array: refused, nothing was run"
+            ) from None
 
 
 def read_pickles(path: Path) -> Iterator:
@@ -46,11 +49,23 @@ def read_pickles(path: Path) -> Iterator:
             try:
                 yield SafeUnpickler(file).load()
             except GlacierError as error:
-                raise GlacierError(f"{path}: {error}; delete it and run {script_of(path)} --force") from error
-            except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError,
-                    MemoryError, OverflowError) as error:
-                raise GlacierError(f"{path} is truncated or damaged ({error}); "
-                                   f"run {script_of(path)} --force") from error
+                raise GlacierError(
+                    f"{path}: {error}; delete it and run {script_of(path)} --force"
+                ) from error
+            except (
+                pickle.UnpicklingError,
+                EOFError,
+                ValueError,
+                TypeError,
+                AttributeError,
+                IndexError,
+                KeyError,
+                MemoryError,
+                OverflowError,
+            ) as error:
+                raise GlacierError(
+                    f"{path} is truncated or damaged ({error}); run {script_of(path)} --force"
+                ) from error
 
 
 def pickled(content) -> bytes:

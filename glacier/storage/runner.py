@@ -2,6 +2,7 @@
 
 A stage whose manifest.yaml exists, with the present settings and inputs, is finished.
 """
+
 from __future__ import annotations
 
 import logging
@@ -26,6 +27,7 @@ PACKAGES = ("numpy", "opencv-python-headless", "rasterio", "torch")
 @dataclass
 class Result:
     """What a stage made: its files, what to count in the manifest, and the lines of the closing table."""
+
     files: list[Path]
     counts: dict = field(default_factory=dict)
     table: list[tuple] = field(default_factory=list)
@@ -46,21 +48,35 @@ def manifest_hash(manifest: dict) -> str:
     return config.fingerprint([manifest["settings"], manifest["inputs"], manifest["outputs"]])
 
 
-def write_manifest(folder: Path, settings: dict, inputs: dict, files: Iterable[Path], counts: dict,
-                   seconds: float) -> None:
+def write_manifest(
+    folder: Path, settings: dict, inputs: dict, files: Iterable[Path], counts: dict, seconds: float
+) -> None:
     """Write manifest.yaml, the last file of a stage."""
-    outputs = {str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-               for path in sorted(files)}
-    write_yaml(folder / "manifest.yaml", {
-        "schema": SCHEMA, "settings": settings, "settings_hash": config.fingerprint(settings), "inputs": inputs,
-        "outputs": outputs, "counts": counts, "packages": {name: metadata.version(name) for name in PACKAGES},
-        "seconds": round(seconds, 1)})
+    outputs = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+        for path in sorted(files)
+    }
+    write_yaml(
+        folder / "manifest.yaml",
+        {
+            "schema": SCHEMA,
+            "settings": settings,
+            "settings_hash": config.fingerprint(settings),
+            "inputs": inputs,
+            "outputs": outputs,
+            "counts": counts,
+            "packages": {name: metadata.version(name) for name in PACKAGES},
+            "seconds": round(seconds, 1),
+        },
+    )
 
 
 def used_settings(cfg: Config, names: Iterable[str]) -> dict:
     """Return the settings a stage uses, as plain containers."""
     values = {name: getattr(cfg, name) for name in names}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
+    }
 
 
 def file_inputs(cfg: Config, names: Iterable[str]) -> list[tuple[str, str]]:
@@ -83,16 +99,24 @@ def need(cfg: Config, stage: str) -> str:
     for name, made in manifest["outputs"].items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != made["bytes"]:
-            was = f"has {path.stat().st_size} bytes instead of {made['bytes']}" if path.is_file() else "is missing"
+            was = (
+                f"has {path.stat().st_size} bytes instead of {made['bytes']}"
+                if path.is_file()
+                else "is missing"
+            )
             raise GlacierError(f"{path} {was} (truncated or damaged); run again: {command}")
     for name, made in manifest["settings"].items():
         now = used_settings(cfg, [name])[name]
         if now != made:
-            raise GlacierError(f"{folder} was made with {name} = {made}, now it is {now}; "
-                               f"run first: {command} (or set {name} back)")
+            raise GlacierError(
+                f"{folder} was made with {name} = {made}, now it is {now}; "
+                f"run first: {command} (or set {name} back)"
+            )
     for earlier in manifest["inputs"]:
         if earlier in STAGES and need(cfg, earlier) != manifest["inputs"][earlier]:
-            raise GlacierError(f"{cfg.folder / earlier} changed after {folder} was made; run first: {command}")
+            raise GlacierError(
+                f"{cfg.folder / earlier} changed after {folder} was made; run first: {command}"
+            )
     return manifest_hash(manifest)
 
 
@@ -117,9 +141,15 @@ def why_stale(folder: Path, settings: dict, inputs: dict) -> str | None:
     return f"{lost} scenes were lost to faults" if lost else None
 
 
-def run_stage(cfg: Config, stage: str, uses: Iterable[str], needs: Iterable[str],
-              work: Callable[[Config, Path], Result], files: Iterable[tuple[str, str]] = (),
-              check: Callable[[Config], None] | None = None) -> int:
+def run_stage(
+    cfg: Config,
+    stage: str,
+    uses: Iterable[str],
+    needs: Iterable[str],
+    work: Callable[[Config, Path], Result],
+    files: Iterable[tuple[str, str]] = (),
+    check: Callable[[Config], None] | None = None,
+) -> int:
     """Run a stage unless it is up to date; return the exit code.
 
     stage : its folder under datasets/<name>/, a key of STAGES. uses : the settings that change what it makes.
@@ -144,7 +174,9 @@ def run_stage(cfg: Config, stage: str, uses: Iterable[str], needs: Iterable[str]
     with withdrawn_manifest(folder):
         result = work(cfg, folder)
     keep = set(result.files)
-    for path in sorted(folder.rglob("*"), reverse=True):  # what an earlier run left, files before their folders
+    for path in sorted(
+        folder.rglob("*"), reverse=True
+    ):  # what an earlier run left, files before their folders
         if path.is_dir():
             with suppress(OSError):  # not empty
                 path.rmdir()

@@ -16,7 +16,9 @@ from glacier.coregistration.resampling import local_contrast
 from glacier.robust import nan_median
 
 CHIP = 32  # px, side of the chips that are searched for
-COARSE = 4  # every 4th node of the grid is searched for, in x and in y; the rest follows by refinement
+COARSE = (
+    4  # every 4th node of the grid is searched for, in x and in y; the rest follows by refinement
+)
 SIGMA = 6.0  # px, Gaussian window of the refinement; it weighs as much as a square of 21 px
 ROUNDS = 6  # of the refinement
 RESIDUAL = 1.0  # of local contrast: a pixel that changed by this much counts half
@@ -24,7 +26,9 @@ MIN_SEEN = 0.5  # share of a window that both images must show
 MIN_PEAK = 0.3  # of the correlation in the search; below it nothing was found
 MIN_CORRELATION = 0.6  # after refinement; below it a match is refused
 AMBIGUOUS = 0.9  # second peak of the search over the highest; above it a match is refused
-TOLERANCE = 3.0  # times the usual departure from the neighbours' median; beyond it a match is refused
+TOLERANCE = (
+    3.0  # times the usual departure from the neighbours' median; beyond it a match is refused
+)
 NOISE = 0.3  # px, departure from the neighbours that is always allowed for
 
 
@@ -35,6 +39,7 @@ class Tracks(NamedTuple):
     correlation : of the matched windows, [-1, 1]. peak_ratio : the second highest peak of the search over the highest;
     1 is ambiguous, NaN not searched. departure : from the median of the neighbours, in units of their usual departure.
     """
+
     displacement: np.ndarray
     correlation: np.ndarray
     peak_ratio: np.ndarray
@@ -56,8 +61,12 @@ def pixels(shape: tuple[int, int]) -> np.ndarray:
     return np.indices(shape, dtype=np.float32)[::-1]
 
 
-def sample(image: np.ndarray, places: np.ndarray, how: int = cv2.INTER_LANCZOS4, border: int = cv2.BORDER_CONSTANT
-           ) -> np.ndarray:
+def sample(
+    image: np.ndarray,
+    places: np.ndarray,
+    how: int = cv2.INTER_LANCZOS4,
+    border: int = cv2.BORDER_CONSTANT,
+) -> np.ndarray:
     """Return the image (H, W) at places (2, ...) [px], float32; 0 beyond the border, or as `border` says."""
     x, y = np.asarray(places, np.float32)
     return cv2.remap(np.ascontiguousarray(image, np.float32), x, y, how, borderMode=border)
@@ -65,8 +74,10 @@ def sample(image: np.ndarray, places: np.ndarray, how: int = cv2.INTER_LANCZOS4,
 
 # ── Search: whole pixels, any distance ───────────────────────────────────────────────────────────────────────────
 
-def search(first: np.ndarray, second: np.ndarray, rows: np.ndarray, columns: np.ndarray, reach: float
-           ) -> tuple[np.ndarray, np.ndarray]:
+
+def search(
+    first: np.ndarray, second: np.ndarray, rows: np.ndarray, columns: np.ndarray, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return where chips of the first image lie in the second: displacement (2, h, w) [px] and peak ratio (h, w).
 
     first, second : local contrast (H, W), 0 where missing. rows, columns : of the chips' middles. reach : px.
@@ -78,7 +89,7 @@ def search(first: np.ndarray, second: np.ndarray, rows: np.ndarray, columns: np.
     window = np.lib.stride_tricks.sliding_window_view
     chips = window(np.pad(first, CHIP // 2), (CHIP, CHIP))
     areas = window(np.pad(second, CHIP // 2 + radius), (side, side))
-    dy, dx = np.mgrid[-radius:radius + 1, -radius:radius + 1].reshape(2, -1)
+    dy, dx = np.mgrid[-radius : radius + 1, -radius : radius + 1].reshape(2, -1)
     within = np.hypot(dx, dy) <= reach + 1
     best = np.full((2, len(rows), len(columns)), np.nan, np.float32)
     ratio = np.full(best.shape[1:], np.nan, np.float32)
@@ -110,12 +121,15 @@ def correlate(chips: np.ndarray, areas: np.ndarray) -> np.ndarray:
         return fft.irfft2(np.conj(chip) * area, size)[:, :places, :places]
 
     (chip, chip_power, chip_seen), (area, area_power, area_seen) = spectra(chips), spectra(areas)
-    power = np.maximum(product(chip_power, area_seen), 1e-3) * np.maximum(product(chip_seen, area_power), 1e-3)
-    enough = product(chip_seen, area_seen) > MIN_SEEN * chips.shape[-1]**2
+    power = np.maximum(product(chip_power, area_seen), 1e-3) * np.maximum(
+        product(chip_seen, area_power), 1e-3
+    )
+    enough = product(chip_seen, area_seen) > MIN_SEEN * chips.shape[-1] ** 2
     return np.where(enough, product(chip, area) / np.sqrt(power), 0)
 
 
 # ── Neighbours ───────────────────────────────────────────────────────────────────────────────────────────────────
+
 
 def departure(field: np.ndarray, noise: float = NOISE, side: int = 5) -> np.ndarray:
     """Return how far each vector (2, h, w) lies from the median of its neighbours, over their usual departure, (h, w).
@@ -125,14 +139,18 @@ def departure(field: np.ndarray, noise: float = NOISE, side: int = 5) -> np.ndar
     """
     middle = side // 2
     padded = np.pad(field, [(0, 0), (middle, middle), (middle, middle)], constant_values=np.nan)
-    around = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2)).reshape(*field.shape, -1)
+    around = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2)).reshape(
+        *field.shape, -1
+    )
     around = np.delete(around, side * side // 2, axis=-1)
     median, _ = nan_median(around, axis=-1)
     usual, _ = nan_median(np.abs(around - median[..., None]), axis=-1)
     return np.hypot(*((field - median) / (usual + noise)))
 
 
-def interpolate(field: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def interpolate(
+    field: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
     """Return a displacement known at nodes (2, h, w), NaN allowed, at every pixel: float32 (2, H, W), smooth.
 
     Gaussian means over one node, in gaps over as many as it takes; 0 if nothing is known.
@@ -148,8 +166,12 @@ def interpolate(field: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape:
         sigma *= 2
     x, y = pixels(shape)
     places = [(x - columns[0]) / (columns[1] - columns[0]), (y - rows[0]) / (rows[1] - rows[0])]
-    return np.array([sample(part / np.maximum(weight, 1e-9), places, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
-                     for part in smooth])
+    return np.array(
+        [
+            sample(part / np.maximum(weight, 1e-9), places, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+            for part in smooth
+        ]
+    )
 
 
 def midway(field: np.ndarray) -> np.ndarray:
@@ -157,13 +179,18 @@ def midway(field: np.ndarray) -> np.ndarray:
     result = field
     for _ in range(3):
         start = pixels(field.shape[1:]) - result / 2
-        result = np.array([sample(part, start, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE) for part in field])
+        result = np.array(
+            [sample(part, start, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE) for part in field]
+        )
     return result
 
 
 # ── Refinement: parts of a pixel ─────────────────────────────────────────────────────────────────────────────────
 
-def deform(first: np.ndarray, second: np.ndarray, field: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+
+def deform(
+    first: np.ndarray, second: np.ndarray, field: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return both images seen from midway, and where both are seen (1 or 0), float32 (H, W) each."""
     images, both = [], np.float32(1)
     for image, part in ((first, -0.5), (second, 0.5)):
@@ -173,7 +200,9 @@ def deform(first: np.ndarray, second: np.ndarray, field: np.ndarray) -> tuple[np
     return *images, both.astype(np.float32)
 
 
-def refine(first: np.ndarray, second: np.ndarray, field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def refine(
+    first: np.ndarray, second: np.ndarray, field: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the displacement (2, H, W) [px] that brings the images together, and their correlation then, (H, W).
 
     first, second : local contrast (H, W), 0 where missing. field : a start, right to about 2 px.
@@ -186,29 +215,46 @@ def refine(first: np.ndarray, second: np.ndarray, field: np.ndarray) -> tuple[np
         early, late, weight = deform(first, second, field)
         change = early - late
         weight /= 1 + (change / RESIDUAL) ** 2
-        x, y = (cv2.Scharr((early + late) / 2, cv2.CV_32F, *order, scale=1 / 32) for order in ((1, 0), (0, 1)))
-        xx, xy, yy, xt, yt = (blur(weight * part, SIGMA) for part in (x * x, x * y, y * y, x * change, y * change))
+        x, y = (
+            cv2.Scharr((early + late) / 2, cv2.CV_32F, *order, scale=1 / 32)
+            for order in ((1, 0), (0, 1))
+        )
+        xx, xy, yy, xt, yt = (
+            blur(weight * part, SIGMA) for part in (x * x, x * y, y * y, x * change, y * change)
+        )
         damping = 1e-3 * (xx + yy) + 1e-6
         xx, yy = xx + damping, yy + damping
         step = np.array([yy * xt - xy * yt, xx * yt - xy * xt]) / (xx * yy - xy * xy)
         field = field + step / np.maximum(np.hypot(*step), 1)  # at most 1 px a round
     early, late, weight = deform(first, second, field)
-    product, power, other = (blur(weight * part, SIGMA) for part in (early * late, early**2, late**2))
+    product, power, other = (
+        blur(weight * part, SIGMA) for part in (early * late, early**2, late**2)
+    )
     correlation = product / np.sqrt(np.maximum(power * other, 1e-12))
     return field, np.where(blur(weight, SIGMA) > MIN_SEEN, correlation, np.nan)
 
 
-def locate(first: np.ndarray, second: np.ndarray, spacing: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
+def locate(
+    first: np.ndarray, second: np.ndarray, spacing: int, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return where to start the refinement, (2, H, W) px, and the peak ratio at the nodes, (h, w), by a search."""
     rows, columns = (nodes(length, spacing * COARSE) for length in first.shape)
     found, ratio = search(first, second, rows, columns, reach)
     found[:, ~(departure(found, noise=1.0) < TOLERANCE)] = np.nan
-    near = (np.abs(nodes(length, spacing)[:, None] - coarse).argmin(axis=1)
-            for length, coarse in zip(first.shape, (rows, columns), strict=True))
+    near = (
+        np.abs(nodes(length, spacing)[:, None] - coarse).argmin(axis=1)
+        for length, coarse in zip(first.shape, (rows, columns), strict=True)
+    )
     return midway(interpolate(found, rows, columns, first.shape)), ratio[np.ix_(*near)]
 
 
-def track(first: np.ndarray, second: np.ndarray, spacing: int, reach: float, guess: np.ndarray | None = None) -> Tracks:
+def track(
+    first: np.ndarray,
+    second: np.ndarray,
+    spacing: int,
+    reach: float,
+    guess: np.ndarray | None = None,
+) -> Tracks:
     """Return the displacement from the first to the second image at the nodes of a grid.
 
     first, second : (H, W) of one band, NaN where missing, on one frame. spacing : of the nodes [px].
@@ -217,11 +263,16 @@ def track(first: np.ndarray, second: np.ndarray, spacing: int, reach: float, gue
     """
     contrasts = local_contrast(first), local_contrast(second)
     grid = np.ix_(*(nodes(length, spacing) for length in first.shape))
-    start, ratio = (guess, np.full(first[grid].shape, np.nan)) if guess is not None else locate(
-        *contrasts, spacing, reach)
+    start, ratio = (
+        (guess, np.full(first[grid].shape, np.nan))
+        if guess is not None
+        else locate(*contrasts, spacing, reach)
+    )
     field, correlation = refine(*contrasts, start)
     field, correlation = np.array([part[grid] for part in field], np.float32), correlation[grid]
-    field[:, ~(correlation > MIN_CORRELATION) | (ratio > AMBIGUOUS) | (np.hypot(*field) > reach + 1)] = np.nan
+    field[
+        :, ~(correlation > MIN_CORRELATION) | (ratio > AMBIGUOUS) | (np.hypot(*field) > reach + 1)
+    ] = np.nan
     apart = departure(field)
     field[:, ~(apart < TOLERANCE)] = np.nan
     return Tracks(field, correlation, ratio, apart)
@@ -229,8 +280,12 @@ def track(first: np.ndarray, second: np.ndarray, spacing: int, reach: float, gue
 
 # ── Dense optical flow and advection ─────────────────────────────────────────────────────────────────────────────
 
-FLOWS = {"farneback": lambda a, b: cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 4, 21, 5, 7, 1.5, 0),
-         "dis": lambda a, b: cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(a, b, None)}
+FLOWS = {
+    "farneback": lambda a, b: cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 4, 21, 5, 7, 1.5, 0),
+    "dis": lambda a, b: cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(
+        a, b, None
+    ),
+}
 
 
 def flow(first: np.ndarray, second: np.ndarray, method: str = "farneback") -> np.ndarray:
@@ -246,9 +301,13 @@ def flow(first: np.ndarray, second: np.ndarray, method: str = "farneback") -> np
     if missing.all():
         return np.full((2, *first.shape), np.nan, np.float32)
     low, high = np.percentile(first[~missing], (1, 99))
-    eight_bit = [(np.where(missing, low, image).clip(low, high) - low) / max(high - low, 1e-6) * 255
-                 for image in (first, second)]
-    field = np.moveaxis(FLOWS[method](*(image.astype(np.uint8) for image in eight_bit)), -1, 0).copy()
+    eight_bit = [
+        (np.where(missing, low, image).clip(low, high) - low) / max(high - low, 1e-6) * 255
+        for image in (first, second)
+    ]
+    field = np.moveaxis(
+        FLOWS[method](*(image.astype(np.uint8) for image in eight_bit)), -1, 0
+    ).copy()
     field[:, missing] = np.nan
     return field
 
@@ -256,7 +315,9 @@ def flow(first: np.ndarray, second: np.ndarray, method: str = "farneback") -> np
 def end_point_error(field: np.ndarray, truth: np.ndarray) -> float:
     """Return the median length of the difference of two displacements (2, H, W) [px], NaN if they share no pixel."""
     length = np.hypot(*(field - truth))
-    return float(np.median(length[np.isfinite(length)])) if np.isfinite(length).any() else float("nan")
+    return (
+        float(np.median(length[np.isfinite(length)])) if np.isfinite(length).any() else float("nan")
+    )
 
 
 def advect(image: np.ndarray, displacement: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
 """Velocity fields over years: combined from pairs, written as GeoTIFF, read back."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -27,8 +28,13 @@ def pixel_displacement(field: Field, nodes: Nodes) -> np.ndarray:
     return displacement.interpolate(moved, nodes.rows, nodes.columns, nodes.grid.shape)
 
 
-def combine(tracked: np.ndarray, pairs: Sequence[Pair], members: np.ndarray, stable: np.ndarray, rows: int = 8
-            ) -> tuple[Field, float]:
+def combine(
+    tracked: np.ndarray,
+    pairs: Sequence[Pair],
+    members: np.ndarray,
+    stable: np.ndarray,
+    rows: int = 8,
+) -> tuple[Field, float]:
     """Return one field from the velocities of some pairs, and the NMAD of its stable ground [m/yr].
 
     tracked : (P, 3, h, w), read a few rows at a time. members : (P,) bool, the pairs that count.
@@ -36,7 +42,7 @@ def combine(tracked: np.ndarray, pairs: Sequence[Pair], members: np.ndarray, sta
     chosen = [pair for pair, member in zip(pairs, members, strict=True) if member]
     parts = []
     for top in range(0, tracked.shape[2], rows):
-        block = tracked[members, :, top:top + rows]
+        block = tracked[members, :, top : top + rows]
         parts.append(velocities.combine(block[:, :2], block[:, 2], chosen))
     field = Field(*(np.concatenate(part, axis=-2) for part in zip(*parts, strict=True)))
     return velocities.finish(field, stable, SPACING)
@@ -55,9 +61,14 @@ def yearly(pairs: Sequence[Pair], days: Sequence[date]) -> Iterator[tuple[int, n
 def write_geotiff(path: Path, field: Field, nodes: Nodes, tags: dict[str, str]) -> Path:
     """Write a velocity field as a GeoTIFF with the bands BANDS, nodata NaN; return its path."""
     layers = np.array([*field.velocity, np.hypot(*field.velocity), *field.error, field.count])
-    meaning = {"UNITS": "m/yr", "DIRECTIONS": "vx to the east, vy to the north of the map grid",
-               "ERRORS": "standard errors"}
-    return geotiff.write(path, layers, nodes.grid.crs, nodes.transform, BANDS, tags | meaning, UNITS)
+    meaning = {
+        "UNITS": "m/yr",
+        "DIRECTIONS": "vx to the east, vy to the north of the map grid",
+        "ERRORS": "standard errors",
+    }
+    return geotiff.write(
+        path, layers, nodes.grid.crs, nodes.transform, BANDS, tags | meaning, UNITS
+    )
 
 
 def period(pairs: Sequence[Pair], days: Sequence[date]) -> str:
@@ -71,6 +82,7 @@ class Movement:
 
     tracked : (P, 3, h, w), vx, vy [m/yr], weight. pairs, dates : of the scenes. stable : bool (h, w).
     """
+
     tracked: np.ndarray
     pairs: tuple[Pair, ...]
     dates: tuple[date, ...]
@@ -79,7 +91,9 @@ class Movement:
 
     def field(self, before: date | None = None) -> Field | None:
         """Return the velocity field from the pairs that end before a day (None: all); None if there are too few."""
-        members = np.array([before is None or self.dates[pair.second] < before for pair in self.pairs])
+        members = np.array(
+            [before is None or self.dates[pair.second] < before for pair in self.pairs]
+        )
         if members.sum() < velocities.MIN_PAIRS:
             return None
         return combine(self.tracked, self.pairs, members, self.stable)[0]
@@ -93,7 +107,9 @@ def read_movement(cfg: Config) -> Movement:
     """Return what the stage made; GlacierError if it is missing or damaged."""
     folder = cfg.folder / STAGE
     record = disk.read_json(folder / "movement.json")
-    nodes = Nodes.over(Grid(record["crs"], tuple(record["transform"]), tuple(record["shape"])), SPACING)
+    nodes = Nodes.over(
+        Grid(record["crs"], tuple(record["transform"]), tuple(record["shape"])), SPACING
+    )
     pairs = tuple(Pair(pair["first"], pair["second"], pair["years"]) for pair in record["pairs"])
     days = tuple(date.fromisoformat(day) for day in record["dates"])
     stable = np.array(disk.read_array(folder / "stable.npy"))

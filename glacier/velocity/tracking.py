@@ -1,4 +1,5 @@
 """The velocity of pairs of scenes, tracked over a grid of nodes."""
+
 from __future__ import annotations
 
 import os
@@ -14,8 +15,14 @@ from glacier.velocity.fields import combine, pixel_displacement
 from glacier.velocity.velocities import SPACING, Nodes, Pair
 
 
-def track_pair(images: np.ndarray, pair: Pair, nodes: Nodes, stable: np.ndarray, max_velocity: float,
-               yearly_guess: np.ndarray | None) -> tuple[np.ndarray, dict]:
+def track_pair(
+    images: np.ndarray,
+    pair: Pair,
+    nodes: Nodes,
+    stable: np.ndarray,
+    max_velocity: float,
+    yearly_guess: np.ndarray | None,
+) -> tuple[np.ndarray, dict]:
     """Return a pair's velocity and its weight, (3, h, w): vx, vy [m/yr, at rest over stable ground], weight [yr].
 
     The weight is the time between the scenes, as an error in pixels counts less the longer that is, times the
@@ -33,15 +40,28 @@ def track_pair(images: np.ndarray, pair: Pair, nodes: Nodes, stable: np.ndarray,
         values = values[found & np.isfinite(values)]
         return round(float(np.median(values)), 3) if values.size else None
 
-    record = {"first": pair.first, "second": pair.second, "years": round(pair.years, 4),
-              "found": round(float(found.mean()), 4), "stable_nmad": round(ground, 3) if found.any() else None,
-              "correlation": typical(tracks.correlation), "departure": typical(tracks.departure),
-              "peak_ratio": typical(tracks.peak_ratio)}
+    record = {
+        "first": pair.first,
+        "second": pair.second,
+        "years": round(pair.years, 4),
+        "found": round(float(found.mean()), 4),
+        "stable_nmad": round(ground, 3) if found.any() else None,
+        "correlation": typical(tracks.correlation),
+        "departure": typical(tracks.departure),
+        "peak_ratio": typical(tracks.peak_ratio),
+    }
     return np.concatenate([moved, weight[None]]), record
 
 
-def track_pairs(images: np.ndarray, pairs: Sequence[Pair], nodes: Nodes, stable: np.ndarray, max_velocity: float,
-                workers: int, out: np.ndarray) -> list[dict]:
+def track_pairs(
+    images: np.ndarray,
+    pairs: Sequence[Pair],
+    nodes: Nodes,
+    stable: np.ndarray,
+    max_velocity: float,
+    workers: int,
+    out: np.ndarray,
+) -> list[dict]:
     """Fill `out` (P, 3, h, w) with the velocities of all pairs, some at a time; return their records.
 
     The shortest pairs are searched. The longer ones start from what those found: over years ice deforms, and a search
@@ -53,17 +73,23 @@ def track_pairs(images: np.ndarray, pairs: Sequence[Pair], nodes: Nodes, stable:
     guess = None
 
     def work(number):
-        out[number], records[number] = track_pair(images, pairs[number], nodes, stable, max_velocity, guess)
+        out[number], records[number] = track_pair(
+            images, pairs[number], nodes, stable, max_velocity, guess
+        )
 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the pairs run side by side
     try:
         with ThreadPoolExecutor(min(workers, os.cpu_count() or 1)) as pool:
             for what, members in (("short pairs", short), ("longer pairs", ~short)):
-                for _ in console.progress(pool.map(work, np.flatnonzero(members).tolist()), what, int(members.sum())):
+                for _ in console.progress(
+                    pool.map(work, np.flatnonzero(members).tolist()), what, int(members.sum())
+                ):
                     pass
                 field = combine(out, pairs, short, stable)[0]
-                moving = np.where(velocities.certain(field) | np.isnan(field.velocity), field.velocity, 0)
+                moving = np.where(
+                    velocities.certain(field) | np.isnan(field.velocity), field.velocity, 0
+                )
                 guess = pixel_displacement(field._replace(velocity=moving), nodes)
     finally:
         cv2.setNumThreads(threads)

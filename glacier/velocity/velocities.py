@@ -17,7 +17,9 @@ from glacier.grid import Grid
 from glacier.robust import nmad
 from glacier.velocity import displacement
 
-SEASON = 24  # days; scenes whose day of the year differs by no more than this have like sun and snow
+SEASON = (
+    24  # days; scenes whose day of the year differs by no more than this have like sun and snow
+)
 MAX_YEARS = 4  # between the scenes of a pair; ice deforms and melts beyond recognition
 MAX_REACH = 24.0  # px; where the ice may have moved further, its speed along the way is no longer that of one place
 DAYS = 365.25  # a year
@@ -31,6 +33,7 @@ WINDOW_ERROR = 0.4  # share of what one more smoothing by the tracking window ta
 @dataclass(frozen=True)
 class Nodes:
     """Where the nodes of the velocity grid lie: every `spacing` px, at `rows` (h,) and `columns` (w,) of a grid."""
+
     grid: Grid
     spacing: int
     rows: np.ndarray
@@ -50,8 +53,14 @@ class Nodes:
         """The transform of the nodes' own grid: each is the middle of its pixel."""
         a, b, c, d, e, f = self.grid.transform
         column, row = (first[0] + 0.5 - self.spacing / 2 for first in (self.columns, self.rows))
-        return Affine(self.spacing * a, self.spacing * b, c + a * column + b * row,
-                      self.spacing * d, self.spacing * e, f + d * column + e * row)
+        return Affine(
+            self.spacing * a,
+            self.spacing * b,
+            c + a * column + b * row,
+            self.spacing * d,
+            self.spacing * e,
+            f + d * column + e * row,
+        )
 
     @property
     def places(self) -> np.ndarray:
@@ -67,6 +76,7 @@ class Nodes:
 
 class Pair(NamedTuple):
     """Two scenes of the same season, by their place in the series, and the time between them."""
+
     first: int
     second: int
     years: float
@@ -77,6 +87,7 @@ class Field(NamedTuple):
 
     NaN where fewer than MIN_PAIRS pairs have a velocity.
     """
+
     velocity: np.ndarray
     error: np.ndarray
     count: np.ndarray
@@ -147,15 +158,21 @@ def combine(velocities: np.ndarray, weights: np.ndarray, pairs: Sequence[Pair]) 
     count = seen.sum(axis=0)
     weights = np.where(seen, weights, 0).astype(np.float32)
     ends = np.array([pair[:2] for pair in pairs])
-    draws = np.random.default_rng(0).exponential(size=(REPLICATES, ends.max() + 1)).astype(np.float32)
+    draws = (
+        np.random.default_rng(0).exponential(size=(REPLICATES, ends.max() + 1)).astype(np.float32)
+    )
     velocity, error = (np.full(velocities.shape[1:], np.nan, np.float32) for _ in range(2))
     for part in range(2):
         values = np.where(seen, velocities[:, part], 0)
         order = values.argsort(axis=0)
-        ranked, ranked_weights = (np.take_along_axis(array, order, axis=0) for array in (values, weights))
+        ranked, ranked_weights = (
+            np.take_along_axis(array, order, axis=0) for array in (values, weights)
+        )
         velocity[part] = weighted_median(ranked, ranked_weights)
-        replicates = [weighted_median(ranked, ranked_weights * (draw[ends[:, 0]] * draw[ends[:, 1]])[order])
-                      for draw in draws]
+        replicates = [
+            weighted_median(ranked, ranked_weights * (draw[ends[:, 0]] * draw[ends[:, 1]])[order])
+            for draw in draws
+        ]
         error[part] = np.std(replicates, axis=0)
     few = count < MIN_PAIRS
     velocity[:, few], error[:, few] = np.nan, np.nan
@@ -173,7 +190,9 @@ def finish(field: Field, stable: np.ndarray, spacing: int) -> tuple[Field, float
     sigma = displacement.SIGMA / spacing
     weight = np.maximum(displacement.blur(known, sigma), 1e-6)
     lost = [part - displacement.blur(np.nan_to_num(part), sigma) / weight for part in velocity]
-    return field._replace(velocity=velocity, error=np.hypot(field.error, WINDOW_ERROR * np.hypot(*lost))), ground
+    return field._replace(
+        velocity=velocity, error=np.hypot(field.error, WINDOW_ERROR * np.hypot(*lost))
+    ), ground
 
 
 def certain(field: Field) -> np.ndarray:
@@ -182,6 +201,7 @@ def certain(field: Field) -> np.ndarray:
 
 
 # ── Along the glacier ────────────────────────────────────────────────────────────────────────────────────────────
+
 
 def trace(velocity: np.ndarray, start: tuple[float, float], step: float = 0.5) -> np.ndarray:
     """Return the flow line through a node, places (N, 2) of row and column in nodes, from its upper to its lower end.
