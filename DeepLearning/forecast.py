@@ -23,7 +23,8 @@ from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import run_folders
 from DeepLearning.training.networks import choose_device, load_network
 from DeepLearning.verification import motion, sections
-from glacier import console, figures
+from glacier import console
+from glacier.figures import maps
 from glacier.report import pages
 from glacier.storage import geotiff, runner
 
@@ -76,7 +77,7 @@ def draw_ahead(folder: Path, glacier: Glacier, forecast: np.ndarray) -> list[Pat
             label(glacier),
             pixel_size=glacier.series.transform[0],
         )
-        for kind, make in (("png", figures.map_row), ("gif", figures.animation))
+        for kind, make in (("png", maps.map_row), ("gif", maps.animation))
     ]
 
 
@@ -87,9 +88,7 @@ def draw_known(folder: Path, glacier: Glacier, target: int, forecast: np.ndarray
         images += [picture(image), picture(glacier.series.values[step])]
         titles += [f"{glacier.date(step)} forecast", f"{glacier.date(step)} truth"]
     size = glacier.series.transform[0]
-    return [
-        figures.map_row(folder / "lastTest.png", images, titles, label(glacier), pixel_size=size)
-    ]
+    return [maps.map_row(folder / "lastTest.png", images, titles, label(glacier), pixel_size=size)]
 
 
 def label(glacier: Glacier) -> str:

@@ -33,6 +33,7 @@ from glacier.ground import ndsi, persistent_snow
 from glacier.robust import nmad
 from glacier.storage import disk
 from glacier.velocity import displacement, fields, velocities
+from glacier.velocity.flow import flow
 from glacier.velocity.tracking import track_pairs
 from glacier.velocity.velocities import Field, Nodes, Pair
 
@@ -244,7 +245,7 @@ def compare_trackers(
             displacement.track(first, second, velocities.SPACING, px).displacement
         ),
         "template matching": lambda first, second, px: match_templates(first, second, nodes, px),
-        "Farneback": lambda first, second, px: nodes.of(displacement.flow(first, second)),
+        "Farneback": lambda first, second, px: nodes.of(flow(first, second)),
     }
     off, seconds = {name: [] for name in trackers}, {name: [] for name in trackers}
     cv2.setNumThreads(1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from config import Config
-from glacier import figures
+from glacier.figures import charts, maps
 from glacier.report import pages
 from glacier.storage import runner
 
@@ -19,8 +19,8 @@ SCENE = np.linspace(0, 1, 40 * 60, dtype=np.float32).reshape(40, 60)
     ("pixel_size", "text"), [(30.0, "500 m"), (460.0, "5 km"), (10.0, "200 m"), (0.5, "10 m")]
 )
 def test_the_scale_bar_is_as_long_as_it_says(pixel_size, text):
-    _, (axis,) = figures.draw_maps([SCENE], ["2020-01-01"], "NDSI [1]", (0, 1), "cividis", 1)
-    figures.add_scale(axis, 60, pixel_size)
+    _, (axis,) = maps.draw_maps([SCENE], ["2020-01-01"], "NDSI [1]", (0, 1), "cividis", 1)
+    maps.add_scale(axis, 60, pixel_size)
     assert text in [word.get_text() for word in axis.texts]
     left, right = axis.lines[0].get_xdata()
     number, unit = text.split()
@@ -32,10 +32,10 @@ def test_the_scale_bar_is_as_long_as_it_says(pixel_size, text):
 def test_equal_pictures_are_equal_bytes(tmp_path):
     days = [dt.date(2013, 4, 18), dt.date(2014, 12, 31)]
     for draw in (
-        lambda path: figures.map_row(path, [SCENE] * 3, list("abc"), "NDSI [1]", pixel_size=30.0),
-        lambda path: figures.calendar(path, days, [0.2, 1.0], "seen [1]"),
-        lambda path: figures.animation(path, [SCENE, SCENE / 2], ["a", "b"], "NDSI [1]"),
-        lambda path: figures.curves(path, days, {"x": [1.0, 2.0]}, "date", "shift [m]"),
+        lambda path: maps.map_row(path, [SCENE] * 3, list("abc"), "NDSI [1]", pixel_size=30.0),
+        lambda path: charts.calendar(path, days, [0.2, 1.0], "seen [1]"),
+        lambda path: maps.animation(path, [SCENE, SCENE / 2], ["a", "b"], "NDSI [1]"),
+        lambda path: charts.curves(path, days, {"x": [1.0, 2.0]}, "date", "shift [m]"),
     ):
         assert draw(tmp_path / "one").read_bytes() == draw(tmp_path / "two").read_bytes()
 
@@ -59,9 +59,7 @@ def cfg(tmp_path, monkeypatch):
 
 
 def finish(folder, inputs):
-    picture = figures.map_row(
-        folder / "quicklooks" / "a picture.png", [SCENE], ["2020"], "NDSI [1]"
-    )
+    picture = maps.map_row(folder / "quicklooks" / "a picture.png", [SCENE], ["2020"], "NDSI [1]")
     rows, fold = [("scene", "snow [%]"), ("x", 1.5)], pages.Fold("Ids", [("id",), ("LC08",)])
     section = pages.section(
         folder,
@@ -113,7 +111,7 @@ def test_the_report_leaves_out_what_is_not_finished_and_tells_what_is_old(cfg):
 def test_nothing_sticks_out_of_a_picture(shape, count):
     for image in (np.zeros(shape), np.zeros((3, *shape))):
         titles = ["2020-01-01 forecast"] * count
-        figure, _ = figures.draw_maps([image] * count, titles, "NDSI [1]", (0, 1), "cividis", 2)
+        figure, _ = maps.draw_maps([image] * count, titles, "NDSI [1]", (0, 1), "cividis", 2)
         figure.draw_without_rendering()
         for axis in figure.axes:
             left, bottom, right, top = axis.get_tightbbox().extents

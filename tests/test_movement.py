@@ -19,6 +19,7 @@ from glacier.aligned import read_aligned_scenes
 from glacier.grid import Grid
 from glacier.storage import disk, pickles
 from glacier.velocity import displacement, fields, itslive, velocities
+from glacier.velocity.flow import advect, end_point_error, flow
 from glacier.velocity.velocities import Nodes, Pair
 
 TRANSFORM = (30.0, 0.0, 500015.0, 0.0, -30.0, 3550005.0)
@@ -91,22 +92,20 @@ def test_flow_and_its_end_point_error(method):
     pattern = texture((128, 128), seed=2)
     first, second = look(pattern, 0, 0), look(pattern, 2.5, -1.5)
     truth = np.broadcast_to(np.array([2.5, -1.5])[:, None, None], (2, 128, 128))
-    assert displacement.end_point_error(displacement.flow(first, second, method), truth) < 0.2
+    assert end_point_error(flow(first, second, method), truth) < 0.2
     blurred = np.zeros_like(second)
-    still = displacement.flow(first, first, method)
-    assert displacement.end_point_error(still, truth) == pytest.approx(np.hypot(2.5, 1.5), abs=0.1)
-    assert np.isfinite(displacement.flow(blurred, blurred, method)).all()
+    still = flow(first, first, method)
+    assert end_point_error(still, truth) == pytest.approx(np.hypot(2.5, 1.5), abs=0.1)
+    assert np.isfinite(flow(blurred, blurred, method)).all()
     with pytest.raises(GlacierError, match="farneback, dis"):
-        displacement.flow(first, second, "horn")
+        flow(first, second, "horn")
 
 
 def test_advection_carries_the_image_and_its_gaps():
     pattern = texture((96, 96), seed=3)
     first, second = look(pattern, 0, 0), look(pattern, 3, 2)
     first[40:44, 40:44] = np.nan
-    carried = displacement.advect(
-        first, np.broadcast_to(np.array([3.0, 2.0])[:, None, None], (2, 96, 96))
-    )
+    carried = advect(first, np.broadcast_to(np.array([3.0, 2.0])[:, None, None], (2, 96, 96)))
     assert np.isnan(carried[42:46, 43:47]).all()
     inner = (slice(8, -8), slice(8, -8))
     assert np.nanmax(np.abs(carried - second)[inner]) < 0.02 * second.std()

@@ -21,7 +21,7 @@ from config import GlacierError
 from DeepLearning.data.batches import Batch, Glaciers
 from DeepLearning.training import processes, run_folders
 from DeepLearning.training.mirror import Mirror
-from glacier import figures
+from glacier.figures import maps
 from glacier.storage import disk
 
 CARRY_SAMPLES = 500  # patches from which the carried part of the last departure is fitted
@@ -348,6 +348,6 @@ def draw_sample(
         for image in part[0].numpy()
     ]
     titles = [f"{name} {step + 1}" for name, part in parts.items() for step in range(part.shape[1])]
-    figures.map_row(
+    maps.map_row(
         path, images, titles, "NDSI [1]", columns=max(batch.inputs.shape[1], forecast.shape[1])
     )

@@ -13,10 +13,11 @@ from torch import Tensor
 from config import Config, GlacierError
 from DeepLearning.data.context import Context, as_year
 from DeepLearning.data.glacier import Glacier
-from glacier import figures
+from glacier.figures import maps
 from glacier.storage import runner
 from glacier.velocity import fields, velocities
-from glacier.velocity.displacement import FLOWS, advect, blur, end_point_error, flow, nodes, track
+from glacier.velocity.displacement import blur, nodes, track
+from glacier.velocity.flow import FLOWS, advect, end_point_error, flow
 from glacier.velocity.velocities import certain
 
 log = logging.getLogger(__name__)
@@ -164,7 +165,7 @@ def draw_flows(
         for images in (truth, shown)
     ]
     titles = [f"{glacier.date(target)} {what}" for what in ("truth", "forecast")]
-    path = figures.arrows(
+    path = maps.arrows(
         folder / "flow.png",
         [truth[1], shown[1]],
         fields,

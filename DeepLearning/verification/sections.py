@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from glacier import figures
+from glacier.figures import charts
 from glacier.report import pages
 from glacier.report.pages import Fold, Picture
 
@@ -28,7 +28,7 @@ def training(folder: Path) -> list[Path]:
     told = (
         f"Lowest validation error {float(best['validation_mse']):.5f}, after epoch {best['epoch']}."
     )
-    curves = figures.curves(
+    curves = charts.curves(
         folder / "quicklooks" / "curves.png",
         [int(row["epoch"]) for row in rows],
         lines,
@@ -55,7 +55,7 @@ def evaluation(folder: Path) -> list[Path]:
                 lines.setdefault(row["method"], []).append(float(row["skill_vs_climatology"]))
         leads = range(1, len(next(iter(lines.values()))) + 1)
         files.append(
-            figures.curves(
+            charts.curves(
                 folder / "quicklooks" / f"skill_{region}.png",
                 leads,
                 lines,

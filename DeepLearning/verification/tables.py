@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from DeepLearning.data.glacier import Glacier
-from glacier import figures
+from glacier.figures import charts, maps
 
 
 def table(rows: list[dict]) -> list[tuple]:
@@ -54,7 +54,7 @@ def draw_scores(path: Path, rows: list[dict]) -> Path:
         if row["region"] == "seen" and row["season"] == "all" and row["lead"] != "all":
             lines.setdefault(row["method"], []).append(row["mse"])
     leads = range(1, 1 + len(next(iter(lines.values()))))
-    return figures.curves(path, leads, lines, "lead time [steps]", "mean squared error [1]")
+    return charts.curves(path, leads, lines, "lead time [steps]", "mean squared error [1]")
 
 
 def draw_patches(
@@ -95,4 +95,4 @@ def draw_patches(
         }
         images += [image[0] if len(image) == 1 else image[:3] for image in sheet.values()]
         titles += sheet
-    return figures.map_row(path, images, titles, "NDSI [1]", columns=5)
+    return maps.map_row(path, images, titles, "NDSI [1]", columns=5)

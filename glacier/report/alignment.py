@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from config import Config
-from glacier import figures
 from glacier.aligned import read_aligned_scenes, read_composites
 from glacier.coregistration.stack import Series
 from glacier.coregistration.transforms import middle_shift
 from glacier.coregistration.verdict import Transforms
+from glacier.figures import charts, maps
 from glacier.report import pages
 from glacier.storage import disk
 from glacier.storage.disk import read_json
@@ -45,7 +45,7 @@ def draw(
     pixel_size *= thinning(values.shape[-2:])
     label = "NDSI [1]" if values.shape[1] == 1 else "reflectance x 2 [1]"
     files = [
-        figures.map_row(
+        maps.map_row(
             folder / f"composite_{day}.png",
             [to_map(scene)],
             [str(day)],
@@ -65,7 +65,7 @@ def draw(
         titles.append(f"{series.records[i]['date']}: as delivered | co-registered")
     return [
         *files,
-        figures.animation(
+        maps.animation(
             folder / "coregistration.gif", frames, titles, label, seconds=0.4, pixel_size=pixel_size
         ),
     ]
@@ -80,7 +80,7 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
     )
     shifts = np.where(scenes.accepted[:, None], middles, np.nan) * pixel_size
     dates = [date.fromisoformat(day) for day in scenes.dates]
-    moved = figures.curves(
+    moved = charts.curves(
         quicklooks / "shifts.png",
         dates,
         {"east": shifts[:, 0], "north": -shifts[:, 1]},
@@ -92,11 +92,11 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
         label: np.array([record[name] for record in records], float)
         for label, name in (("before", "nmad_before"), ("after", "nmad_after"))
     }
-    better = figures.curves(
+    better = charts.curves(
         quicklooks / "quality.png", dates, fit, "date", "difference to the neighbours, NMAD [1]"
     )
     steps = [date.fromisoformat(day) for day in found.dates]
-    seen = figures.curves(
+    seen = charts.curves(
         quicklooks / "observed.png",
         steps,
         {"observed": found.observed.mean(axis=(1, 2))},
@@ -105,7 +105,7 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
     )
     images = [to_map(scene) for scene in found.values[-8:]]
     thin = thinning(found.values.shape[-2:])
-    last = figures.map_row(
+    last = maps.map_row(
         quicklooks / "composites.png",
         images,
         found.dates[-8:],
@@ -113,7 +113,7 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
         pixel_size=pixel_size * thin,
     )
     deviations = [scene[0, ::thin, ::thin] for scene in disk.read_array(folder / "spread.npy")[-8:]]
-    spread = figures.map_row(
+    spread = maps.map_row(
         quicklooks / "spread.png",
         deviations,
         found.dates[-8:],

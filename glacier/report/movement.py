@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glacier import figures
+from glacier.figures import charts, maps
 from glacier.report import pages
 from glacier.storage import runner
 from glacier.velocity import velocities
@@ -29,7 +29,7 @@ def draw(
     moving[:, ~velocities.certain(field)] = np.nan
     years = [f"{days[0].year}-{days[-1].year}"]
     files = [
-        figures.map_row(
+        maps.map_row(
             folder / "speed.png",
             [speed],
             years,
@@ -38,7 +38,7 @@ def draw(
             "viridis",
             pixel_size=pixel * SPACING,
         ),
-        figures.map_row(
+        maps.map_row(
             folder / "error.png",
             [error],
             years,
@@ -47,7 +47,7 @@ def draw(
             "magma",
             pixel_size=pixel * SPACING,
         ),
-        figures.arrows(
+        maps.arrows(
             folder / "arrows.png",
             [images[int(np.argmax(clear))]],
             [moving],
@@ -82,7 +82,7 @@ def draw_flow_line(path: Path, field: Field, moving: np.ndarray, pixel_size: flo
     )
     margin = 1.645 * np.sum(np.abs(field.velocity) * field.error, axis=0) / np.maximum(speed, 1e-6)
     curves = {"speed": speed, "5 %": speed - margin, "95 %": speed + margin}
-    return figures.curves(
+    return charts.curves(
         path,
         along,
         {name: curve[row, column] for name, curve in curves.items()},
@@ -119,7 +119,7 @@ def animate(
     ]
     titles = [str(days[i]) for i in chosen if off[i] < 60]
     limits = np.nanpercentile(crops, (2, 98))
-    return figures.animation(
+    return maps.animation(
         path,
         crops,
         titles,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from config import Config
-from glacier import figures
+from glacier.figures import charts, maps
 from glacier.patches.split import PARTS, Split
 from glacier.patches.windows import Series
 from glacier.report import pages
@@ -23,10 +23,10 @@ def draw(
         (start, cfg.sequenceLength, cfg.horizon, part) for start, part in enumerate(split.parts)
     ]
     label = "NDSI [1]" if len(series.channels) == 1 else "reflectance [1]"
-    window = figures.map_row(
+    window = maps.map_row(
         folder / "quicklooks" / "window.png", images, titles, label, pixel_size=series.transform[0]
     )
-    steps = figures.windows(folder / "quicklooks" / "split.png", bars, series.dates)
+    steps = charts.windows(folder / "quicklooks" / "split.png", bars, series.dates)
     section = pages.section(
         folder,
         "Patches and split",

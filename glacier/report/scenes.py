@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from config import Config
-from glacier import figures
+from glacier.figures import charts, maps
 from glacier.report import pages
 from glacier.satellites.selection import count_reasons
 from glacier.scenes import read_scenes
@@ -46,8 +46,8 @@ def describe(cfg: Config, folder: Path, counts: dict) -> list[Path]:
     images = [clearest.reflectance(band) for band in colours]
     image = np.stack(images) if len(images) == 3 else images[0]
     quicklooks = folder / "quicklooks"
-    days = figures.calendar(quicklooks / "scenes.png", dates, seen, "seen in the box [1]")
-    best = figures.map_row(
+    days = charts.calendar(quicklooks / "scenes.png", dates, seen, "seen in the box [1]")
+    best = maps.map_row(
         quicklooks / "clearest.png",
         [image],
         [f"{clearest.date:%Y-%m-%d}, {clearest.platform}"],

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from scipy import fft
 
-from config import GlacierError
 from glacier.coregistration.resampling import local_contrast
 from glacier.robust import nan_median
 
@@ -276,60 +275,3 @@ def track(
     apart = departure(field)
     field[:, ~(apart < TOLERANCE)] = np.nan
     return Tracks(field, correlation, ratio, apart)
-
-
-# ── Dense optical flow and advection ─────────────────────────────────────────────────────────────────────────────
-
-FLOWS = {
-    "farneback": lambda a, b: cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 4, 21, 5, 7, 1.5, 0),
-    "dis": lambda a, b: cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(
-        a, b, None
-    ),
-}
-
-
-def flow(first: np.ndarray, second: np.ndarray, method: str = "farneback") -> np.ndarray:
-    """Return the dense optical flow from the first to the second image, float32 (2, H, W) [px].
-
-    first, second : (H, W) in the same unit, NaN where missing; both are brought to 8 bits with one scale between
-    the 1st and the 99th percentile of the first. method : "farneback", Farneback (2003), 10.1007/3-540-45103-X_50,
-    or "dis", Kroeger et al. (2016), 10.1007/978-3-319-46493-0_29. NaN where either image is.
-    """
-    if method not in FLOWS:
-        raise GlacierError(f"optical flow is one of {', '.join(FLOWS)}; got {method!r}")
-    missing = ~(np.isfinite(first) & np.isfinite(second))
-    if missing.all():
-        return np.full((2, *first.shape), np.nan, np.float32)
-    low, high = np.percentile(first[~missing], (1, 99))
-    eight_bit = [
-        (np.where(missing, low, image).clip(low, high) - low) / max(high - low, 1e-6) * 255
-        for image in (first, second)
-    ]
-    field = np.moveaxis(
-        FLOWS[method](*(image.astype(np.uint8) for image in eight_bit)), -1, 0
-    ).copy()
-    field[:, missing] = np.nan
-    return field
-
-
-def end_point_error(field: np.ndarray, truth: np.ndarray) -> float:
-    """Return the median length of the difference of two displacements (2, H, W) [px], NaN if they share no pixel."""
-    length = np.hypot(*(field - truth))
-    return (
-        float(np.median(length[np.isfinite(length)])) if np.isfinite(length).any() else float("nan")
-    )
-
-
-def advect(image: np.ndarray, displacement: np.ndarray) -> np.ndarray:
-    """Return the image (H, W) carried along by a displacement (2, H, W) [px], float32.
-
-    Each pixel shows what was displacement upstream of it, traced back through the middle of the path; an unknown
-    displacement is none. NaN where what arrives is missing; the border's value comes in from outside.
-    Semi-Lagrangian, as in Germann & Zawadzki (2002), 10.1175/1520-0493(2002)130<2859:SDOTPO>2.0.CO;2.
-    """
-    path = midway(np.nan_to_num(displacement).astype(np.float32))
-    places = pixels(image.shape) - path
-    missing = ~np.isfinite(image)
-    values = sample(np.where(missing, 0, image), places, cv2.INTER_LANCZOS4, cv2.BORDER_REPLICATE)
-    lost = sample(missing, places, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE) > 0.01
-    return np.where(lost, np.nan, values)

@@ -11,7 +11,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling, transform
 
 from config import GlacierError
-from glacier import figures
+from glacier.figures import charts
 from glacier.robust import nmad
 from glacier.storage import disk
 from glacier.velocity.velocities import Field, Nodes
@@ -100,7 +100,7 @@ def compare(folder: Path, field: Field, other: np.ndarray) -> tuple[dict, list[P
         disk.write_json(
             folder / "itslive.json", {name: round(score, 4) for name, score in scores.items()}
         ),
-        figures.scatter(
+        charts.scatter(
             folder / "quicklooks" / "itslive.png",
             *speeds,
             "ITS_LIVE speed [m/yr]",

@@ -1,11 +1,7 @@
-"""Pictures of arrays: rows of maps, animations, curves; and the report page that shows them. Knows no stage.
-
-Colours are cividis and its kin: fit for colour-blind readers and for print. Missing pixels are light grey.
-"""
+"""Maps of arrays as PNG and GIF files."""
 
 from __future__ import annotations
 
-import datetime as dt
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,23 +130,6 @@ def arrows(
     return save(figure, path)
 
 
-def scatter(
-    path: Path, x: np.ndarray, y: np.ndarray, x_label: str, y_label: str, title: str
-) -> Path:
-    """Write a PNG of points (N,) against the line on which x and y are equal; return its path."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, WIDTH), layout="constrained")
-    axis = figure.subplots()
-    ends = [min(x.min(), y.min()), max(x.max(), y.max())]
-    axis.plot(ends, ends, color="0.5", linewidth=1)
-    axis.plot(x, y, ".", markersize=2, color="#31688e")
-    axis.set(xlabel=x_label, ylabel=y_label, aspect="equal")
-    axis.set_title(title, fontsize=10)
-    axis.grid(alpha=0.3)
-    return save(figure, path)
-
-
 def draw_maps(images, titles, label, limits, colours, columns):
     """Return a matplotlib figure of maps under one colour scale, and its axes."""
     from matplotlib.figure import Figure
@@ -189,79 +168,6 @@ def draw_maps(images, titles, label, limits, colours, columns):
             aspect=40,
         )
     return figure, axes
-
-
-def calendar(
-    path: Path,
-    dates: Sequence[dt.date],
-    values: Sequence[float],
-    label: str,
-    limits: tuple[float, float] = (0.0, 1.0),
-) -> Path:
-    """Write a PNG with a mark a date, years down and seasons across, coloured by value; return its path."""
-    from matplotlib.figure import Figure
-
-    years = [day.year for day in dates]
-    figure = Figure(
-        figsize=(WIDTH, 1.4 + 0.22 * (max(years) - min(years) + 1)), layout="constrained"
-    )
-    axis = figure.subplots()
-    shown = axis.scatter(
-        [day.timetuple().tm_yday for day in dates],
-        years,
-        c=values,
-        s=90,
-        marker="|",
-        linewidths=4,
-        cmap="cividis",
-        vmin=limits[0],
-        vmax=limits[1],
-    )
-    axis.set_xticks(
-        *zip(
-            *(
-                (dt.date(2001, month, 1).timetuple().tm_yday, f"{dt.date(2001, month, 1):%b}")
-                for month in range(1, 13)
-            ),
-            strict=True,
-        ),
-        fontsize=9,
-    )
-    axis.set_yticks(range(min(years), max(years) + 1))
-    axis.set_xlim(0, 367)
-    axis.invert_yaxis()
-    axis.grid(axis="x", alpha=0.3)
-    figure.colorbar(shown, label=label)
-    return save(figure, path)
-
-
-def curves(
-    path: Path,
-    x: Sequence,
-    lines: dict[str, Sequence[float]],
-    x_label: str,
-    y_label: str,
-    limits: tuple[float, float] | None = None,
-) -> Path:
-    """Write a PNG of named curves over a common axis, numbers or dates; return its path. limits : of the y axis."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
-    axis = figure.subplots()
-    for style, (name, values) in zip(
-        ("-", "--", "-.", ":") * len(lines), lines.items(), strict=False
-    ):
-        axis.plot(x, values, style, marker=".", label=name)
-    if all(isinstance(value, int) for value in x):
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_ylim(limits)
-    axis.set_xlabel(x_label)
-    axis.set_ylabel(y_label)
-    axis.grid(alpha=0.3)
-    if len(lines) > 1:
-        axis.legend(fontsize=9)
-    return save(figure, path)
 
 
 def animation(
@@ -310,28 +216,3 @@ def save(figure, path: Path) -> Path:
     with writing(path) as file:
         Image.open(buffer).convert("RGB").quantize(256).save(file, "PNG")
     return path
-
-
-def windows(path: Path, bars: Sequence[tuple[int, int, int, str]], dates: Sequence[str]) -> Path:
-    """Write a PNG of time windows, one row each: (first step, input steps, target steps, part). Return its path."""
-    from matplotlib.figure import Figure
-
-    colours = {"train": "#31688e", "validation": "#d8a800", "test": "#b2182b", "gap": "0.8"}
-    figure = Figure(figsize=(WIDTH, 1.2 + 0.12 * len(bars)), layout="constrained")
-    axis = figure.subplots()
-    for row, (start, inputs, targets, part) in enumerate(bars):
-        axis.barh(row, inputs, left=start, height=0.7, color=colours[part], alpha=0.35)
-        axis.barh(row, targets, left=start + inputs, height=0.7, color=colours[part])
-    for part, colour in colours.items():
-        axis.barh(
-            0, 0, color=colour, label=f"{part}: {sum(bar[3] == part for bar in bars)} windows"
-        )
-    axis.invert_yaxis()
-    axis.set_yticks([])
-    ticks = range(0, len(dates), max(1, len(dates) // 8))
-    axis.set_xticks(
-        list(ticks), [dates[tick] for tick in ticks], rotation=30, ha="right", fontsize=8
-    )
-    axis.set_title("Windows: inputs pale, targets full", fontsize=10)
-    axis.legend(fontsize=8)
-    return save(figure, path)

@@ -1,0 +1,1 @@
+"""Pictures of arrays; they know no stage."""
