@@ -249,6 +249,7 @@ def lab(tmp_path):
     project.mkdir()
     for path in (NOTEBOOK, *ROOT.glob("*.py")):
         shutil.copy(path, project)
+    shutil.copytree(ROOT / "glacier", project / "glacier")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
