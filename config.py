@@ -37,11 +37,11 @@ def setting(default, help, low=None, high=None, choices=None, path=False):
 @dataclass(frozen=True)
 class Config:
     # ── The glacier. For a new one change these three lines, or draw it in the notebook. ─────────────────────────
+    # fmt: off
     name: str = setting("parvati", "folder under datasets/")
-    boundingBox: tuple[float, ...] = setting(
-        (77.488, 31.993, 77.821, 32.225), "west, south, east, north [degrees]"
-    )
+    boundingBox: tuple[float, ...] = setting((77.488, 31.993, 77.821, 32.225), "west, south, east, north [degrees]")
     years: tuple[int, ...] = setting((2013, 2022), "first and last year, both included")
+    # fmt: on
 
     # ── 1 Scenes: dataAPI.py ─────────────────────────────────────────────────────────────────────────────────────
     source: str = setting(
