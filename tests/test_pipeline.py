@@ -169,7 +169,7 @@ def test_another_learning_rate_trains_and_reads_nothing_again(finished_home, tmp
         stage: (home / "datasets/small" / stage / "manifest.yaml").stat().st_mtime_ns
         for stage in STAGES
     }
-    for words in readme_commands()[:4]:
+    for words in readme_commands()[:5]:
         printed = command(
             home, *words, *((*TRAINING, "--learningRate=0.002") if "train" in words[0] else ())
         )
