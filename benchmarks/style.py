@@ -1,7 +1,10 @@
-"""How the code reads, counted by logical line, whatever a formatter does:  python benchmarks/style.py
+"""How the code reads, counted by logical line, whatever a formatter does:
 
-A logical line is a statement as Python sees it. Tokens are its names, operators and numbers. Constructs are
-comprehensions, conditional expressions, boolean chains, lambdas, starred expressions and walruses.
+    python benchmarks/style.py
+
+A logical line is a statement as Python sees it. Tokens are its names, operators and numbers.
+Constructs are comprehensions, conditional expressions, boolean chains, lambdas, starred
+expressions and walruses.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ CONSTRUCTS = (
 
 
 def project_files() -> list[Path]:
-    """Return the project's Python files, sorted: no tests, nothing hidden, nothing that a stage made."""
+    """Return the project's Python files, sorted: no tests, nothing hidden or made by a stage."""
     files = []
     for path in sorted(ROOT.rglob("*.py")):
         folders = path.relative_to(ROOT).parts[:-1]
@@ -64,27 +67,31 @@ def constructs_of_statements(text: str) -> list[int]:
     return statements
 
 
-def print_row(name: str, physical: int, tokens: list[int], constructs: list[int]) -> None:
-    """Print the figures of one file, or of all."""
-    median = statistics.median(tokens)
-    ninety = sorted(tokens)[len(tokens) * 9 // 10]
+def row(name: str, physical: int, tokens: list[int], constructs: list[int]) -> str:
+    """Return the line of the table for one file, or for all; an empty file has zeros."""
+    ordered = sorted(tokens) or [0]
+    median = statistics.median(ordered)
+    ninety = ordered[len(ordered) * 9 // 10]
     packed = sum(number >= 2 for number in constructs)
     share = 100 * packed / max(len(constructs), 1)
-    print(f"{name:45} {physical:6} {len(tokens):8} {median:7.0f} {ninety:5} {share:9.1f}")
+    return f"{name:45} {physical:6} {len(tokens):8} {median:7.0f} {ninety:5} {share:9.1f}"
 
 
 def main() -> None:
-    """Print a row a file, and one of all files together."""
+    """Return nothing; print a row a file, and one of all files together."""
     print(f"{'file':45} {'lines':>6} {'logical':>8} {'median':>7} {'90 %':>5} {'packed %':>9}")
     physical, tokens, constructs = 0, [], []
     for path in project_files():
-        text = path.read_text()
-        own = text.count("\n"), tokens_of_lines(text), constructs_of_statements(text)
-        print_row(str(path.relative_to(ROOT)), *own)
-        physical += own[0]
-        tokens += own[1]
-        constructs += own[2]
-    print_row("all", physical, tokens, constructs)
+        text = path.read_text(encoding="utf-8")
+        name = str(path.relative_to(ROOT))
+        own_lines = text.count("\n")
+        own_tokens = tokens_of_lines(text)
+        own_constructs = constructs_of_statements(text)
+        print(row(name, own_lines, own_tokens, own_constructs))
+        physical += own_lines
+        tokens += own_tokens
+        constructs += own_constructs
+    print(row("all", physical, tokens, constructs))
 
 
 if __name__ == "__main__":
