@@ -50,7 +50,7 @@ def tokens_of_lines(text: str) -> list[int]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type in COUNTED:
             count += 1
-        elif token.type == tokenize.NEWLINE:
+        elif token.type == tokenize.NEWLINE and count:  # a docstring has none: it is no statement
             lines.append(count)
             count = 0
     return lines
