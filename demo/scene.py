@@ -17,9 +17,8 @@ from demo.landscape import BANDS, PIXEL_SIZE, SPECTRA, Landscape, fractal, smoot
 
 SCALE, OFFSET = 2.75e-05, -0.2  # reflectance = number * SCALE + OFFSET
 PAD = 8  # px around the scene that the sensor's blur and shift may reach
-BLUR = (
-    0.65  # px, standard deviation of the point spread function; with less, bright edges would ring
-)
+# px, standard deviation of the point spread function; with less, bright edges would ring
+BLUR = 0.65
 SATURATION = 1.45  # reflectance at which the visible bands end
 
 FILL, DILATED, CIRRUS, CLOUD, SHADOW, SNOW, CLEAR = (1 << bit for bit in range(7))

@@ -1,4 +1,4 @@
-"""The co-registered series of aligned/: scenes and composites, and how they are read."""
+"""The co-registered series of aligned/: scenes and composites, and how their records are written and read."""
 
 from __future__ import annotations
 
@@ -15,15 +15,10 @@ from glacier.coregistration.verdict import Transforms
 from glacier.grid import Grid
 from glacier.seasons import year_step
 from glacier.storage import disk, runner
-from glacier.storage.disk import read_json, write_json
 
 STAGE = "aligned"
-COMPOSITES = (
-    "composites.npy",
-    "observed.npy",
-    "seen.npy",
-    "spread.npy",
-)  # as composites.Arrays has them
+# as composites.Arrays has them
+COMPOSITES = ("composites.npy", "observed.npy", "seen.npy", "spread.npy")
 
 
 def write_records(
@@ -62,9 +57,9 @@ def write_records(
         "counts": [numbers.count(year_step(day, cfg.stepsPerYear)) for day in steps],
     }
     files = [
-        write_json(folder / "scenes.json", common | {"scenes": scenes}),
-        write_json(folder / "composites.json", common | series),
-        write_json(folder / "quality.json", quality_records(records, transforms, grid)),
+        disk.write_json(folder / "scenes.json", common | {"scenes": scenes}),
+        disk.write_json(folder / "composites.json", common | series),
+        disk.write_json(folder / "quality.json", quality_records(records, transforms, grid)),
     ]
     aligned = int(transforms.accepted.sum())
     unaligned = {
@@ -154,7 +149,7 @@ class AlignedScenes:
 def read_composites(cfg: Config) -> Composites:
     """Return the composites of a glacier; GlacierError if they are missing or damaged."""
     folder = cfg.folder / STAGE
-    record = read_json(folder / "composites.json")
+    record = disk.read_json(folder / "composites.json")
     return Composites(
         *(disk.read_array(folder / name) for name in COMPOSITES[:2]),
         tuple(record["dates"]),
@@ -169,7 +164,7 @@ def read_composites(cfg: Config) -> Composites:
 def read_aligned_scenes(cfg: Config) -> AlignedScenes:
     """Return the co-registered scenes of a glacier; GlacierError if they are missing or damaged."""
     folder = cfg.folder / STAGE
-    record = read_json(folder / "scenes.json")
+    record = disk.read_json(folder / "scenes.json")
     ids, dates, matrices, quality, accepted = (
         [scene[key] for scene in record["scenes"]]
         for key in ("id", "date", "matrix", "quality", "accepted")

@@ -15,9 +15,8 @@ from glacier.robust import nan_median
 from glacier.seasons import step_date, year_step
 
 DISTANCE = np.hypot(*np.mgrid[-2:3, -2:3])
-KERNEL = np.divide(
-    1.0, DISTANCE, out=np.zeros_like(DISTANCE), where=DISTANCE > 0
-)  # 1 / distance [1/px]
+# 1 / distance [1/px]
+KERNEL = np.divide(1.0, DISTANCE, out=np.zeros_like(DISTANCE), where=DISTANCE > 0)
 
 
 def robust_mean(

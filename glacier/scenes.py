@@ -1,4 +1,4 @@
-"""The scenes of rawData/: what one is, and how the yearly pickles are read."""
+"""The scenes of rawData/: what one is, and how the yearly pickles are written and read."""
 
 from __future__ import annotations
 

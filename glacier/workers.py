@@ -45,9 +45,8 @@ def workplace(cfg: Config) -> Iterator[tuple[Executor, int]]:
         ) from error
     project = str(config.ROOT)
 
-    class FindProject(
-        WorkerPlugin
-    ):  # in here, so that it travels by value; workers that start later get it too
+    # in here, so that it travels by value; workers that start later get it too
+    class FindProject(WorkerPlugin):
         def setup(self, worker):
             site.addsitedir(project)
 

@@ -24,9 +24,8 @@ from glacier.patches.windows import read_patches, read_series
 from glacier.seasons import step_date, year_step
 from glacier.storage import runner
 
-IN_MEMORY = (
-    2_000_000_000  # bytes of context up to which it is kept in memory, which is quicker to read
-)
+# bytes of context up to which it is kept in memory, which is quicker to read
+IN_MEMORY = 2_000_000_000
 
 
 class Glacier:

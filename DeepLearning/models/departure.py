@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from DeepLearning.data.context import Context
 
-CARRY_SPEED = (
-    10.0  # AdamW moves every parameter alike; the carry is of order 1, weights of order 0.1
-)
+# AdamW moves every parameter alike; the carry is of order 1, weights of order 0.1
+CARRY_SPEED = 10.0
 
 
 class Departure(nn.Module, ABC):

@@ -1,7 +1,7 @@
-"""Runs: their folders, metrics.csv, and their mirror on Weights & Biases.
+"""Runs: their folders, and what lies in them.
 
 A run is DeepLearning/runs/<glacier>-<network>-<number>/ with config.yaml, metrics.csv, best.pt, last.pt; manifest.yaml
-says that it is finished. The local files are the truth; Weights & Biases never makes a run fail.
+says that it is finished. The local files are the truth.
 """
 
 from __future__ import annotations

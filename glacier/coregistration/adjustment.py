@@ -10,9 +10,8 @@ from scipy.sparse import csgraph
 
 from glacier.coregistration.transforms import unit_frame
 
-TURNED = (
-    10.0  # times ARCHIVE_SHAPE, from where on a rotation or scale is believed rather than held back
-)
+# times ARCHIVE_SHAPE, from where on a rotation or scale is believed rather than held back
+TURNED = 10.0
 
 
 class Pair(NamedTuple):

@@ -27,17 +27,13 @@ from glacier.coregistration.transforms import MODELS, corner_shift
 from glacier.coregistration.verdict import MEASURES, Transforms, judge
 
 log = logging.getLogger(__name__)
-NEIGHBOURS, FAR = (
-    3,
-    3,
-)  # scenes that each scene is compared with: the most similar ones, and any others
+# scenes that each scene is compared with: the most similar ones, and any others
+NEIGHBOURS, FAR = 3, 3
 MAX_SHIFT = 60.0  # px between two scenes; a larger one is not believed
 MIN_STABLE = 0.03  # part of the scene that must be stable ground
 MIN_PIXELS = 100 * 100  # stable ground for more than shifts [px]
-ARCHIVE_SHIFT, ARCHIVE_SHAPE = (
-    0.4,
-    0.03,
-)  # px, how far scenes as delivered lie apart: shifts; rotations and scales
+# px, how far scenes as delivered lie apart: shifts; rotations and scales
+ARCHIVE_SHIFT, ARCHIVE_SHAPE = 0.4, 0.03
 METHODS = {"orientation": register_orientation, "ecc": register_ecc}
 
 

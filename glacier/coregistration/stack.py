@@ -12,11 +12,8 @@ from config import Config, GlacierError
 from glacier.ground import ndsi
 from glacier.scenes import Scene
 
-BRIGHTNESS = (
-    "nir08",
-    "red",
-    "green",
-)  # the first of these that is there shows the texture of rock and of snow
+# the first of these that is there shows the texture of rock and of snow
+BRIGHTNESS = ("nir08", "red", "green")
 
 
 def channel_names(cfg: Config, bands: Sequence[str]) -> tuple[str, ...]:

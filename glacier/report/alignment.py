@@ -16,7 +16,6 @@ from glacier.coregistration.verdict import Transforms
 from glacier.figures import charts, maps
 from glacier.report import pages
 from glacier.storage import disk
-from glacier.storage.disk import read_json
 
 
 def thinning(shape: tuple[int, int], side: int = 900) -> int:
@@ -87,7 +86,7 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
         "date",
         "shift as delivered [m]",
     )
-    records = read_json(folder / "quality.json")["scenes"]
+    records = disk.read_json(folder / "quality.json")["scenes"]
     fit = {
         label: np.array([record[name] for record in records], float)
         for label, name in (("before", "nmad_before"), ("after", "nmad_after"))

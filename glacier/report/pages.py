@@ -14,7 +14,6 @@ import yaml
 import config
 from config import Config
 from glacier.storage import disk, runner
-from glacier.storage.disk import writing
 
 SECTION = "section.html"  # of each folder that has something to show
 
@@ -68,7 +67,7 @@ def section(folder: Path, title: str, *parts: str | Picture | Fold | Sequence[tu
             )
         else:
             pieces.append(table(part))
-    with writing(folder / SECTION) as file:
+    with disk.writing(folder / SECTION) as file:
         file.write("\n".join(pieces).encode())
     return folder / SECTION
 
@@ -122,7 +121,7 @@ def report(cfg: Config) -> Path:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
         f"<h1>{title}</h1><nav>{' · '.join(links)}</nav>{''.join(sections)}</body></html>"
     )
-    with writing(cfg.folder / "report.html") as file:
+    with disk.writing(cfg.folder / "report.html") as file:
         file.write(page.encode())
     return cfg.folder / "report.html"
 

@@ -22,10 +22,8 @@ from glacier.satellites.search import Item
 from glacier.storage import disk
 
 log = logging.getLogger(__name__)
-NEEDED = (
-    "green",
-    "swir16",
-)  # bands without which a scene is of no use; of the others, those that are there
+# bands without which a scene is of no use; of the others, those that are there
+NEEDED = ("green", "swir16")
 TOO_MUCH_MISSING = "more missing than maxMissingFraction"
 
 

@@ -22,9 +22,8 @@ from glacier.satellites.signing import reason_of, sign
 log = logging.getLogger(__name__)
 
 
-TRIES = (
-    9  # of each file: with the waits between them about a minute, longer than a server's restart
-)
+# of each file: with the waits between them about a minute, longer than a server's restart
+TRIES = 9
 FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0  # seconds between them, doubled each time
 GDAL = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -36,9 +35,8 @@ GDAL = {
     "GDAL_HTTP_RETRY_DELAY": 0.5,
     "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
 }
-FORGET = {
-    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/"
-}  # else a file that once failed to open fails for ever
+# else a file that once failed to open fails for ever
+FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/"}
 
 
 class UnreadableError(Exception):

@@ -16,12 +16,13 @@ import yaml
 from config import GlacierError
 
 SCHEMA = 1
+# folder: script, in run order
 STAGES = {
     "rawData": "dataAPI.py",
     "aligned": "alignment.py",
     "patches": "createPatches.py",
     "movement": "movement.py",
-}  # folder: script
+}
 NEXT = {
     "rawData": STAGES["aligned"],
     "aligned": STAGES["patches"],
@@ -103,7 +104,7 @@ def write_json(path: Path, content: dict) -> Path:
 
 
 def read_json(path: Path) -> dict:
-    """Return a record of this stage; GlacierError if it is missing or damaged."""
+    """Return plain containers from JSON; GlacierError if it is missing or damaged."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -174,9 +174,8 @@ def run_stage(
     with withdrawn_manifest(folder):
         result = work(cfg, folder)
     keep = set(result.files)
-    for path in sorted(
-        folder.rglob("*"), reverse=True
-    ):  # what an earlier run left, files before their folders
+    # what an earlier run left, files before their folders
+    for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir():
             with suppress(OSError):  # not empty
                 path.rmdir()

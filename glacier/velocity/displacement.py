@@ -1,4 +1,4 @@
-"""How far the ground moved between two images: chip tracking, dense optical flow, advection.
+"""How far the ground moved between two images, by tracking chips.
 
 Pure functions of arrays. A displacement is (2, ...) in pixels, x to the right and y down, NaN where unknown.
 """
@@ -15,9 +15,8 @@ from glacier.coregistration.resampling import local_contrast
 from glacier.robust import nan_median
 
 CHIP = 32  # px, side of the chips that are searched for
-COARSE = (
-    4  # every 4th node of the grid is searched for, in x and in y; the rest follows by refinement
-)
+# every 4th node of the grid is searched for, in x and in y; the rest follows by refinement
+COARSE = 4
 SIGMA = 6.0  # px, Gaussian window of the refinement; it weighs as much as a square of 21 px
 ROUNDS = 6  # of the refinement
 RESIDUAL = 1.0  # of local contrast: a pixel that changed by this much counts half
@@ -25,9 +24,8 @@ MIN_SEEN = 0.5  # share of a window that both images must show
 MIN_PEAK = 0.3  # of the correlation in the search; below it nothing was found
 MIN_CORRELATION = 0.6  # after refinement; below it a match is refused
 AMBIGUOUS = 0.9  # second peak of the search over the highest; above it a match is refused
-TOLERANCE = (
-    3.0  # times the usual departure from the neighbours' median; beyond it a match is refused
-)
+# times the usual departure from the neighbours' median; beyond it a match is refused
+TOLERANCE = 3.0
 NOISE = 0.3  # px, departure from the neighbours that is always allowed for
 
 

@@ -17,9 +17,8 @@ from glacier.grid import Grid
 from glacier.robust import nmad
 from glacier.velocity import displacement
 
-SEASON = (
-    24  # days; scenes whose day of the year differs by no more than this have like sun and snow
-)
+# days; scenes whose day of the year differs by no more than this have like sun and snow
+SEASON = 24
 MAX_YEARS = 4  # between the scenes of a pair; ice deforms and melts beyond recognition
 MAX_REACH = 24.0  # px; where the ice may have moved further, its speed along the way is no longer that of one place
 DAYS = 365.25  # a year
