@@ -1,0 +1,100 @@
+"""A forecast as a distribution function: what follows from F at a fixed set of thresholds.
+
+F (..., K, C, h, w) is the probability that a pixel's value is at most each of the K thresholds x (K,), of the value as
+it is: not clipped. NaN where nothing is known. `floor` is the snow threshold below which a value counts as 0; None: no
+value is clipped. F may be a NumPy array or a torch tensor; what is returned is of the same kind, without the axis K.
+Between two thresholds F is taken as linear, and nothing lies outside the first and the last one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SNOW = 0.4  # a pixel whose index is above is snow: Dozier (1989), 10.1016/0034-4257(89)90101-6
+
+# fmt: off
+INDEX = (
+    -1.0, -0.7, -0.5, -0.4, -0.3, -0.2, -0.15, -0.1, -0.05, -0.025, 0.0,
+    0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.325, 0.35, 0.375, 0.4,
+    0.425, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0,
+)
+REFLECTANCE = (
+    0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2,
+    0.225, 0.25, 0.275, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65,
+    0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.2, 1.4, 1.6,
+)
+# fmt: on
+
+
+def thresholds(ndsi: bool) -> np.ndarray:
+    """Return the thresholds (33,) of a snow index, or of a band's reflectance; denser where the values change."""
+    return np.array(INDEX if ndsi else REFLECTANCE, np.float32)
+
+
+def clip(F, x: np.ndarray, floor: float | None):
+    """Return the distribution function of the value that is 0 below `floor`, at the same thresholds."""
+    if floor is None:
+        return F
+    clear = 1 - exceedance(
+        F, floor, x
+    )  # (..., C, h, w), the probability of a value below the floor
+    clear = clear[..., None, :, :, :]
+    negative = _along_thresholds(x < 0, F)
+    clipped = _along_thresholds((x >= 0) & (x < floor), F)
+    return F * (1 - negative - clipped) + clear * clipped
+
+
+def crps(F, truth, x: np.ndarray, floor: float | None = None):
+    """Return the continuous ranked probability score, in units of x; 0 is perfect, NaN where the truth is.
+
+    truth : (..., C, h, w). The integral of (F(x) - 1{truth <= x})^2, exact for F linear between thresholds:
+    that of F^2 over all x, and of 1 - 2 F from the truth on. Matheson & Winkler (1976), 10.1287/mnsc.22.10.1087.
+    """
+    if floor is not None:
+        truth = truth * (truth >= floor)
+    F = clip(F, x, floor)
+    left, right = F[..., :-1, :, :, :], F[..., 1:, :, :, :]
+    width = _along_thresholds(_widths(x, floor), F)
+    ends = _along_thresholds(x[1:], F)
+    reach = ((ends - truth[..., None, :, :, :]) / _along_thresholds(np.diff(x), F)).clip(0, 1)
+    squares = (left**2 + left * right + right**2) / 3
+    beyond = reach * (1 - 2 * right + reach * (right - left))  # reach: share beyond the truth
+    return (width * (squares + beyond)).sum(-4)
+
+
+def mean(F, x: np.ndarray, floor: float | None = None):
+    """Return the expected value: the last threshold less the integral of F up to it."""
+    F = clip(F, x, floor)
+    middles = (F[..., :-1, :, :, :] + F[..., 1:, :, :, :]) / 2
+    return float(x[-1]) - (_along_thresholds(_widths(x, floor), F) * middles).sum(-4)
+
+
+def quantile(F, p, x: np.ndarray, floor: float | None = None):
+    """Return the value that is not exceeded with probability p, a number or an array (..., C, h, w)."""
+    if not np.isscalar(p):
+        p = p[..., None, :, :, :]
+    lower = F[..., :-1, :, :, :]
+    rise = F[..., 1:, :, :, :] - lower
+    passed = ((p - lower) / rise.clip(1e-7)).clip(0, 1)  # share of each interval that lies below
+    value = float(x[0]) + (_along_thresholds(np.diff(x), F) * passed).sum(-4)
+    return value if floor is None else value * (value >= floor)
+
+
+def exceedance(F, level: float, x: np.ndarray):
+    """Return the probability of a value above `level`; P(snow) at the level SNOW."""
+    upper = int(np.clip(np.searchsorted(x, np.float32(level)), 1, len(x) - 1))
+    share = float((level - x[upper - 1]) / (x[upper] - x[upper - 1]))
+    share = min(max(share, 0.0), 1.0)
+    return 1 - (1 - share) * F[..., upper - 1, :, :, :] - share * F[..., upper, :, :, :]
+
+
+def _widths(x: np.ndarray, floor: float | None) -> np.ndarray:
+    """Return the widths of the intervals between thresholds; 0 below 0 where values are clipped."""
+    widths = np.diff(x)
+    return widths if floor is None else np.where(x[:-1] >= 0, widths, 0)
+
+
+def _along_thresholds(numbers: np.ndarray, like):
+    """Return one number a threshold as (K, 1, 1, 1), of the kind of `like`."""
+    column = np.asarray(numbers, np.float32).reshape(-1, 1, 1, 1)
+    return column if isinstance(like, np.ndarray) else like.new_tensor(column)
