@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import math
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -62,7 +63,11 @@ def join_year(folder: Path, year: int, header: dict, items: list[Item], waiting:
 
 @dataclass(frozen=True)
 class Scene:
-    """One acquisition on the glacier's grid. dn : (bands, H, W) uint16. mask : (H, W) bits of satellites/sensors.py."""
+    """One acquisition on the glacier's grid. dn : (bands, H, W) uint16. mask : (H, W) bits of satellites/sensors.py.
+
+    tier : of Landsat's geolocation, T1, T2 or RT, empty where the archive does not tell. geometric_rmse : distance of
+    its ground control points from their places [m], NaN where the archive does not tell.
+    """
 
     id: str
     date: dt.datetime
@@ -77,6 +82,9 @@ class Scene:
     scale: float
     offset: float
     nodata: int
+    collection: str = ""
+    tier: str = ""
+    geometric_rmse: float = math.nan
 
     def reflectance(self, band: str) -> np.ndarray:
         """Return a band's surface reflectance [1], (H, W) float32, NaN where masked."""

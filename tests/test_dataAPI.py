@@ -638,3 +638,22 @@ def test_odc_stac_reads_the_same_pixels(settings, catalogue):
             )
         clear = peer["qa_pixel"].values[index] & 0b11111 == 0
         assert np.array_equal(clear, scene.mask & ~np.uint8(sensors.SATURATED) == 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "properties", "tier", "rmse"),
+    [
+        ("LC08_L2SP_147038_20200501_02_T1", {}, "T1", None),
+        ("LC08_L2SP_147038_20200501_20200820_02_T2_SR", {}, "T2", None),
+        ("scene", {"landsat:collection_category": "RT"}, "RT", None),
+        ("scene", {"accuracy:geometric_rmse": 7.5}, "", 7.5),
+        ("scene", {"landsat:geometric_rmse_model": 12}, "", 12.0),
+        ("scene", {"geometric_rmse": None}, "", None),
+    ],
+)
+def test_tier_and_geometric_error_go_into_the_scene(made, name, properties, tier, rmse):
+    layers = landsat_layers(np.full((60, 60), 9000, np.uint16))
+    made.add(name, "landsat-8-9", "2020-05-01T05:00:00Z", layers, CRS, CORNER, **properties)
+    (scene,) = scenes_of(made.settings(VALLEY, "landsat-8-9"))
+    assert scene.tier == tier
+    assert scene.geometric_rmse == pytest.approx(rmse if rmse else np.nan, nan_ok=True)

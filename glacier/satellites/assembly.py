@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import pickle
 import re
@@ -154,10 +155,25 @@ def read_day(day: list[Item], job: Job) -> dict | None:
         "missing_fraction": float((mask != 0).mean()),
         "sun_azimuth": first.sun_azimuth,
         "sun_elevation": first.sun_elevation,
+        "collection": first.collection,
+        "tier": worst_tier(day),
+        "geometric_rmse": worst_rmse(day),
         **own,
         "dn": dn,
         "mask": mask,
     }
+
+
+def worst_tier(day: list[Item]) -> str:
+    """Return the tier of the least certain item of a scene: T2, then RT, then T1; empty if none tells."""
+    tiers = {item.tier for item in day}
+    return next((tier for tier in ("T2", "RT", "T1") if tier in tiers), "")
+
+
+def worst_rmse(day: list[Item]) -> float:
+    """Return the largest geometric error of a scene's items [m], NaN if none tells."""
+    errors = [item.geometric_rmse for item in day if not math.isnan(item.geometric_rmse)]
+    return max(errors, default=math.nan)
 
 
 def fetch(day: list[Item], job: Job) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ class Item:
 
     platform : in lower case, hyphens for blanks. crs : as "EPSG:32643", or empty. sensor : a key of sensors.SENSORS.
     shift : added to its digital numbers. hrefs : asset key -> address, not signed.
+    tier : of Landsat's geolocation, T1, T2 or RT, or empty. geometric_rmse : of the ground control points [m], or NaN.
     """
 
     id: str
@@ -36,6 +38,8 @@ class Item:
     properties: dict
     hrefs: dict[str, str]
     sensor: str = ""
+    tier: str = ""
+    geometric_rmse: float = math.nan
 
 
 def parse_item(item) -> Item:
@@ -58,7 +62,28 @@ def parse_item(item) -> Item:
         crs,
         {key: value for key, value in told.items() if key == "s2:processing_baseline"},
         hrefs,
+        tier=read_tier(item.id, told),
+        geometric_rmse=read_geometric_rmse(told),
     )
+
+
+def read_tier(name: str, properties: dict) -> str:
+    """Return Landsat's tier of an item, T1, T2 or RT, from its properties or the end of its id; else empty."""
+    category = str(properties.get("landsat:collection_category", "")).upper()
+    ending = re.search(r"_(T1|T2|RT)(_SR|_ST)?$", name.upper())
+    if category in ("T1", "T2", "RT"):
+        return category
+    return ending[1] if ending else ""
+
+
+def read_geometric_rmse(properties: dict) -> float:
+    """Return how far the ground control points of an item lay from their places [m], NaN if it does not tell."""
+    for name, value in properties.items():
+        plain = name.rpartition(":")[2]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if plain in ("geometric_rmse", "geometric_rmse_model") and is_number:
+            return float(value)
+    return math.nan
 
 
 def search(cfg: Config) -> list[Item]:
