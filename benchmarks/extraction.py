@@ -30,12 +30,12 @@ sys.path.insert(0, str(ROOT))
 import config
 import dataAPI
 from config import Config, setting
+from demo.cog_server import CogServer
 from demo.makeGlacier import make_glacier
 from glacier import console
 from glacier.grid import make_grid
 from glacier.satellites import sensors
 from glacier.scenes import STAGE, read_scenes
-from tests.cog_server import CogServer
 
 LATENCY = 0.05  # seconds a request
 WORKERS = 8

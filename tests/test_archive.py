@@ -20,13 +20,13 @@ sys.path.insert(0, str(ROOT))
 import config
 import dataAPI
 from config import Config, GlacierError
+from demo.cog_server import CogServer
 from demo.makeGlacier import make_glacier
 from glacier import workers
 from glacier.satellites import reading, search, signing
 from glacier.satellites.selection import select
 from glacier.scenes import read_scenes, year_files
 from glacier.storage import disk, runner
-from tests.cog_server import CogServer
 from tests.stac_api import stac_api, why_not
 
 YEARS = (2014, 2015)

@@ -19,12 +19,12 @@ sys.path.insert(0, str(ROOT))
 import config
 import dataAPI
 from config import Config, GlacierError
+from demo.cog_server import CogServer
 from demo.makeGlacier import make_glacier
 from glacier.grid import make_grid
 from glacier.satellites import search, sensors
 from glacier.scenes import read_grid, read_scenes, year_files
 from glacier.storage import disk
-from tests.cog_server import CogServer
 
 PAGES = ROOT.parent / "shared" / "data" / "planetaryComputer"
 BOX = Config.boundingBox
