@@ -88,6 +88,38 @@ def exceedance(F, level: float, x: np.ndarray):
     return 1 - (1 - share) * F[..., upper - 1, :, :, :] - share * F[..., upper, :, :, :]
 
 
+def variance(F, x: np.ndarray, floor: float | None = None):
+    """Return the variance, in squared units of x: values lie evenly between two thresholds, or in the lump at 0."""
+    F = clip(F, x, floor)
+    lower, upper = x[:-1], x[1:]
+    squares = (lower**2 + lower * upper + upper**2) / 3  # (K - 1,), mean square of an interval
+    if floor is not None:
+        squares = np.where(lower >= 0, squares, 0)
+    rise = F[..., 1:, :, :, :] - F[..., :-1, :, :, :]
+    second_moment = (_along_thresholds(squares, F) * rise).sum(-4)
+    if floor is None:
+        second_moment = second_moment + float(x[0]) ** 2 * F[..., 0, :, :, :]
+    return (second_moment - mean(F, x, floor) ** 2).clip(0)
+
+
+def rank(F, truth, x: np.ndarray, floor: float | None = None):
+    """Return the probability of a value below the truth, and of one not above it; both NaN where the truth is.
+
+    truth : (..., C, h, w). The two differ where many values are equal: at 0, for those below `floor`, and at the first
+    threshold. A good forecast's ranks, drawn evenly between the two, lie evenly in [0, 1].
+    """
+    start = _along_thresholds(x[:-1], F)
+    reach = ((truth[..., None, :, :, :] - start) / _along_thresholds(np.diff(x), F)).clip(0, 1)
+    rise = F[..., 1:, :, :, :] - F[..., :-1, :, :, :]
+    high = F[..., 0, :, :, :] + (rise * reach).sum(-4)
+    low = high * (truth > float(x[0]))
+    if floor is None:
+        return low, high
+    seen = truth >= floor
+    clear = 1 - exceedance(F, floor, x)  # the probability of a value below the floor
+    return low * seen, high * seen + clear * ~seen
+
+
 def _widths(x: np.ndarray, floor: float | None) -> np.ndarray:
     """Return the widths of the intervals between thresholds; 0 below 0 where values are clipped."""
     widths = np.diff(x)

@@ -94,3 +94,60 @@ def test_tensors_give_what_arrays_give():
         )
         for array, same in pairs:
             assert same.numpy() == pytest.approx(array, abs=1e-6)
+
+
+def test_variance_of_known_distributions():
+    """Of a normal distribution, and of one with half of its values at 0 and half at 0.8."""
+    assert distribution.variance(normal(0.35, 0.1), X).item() == pytest.approx(0.01, rel=0.05)
+    two_values = np.where(X >= 0.8, 1.0, np.where(X >= 0, 0.5, 0.0))
+    F = two_values.astype(np.float32).reshape(-1, 1, 1, 1)
+    middle = (0.75 + 0.8) / 2  # between thresholds values lie evenly
+    assert distribution.variance(F, X, 0.3).item() == pytest.approx(middle**2 / 4, abs=1e-3)
+    drawn = np.random.default_rng(0).normal(0.3, 0.2, 100_000).clip(-1, 1)
+    drawn[drawn < 0.3] = 0
+    variance = distribution.variance(normal(0.3, 0.2), X, 0.3).item()
+    assert variance == pytest.approx(drawn.var(), rel=0.02)
+
+
+def test_rank_of_the_truth_is_where_F_puts_it():
+    F = normal(0.35, 0.1)
+    for truth in (0.1, 0.33, 0.62):
+        low, high = distribution.rank(F, pixel(truth), X)
+        assert low.item() == high.item() == pytest.approx(norm.cdf(truth, 0.35, 0.1), abs=0.01)
+
+
+def test_rank_of_a_lump_is_all_of_it():
+    """Every value below the floor is a 0 among 0s: its rank lies anywhere between nothing and P(below the floor)."""
+    F = normal(0.3, 0.2)
+    for truth in (-0.4, 0.0, 0.29):
+        low, high = distribution.rank(F, pixel(truth), X, 0.3)
+        assert (low.item(), high.item()) == pytest.approx((0, 0.5), abs=1e-6)
+    low, high = distribution.rank(F, pixel(0.5), X, 0.3)
+    assert low.item() == high.item() == pytest.approx(norm.cdf(1), abs=0.01)
+    for floor in (None, 0.3):
+        assert np.isnan(distribution.rank(F, pixel(np.nan), X, floor)).all()
+
+
+def test_ranks_of_draws_are_even():
+    """Values drawn from F itself, clipped or not: their ranks, drawn within the lump, fill [0, 1] evenly."""
+    random = np.random.default_rng(0)
+    drawn = random.normal(0.35, 0.1, (1, 1, 20_000)).astype(np.float32)
+    F = np.broadcast_to(normal(0.35, 0.1), (33, 1, 1, 20_000))
+    for floor in (None, 0.3):
+        low, high = distribution.rank(F, drawn, X, floor)
+        ranks = low + random.random(low.shape) * (high - low)
+        shares = np.histogram(ranks, 10, (0, 1))[0] / ranks.size
+        assert shares == pytest.approx(np.full(10, 0.1), abs=0.012)
+
+
+def test_variance_and_rank_of_tensors():
+    F, truth = np.stack([normal(0.2, 0.1)]), np.stack([pixel(0.45)])
+    tensor, tensor_truth = torch.from_numpy(F), torch.from_numpy(truth)
+    for floor in (None, 0.3):
+        assert distribution.variance(tensor, X, floor).numpy() == pytest.approx(
+            distribution.variance(F, X, floor), abs=1e-6
+        )
+        ranks = distribution.rank(F, truth, X, floor)
+        same = distribution.rank(tensor, tensor_truth, X, floor)
+        for array, part in zip(ranks, same, strict=True):
+            assert part.numpy() == pytest.approx(array, abs=1e-6)
