@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import types
 import typing
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent
+CONTAINER = re.compile(r'(?i)(netcdf|hdf5|zarr):"?(?P<path>[^":]+)"?:')
 
 
 class GlacierError(Exception):
@@ -117,7 +119,7 @@ class Config:
     itsLive: str | None = setting(
         None,
         "ITS_LIVE velocities to compare with: path or address of a GeoTIFF with vx and "
-        "vy, or of the one of a pair that ends in _vx.tif",
+        "vy, of the one of a pair that ends in _vx.tif, of a NetCDF granule, or of a Zarr cube",
         path=True,
     )
 
@@ -308,6 +310,10 @@ def absolute(value: str | None, folder: Path) -> str | None:
     """Return a path as seen from `folder` (of the file it was written in); addresses and names stay as they are."""
     if value is None or "://" in value or value == Config.source:
         return value
+    container = CONTAINER.match(value)
+    if container:  # a variable of a file, as netcdf:granule.nc:vx
+        start, end = container.span("path")
+        return value[:start] + str((folder / value[start:end]).resolve()) + value[end:]
     return str((folder / value).resolve())
 
 

@@ -106,7 +106,7 @@ def make_movement(cfg: Config, folder: Path) -> runner.Result:
     aligned = read_aligned_scenes(cfg)
     nodes = Nodes.over(read_grid(cfg), SPACING)
     pairs, stable = find_pairs(cfg, aligned), stable_ground(cfg, aligned, nodes)
-    other = itslive.read(cfg.itsLive, nodes) if cfg.itsLive else None
+    reference = itslive.read(cfg.itsLive, nodes) if cfg.itsLive else None
     days = [date.fromisoformat(day) for day in aligned.dates]
     log.info(
         "  %d pairs of %d scenes, up to %.0f years apart; ice up to %g m/yr is looked for",
@@ -156,7 +156,7 @@ def make_movement(cfg: Config, folder: Path) -> runner.Result:
         folder / "stable.npy",
         disk.write_json(folder / "movement.json", record),
     ]
-    result = summary(folder, field, ground, records, stable, other, files)
+    result = summary(folder, field, ground, records, stable, reference, files)
     result.files.append(describe(folder, result))
     return result
 
@@ -167,7 +167,7 @@ def summary(
     ground: float,
     records: list[dict],
     stable: np.ndarray,
-    other: np.ndarray | None,
+    reference: np.ndarray | None,
     files: list[Path],
 ) -> runner.Result:
     """Return the files, the counts and the closing table, with the comparison with ITS_LIVE if there is one."""
@@ -195,9 +195,9 @@ def summary(
                 round(float(np.median(np.hypot(*field.error)[ice])), 2),
             ),
         ]
-    if other is not None:
-        scores, shown = itslive.compare(folder, field, other)
-        files = [*files, *shown]
+    if reference is not None:
+        scores, comparison = itslive.compare(folder, field, reference)
+        files = [*files, *comparison]
         table += [
             (f"ITS_LIVE: {name.replace('_', ' ')}", round(score, 3))
             for name, score in scores.items()
@@ -216,6 +216,14 @@ def check_inputs(cfg: Config) -> None:
         itslive.read(cfg.itsLive, nodes)
 
 
+def input_files(cfg: Config) -> list[tuple[str, str]]:
+    """Return what stands for the files that settings name: (name, hash), or the address of what is no file here."""
+    inputs = runner.file_inputs(cfg, ["iceOutline", "itsLive"])
+    for path in itslive.files(cfg.itsLive or ""):
+        inputs.append((f"itsLive {path.name}", disk.file_hash(path)))
+    return inputs
+
+
 def run(cfg: Config) -> int:
     """Make movement/ of the glacier unless it is up to date; return the exit code."""
     code = runner.run_stage(
@@ -224,7 +232,7 @@ def run(cfg: Config) -> int:
         USES,
         ["rawData", "aligned"],
         make_movement,
-        runner.file_inputs(cfg, ["iceOutline", "itsLive"]),
+        input_files(cfg),
         check_inputs,
     )
     log.info("All of %s in one page: %s", cfg.name, pages.report(cfg))

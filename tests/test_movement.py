@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import rasterio
 from conftest import command, copy_home
-from rasterio.warp import transform
 from scipy import ndimage
 
 import config
@@ -18,7 +17,7 @@ from demo.makeGlacier import read_truth
 from glacier.aligned import read_aligned_scenes
 from glacier.grid import Grid
 from glacier.storage import disk, pickles
-from glacier.velocity import displacement, fields, itslive, velocities
+from glacier.velocity import displacement, fields, velocities
 from glacier.velocity.flow import advect, end_point_error, flow
 from glacier.velocity.velocities import Nodes, Pair
 
@@ -169,38 +168,6 @@ def test_flow_line_follows_a_circle():
     )  # to the east below the middle, where rows are positive: anticlockwise
     line = velocities.trace(around, (30, 50)) - 30
     assert np.hypot(*line.T) == pytest.approx(20, abs=1.5)
-
-
-def test_itslive_axes_are_turned(tmp_path):
-    """A velocity on the axes of another map projection comes back to those of the grid."""
-    nodes = Nodes.over(Grid("EPSG:32643", TRANSFORM, (64, 64)), 4)
-    x, y = 500000 + 30 * 32, 3550000 - 30 * 32
-    here, there = (
-        np.array(transform("EPSG:32643", "EPSG:32645", [x + east], [y + north]))[:, 0]
-        for east, north in ((0, 0), (80, 60))
-    )
-    turned = (there - here) / np.hypot(*(there - here)) * 100
-    path = tmp_path / "its_live_vx.tif"
-    for name, value in zip(("vx", "vy"), turned, strict=True):
-        with rasterio.open(
-            tmp_path / f"its_live_{name}.tif",
-            "w",
-            driver="GTiff",
-            dtype="int16",
-            count=1,
-            height=60,
-            width=60,
-            crs="EPSG:32645",
-            nodata=-32767,
-            transform=rasterio.Affine(120, 0, here[0] - 3600, 0, -120, here[1] + 3600),
-        ) as file:
-            file.write(np.full((1, 60, 60), round(value), np.int16))
-    found = itslive.read(str(path), nodes)
-    assert found[:, 8, 8] == pytest.approx([80, 60], abs=1.5)
-    scores = itslive.agreement(found + np.array([3, 0])[:, None, None], found)
-    assert scores["vx_bias"] == pytest.approx(3)
-    assert scores["vy_rmse"] == pytest.approx(0)
-    assert scores["coverage"] == 1
 
 
 # ── The stage ────────────────────────────────────────────────────────────────────────────────────────────────────

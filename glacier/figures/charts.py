@@ -14,15 +14,26 @@ from glacier.figures.maps import WIDTH, save
 def scatter(
     path: Path, x: np.ndarray, y: np.ndarray, x_label: str, y_label: str, title: str
 ) -> Path:
-    """Write a PNG of points (N,) against the line on which x and y are equal; return its path."""
+    """Write a PNG of points (N,) against the line on which x and y are equal; return its path.
+
+    The axes hold all but the outermost 1 % of the points on either side; how many lie outside is written.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, WIDTH), layout="constrained")
     axis = figure.subplots()
-    ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+    low = min(np.percentile(x, 1), np.percentile(y, 1))
+    high = max(np.percentile(x, 99), np.percentile(y, 99))
+    margin = max(0.1 * (high - low), 1e-6)
+    ends = (low - margin, high + margin)
+    outside = np.minimum(x, y) < ends[0]
+    outside |= np.maximum(x, y) > ends[1]
     axis.plot(ends, ends, color="0.5", linewidth=1)
     axis.plot(x, y, ".", markersize=2, color="#31688e")
-    axis.set(xlabel=x_label, ylabel=y_label, aspect="equal")
+    axis.set(xlabel=x_label, ylabel=y_label, aspect="equal", xlim=ends, ylim=ends)
+    if outside.any():
+        note = f"{outside.sum()} of {len(x)} points lie outside the axes"
+        axis.text(0.98, 0.02, note, ha="right", fontsize=8, transform=axis.transAxes)
     axis.set_title(title, fontsize=10)
     axis.grid(alpha=0.3)
     return save(figure, path)
