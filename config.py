@@ -108,7 +108,10 @@ class Config:
         0.2, "last part of the steps, for the test only", low=0.01, high=0.9
     )
     validationFraction: float = setting(
-        0.1, "part of the steps before that, for early stopping", low=0.01, high=0.9
+        0.1,
+        "part of the steps before that, to stop training and to weigh it; whole years from 4 on",
+        low=0.01,
+        high=0.9,
     )
 
     # ── 4 Movement: movement.py ──────────────────────────────────────────────────────────────────────────────────

@@ -1,16 +1,32 @@
 """Patches and their inverse, the causal climatology, and a split that cannot leak."""
 
 import io
+import os
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
+from toy import settings
 
-from config import GlacierError
+from config import Config, GlacierError
 from glacier.climatology import climatology
+from glacier.patches.census import Holding, count_parts, unseen_months, warnings
 from glacier.patches.cutting import cut, pad, stitch
-from glacier.patches.split import Split, choose_block, patch_parts, prove, split_windows
-from glacier.patches.windows import Series, load_tensor
+from glacier.patches.split import (
+    Split,
+    choose_block,
+    patch_parts,
+    prove,
+    split_windows,
+    target_steps,
+    validation_years,
+)
+from glacier.patches.windows import Series, load_tensor, read_patches, read_series, read_split
+from glacier.seasons import step_date
 
 
 def make_series(values, observed=None, steps_per_year=4):
@@ -145,3 +161,154 @@ def test_a_split_broken_on_purpose_is_caught(was):
     parts[len(parts) - 1 - parts[::-1].index(was)] = "train"
     with pytest.raises(GlacierError, match="lets test or validation pixels into training"):
         prove(Split(tuple(parts), None), (100, 120), 24, 8, 4, 4)
+
+
+# ── Validation in whole years, and what the parts hold ───────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("steps", "a_year", "fraction", "expected"),
+    [
+        (48, 12, 0.1, 12),  # 4 years: rounded up to one
+        (240, 12, 0.1, 24),  # 20 years: two are a tenth
+        (250, 12, 0.1, 36),  # a little more than two: three
+        (47, 12, 0.1, 5),  # below 4 years as before
+        (92, 23, 0.05, 23),
+    ],
+)
+def test_validation_is_whole_years_from_four_years_on(steps, a_year, fraction, expected):
+    parts = split_windows(steps, 3, 2, 0.2, fraction, a_year)
+    targets = target_steps(parts, 3, 2)
+    assert len(targets["validation"]) == expected
+    assert targets["test"][0] == targets["validation"][-1] + 1 == steps - round(steps * 0.2)
+    assert validation_years(steps, a_year, fraction) == (
+        0 if steps < 4 * a_year else expected // a_year
+    )
+
+
+def test_each_step_counts_once_in_its_part():
+    """Windows overlap; a target step that three windows share is one date, and its pixels count once."""
+    split = Split(split_windows(40, 4, 4, 0.2, 0.1), (0, 2, 0, 2))
+    values = np.zeros((40, 1, 5, 5), np.float32)
+    observed = np.zeros((40, 5, 5), bool)
+    observed[30, 0, :3] = True  # validation
+    observed[33:39, 1] = True  # six dates of the test
+    values[36, 0, 1, :2] = 0.8
+    held = count_parts(values, observed, split, 4, 4, index=True)
+    assert (held["validation"].dates, held["validation"].of, held["validation"].pixels) == (1, 4, 3)
+    assert (held["test"].dates, held["test"].of, held["test"].pixels) == (6, 8, 30)
+    assert held["test"].snow == pytest.approx(2 / 30)
+    assert held["validation"].snow == 0
+    assert held["train"].dates == 0
+    assert np.isnan(held["train"].snow)
+
+
+def test_warnings_name_what_cannot_be_judged():
+    split = Split(("train", "validation", "test"), None)
+    poor = {
+        "train": Holding(20, 20, 500, 0.5),
+        "validation": Holding(2, 12, 50, 0.0),
+        "test": Holding(8, 12, 90, 1.0),
+    }
+    lines = warnings(poor, split, deciding_years=0)
+    assert [line.split(":")[0] for line in lines] == [
+        "validation holds 2 observed target dates of 12, fewer than 8",
+        "validation holds no snow",
+        "test holds only snow",
+        "the series is too short for a whole year of validation",
+        "no kept-out block fits into the scene beside the patches",
+    ]
+    rich = {part: Holding(8, 12, 90, 0.3) for part in poor}
+    assert warnings(rich, Split(split.parts, (0, 9, 0, 9)), deciding_years=1) == []
+    bands = {part: Holding(8, 12, 90, float("nan")) for part in poor}
+    assert warnings(bands, Split(split.parts, (0, 9, 0, 9)), deciding_years=1) == []
+
+
+def test_months_never_observed_are_named():
+    """A step stands for all the months it reaches into: quarters for three, steps of 16 days for one or two."""
+    monthly = [step_date(12 * 2015 + step, 12) for step in range(24)]
+    observed = np.zeros((24, 2, 2), bool)
+    observed[[2, 3, 4, 5, 18, 19, 20, 21], 0, 1] = True
+    missing = unseen_months(monthly, observed, 12)
+    assert missing == ("January", "February", "November", "December")
+    quarters = [step_date(4 * 2015 + step, 4) for step in range(8)]
+    observed = np.zeros((8, 2, 2), bool)
+    observed[[1, 6]] = True
+    assert unseen_months(quarters, observed, 4)[:3] == ("January", "February", "March")
+    assert len(unseen_months(quarters, observed, 4)) == 6
+    sixteen = [step_date(23 * 2015, 23)]
+    assert "January" not in unseen_months(sixteen, np.ones((1, 2, 2), bool), 23)
+
+
+# ── Whole stage: files against the series, and what can be damaged ───────────────────────────────────────────────
+
+
+def test_window_files_are_slices_of_the_composites_by_date(toy):
+    """Values encode their step: images and targets hold the steps of their dates, clipped, and observed is theirs."""
+    series, patches = read_series(settings(Config)), read_patches(settings(Config))
+    raw = np.asarray(series.unclipped)
+    days = list(series.dates)
+    for window in (patches.windows[0], patches.windows[9], patches.windows[-1]):
+        first = days.index(window.date)
+        clipped = np.where(raw < 0.3, 0, raw)
+        for tensor, dates in (
+            (window.inputs, window.input_dates),
+            (window.targets, window.target_dates),
+        ):
+            steps = [days.index(day) for day in dates]
+            assert torch.equal(tensor[1, 2], torch.tensor(clipped[steps, :, 8:24, 16:32]))
+        steps = [days.index(day) for day in window.target_dates]
+        assert steps == list(range(first + 4, first + 6))
+        assert torch.equal(window.observed[1, 2], torch.tensor(series.observed[steps, 8:24, 16:32]))
+    assert (raw < 0.3).any()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no tensor at all",
+        "a list",
+        "doubles",
+        "other steps",
+    ],
+)
+def test_a_damaged_patch_file_is_one_line(toy, tmp_path, content):
+    window = read_patches(settings(Config)).windows[3]
+    path = tmp_path / "images" / f"{window.date}.pt"
+    path.parent.mkdir()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        wrong = {
+            "a list": [1, 2],
+            "doubles": window.inputs.double(),
+            "other steps": window.inputs[:, :, :1].clone(),
+        }
+        torch.save(wrong[content], path)
+    with pytest.raises(GlacierError, match=r"createPatches.py --force") as error:
+        replace(window, folder=tmp_path).inputs  # noqa: B018
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "windows: 3", "windows: {2013-01-01: nobody}", "[1, 2", "{}"])
+def test_a_damaged_splits_yaml_is_one_line(tmp_path, text):
+    (tmp_path / "splits.yaml").write_text(text)
+    with pytest.raises(GlacierError, match=r"splits.yaml is damaged .*createPatches.py --force"):
+        read_split(tmp_path / "splits.yaml")
+
+
+def test_help_and_up_to_date_go_without_torch(toy):
+    """Loading it takes longer than all the rest; -X importtime names every module that is loaded."""
+    for flags in (["--help"], ["--name=toy"]):
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", str(ROOT / "createPatches.py"), *flags],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"GLACIER_HOME": str(toy)},
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert "numpy" in modules
+        assert "torch" not in modules
+    assert "up to date" in done.stdout

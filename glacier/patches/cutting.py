@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # loading it takes seconds: a stage that has nothing to do goes without
+    import torch
 
 
 def cut(array: torch.Tensor, size: int, stride: int) -> torch.Tensor:
@@ -16,13 +18,20 @@ def cut(array: torch.Tensor, size: int, stride: int) -> torch.Tensor:
 
 def pad(array: torch.Tensor, size: int, stride: int) -> torch.Tensor:
     """Return (..., H, W) with its last row and column repeated until patches reach every pixel."""
+    import torch
+
     height, width = array.shape[-2:]
-    down, right = (
-        size + stride * max(0, math.ceil((side - size) / stride)) - side for side in (height, width)
-    )
-    rows = torch.arange(height + down).clamp(max=height - 1)
-    columns = torch.arange(width + right).clamp(max=width - 1)
+    tall = reached(height, size, stride)
+    wide = reached(width, size, stride)
+    rows = torch.arange(tall).clamp(max=height - 1)
+    columns = torch.arange(wide).clamp(max=width - 1)
     return array[..., rows[:, None], columns]
+
+
+def reached(length: int, size: int, stride: int) -> int:
+    """Return the shortest length, at least `length`, that patches reach to its end."""
+    steps = math.ceil((length - size) / stride)
+    return size + stride * max(0, steps)
 
 
 def stitch(patches: torch.Tensor, shape: tuple[int, int], stride: int) -> torch.Tensor:
@@ -43,15 +52,24 @@ def blend(
     Where patches overlap they are averaged under a squared-sine window, so that no seam is seen; each patch counts
     most in its middle. Pixels that no patch reaches are NaN.
     """
-    total = weight = None
+    import torch
+
+    total = weight = window = None
     for (top, left), patch in patches:
         if total is None:
-            ramp = (
-                torch.sin(torch.pi * (torch.arange(patch.shape[-1]) + 0.5) / patch.shape[-1]) ** 2
-            )
-            window = torch.outer(ramp, ramp).to(patch.dtype)
-            total, weight = patch.new_zeros((*patch.shape[:-2], *shape)), patch.new_zeros(shape)
+            window = middle_first(patch)
+            total = patch.new_zeros((*patch.shape[:-2], *shape))
+            weight = patch.new_zeros(shape)
         place = (..., slice(top, top + len(window)), slice(left, left + len(window)))
         total[place] += patch * window
         weight[place] += window
     return torch.where(weight > 0, total / weight, torch.nan)
+
+
+def middle_first(patch: torch.Tensor) -> torch.Tensor:
+    """Return the weights (size, size) of a patch's pixels: a squared sine in each direction, above 0."""
+    import torch
+
+    places = (torch.arange(patch.shape[-1]) + 0.5) / patch.shape[-1]
+    ramp = torch.sin(torch.pi * places) ** 2
+    return torch.outer(ramp, ramp).to(patch.dtype)

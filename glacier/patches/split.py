@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +12,9 @@ from config import GlacierError
 
 PARTS = ("train", "validation", "test", "gap")
 BLOCK_SIDE = 0.4  # of the kept-out block, as a part of each side of the scene
+# A validation of less than a year tells of one season only, and of one year's weather. A series
+# shorter than this has no whole year to spare: there validation decides nothing.
+YEARS_TO_VALIDATE = 4
 
 
 @dataclass(frozen=True)
@@ -20,15 +25,31 @@ class Split:
     block: tuple[int, int, int, int] | None
 
 
+def validation_years(steps: int, steps_per_year: int, fraction: float) -> int:
+    """Return how many whole years validate a series; 0 if it is too short, so that validation decides nothing."""
+    if steps < YEARS_TO_VALIDATE * steps_per_year:
+        return 0
+    return max(1, math.ceil(round(steps * fraction / steps_per_year, 6)))
+
+
 def split_windows(
-    steps: int, length: int, horizon: int, test: float, validation: float
+    steps: int,
+    length: int,
+    horizon: int,
+    test: float,
+    validation: float,
+    steps_per_year: int = 4,
 ) -> tuple[str, ...]:
     """Return the part of each window of a series, by first step; GlacierError if the series is too short.
 
     steps : of the series. length, horizon : input and target steps. test, validation : parts of the steps.
+    From YEARS_TO_VALIDATE years on, validation is rounded up to whole years.
     """
-    for_test, for_validation = (max(horizon, round(steps * part)) for part in (test, validation))
-    test_start, validation_start = steps - for_test, steps - for_test - for_validation
+    years = validation_years(steps, steps_per_year, validation)
+    for_test = max(horizon, round(steps * test))
+    for_validation = max(horizon, years * steps_per_year or round(steps * validation))
+    test_start = steps - for_test
+    validation_start = test_start - for_validation
     if validation_start < length + horizon:
         raise GlacierError(
             f"the series has {steps} composites, too few: {length} inputs and {horizon} targets to train on, "
@@ -42,9 +63,27 @@ def split_windows(
             parts.append("train")
         elif validation_start <= target and end <= test_start:
             parts.append("validation")
+        elif target >= test_start:
+            parts.append("test")
         else:
-            parts.append("test" if target >= test_start else "gap")
+            parts.append("gap")
     return tuple(parts)
+
+
+def target_steps(parts: Sequence[str], length: int, horizon: int) -> dict[str, list[int]]:
+    """Return the target steps of each part of the split, in order. length, horizon : of a window."""
+    steps: dict[str, set[int]] = {part: set() for part in PARTS}
+    for start, part in enumerate(parts):
+        steps[part].update(range(start + length, start + length + horizon))
+    return {part: sorted(numbers) for part, numbers in steps.items()}
+
+
+def input_steps(parts: Sequence[str], length: int) -> dict[str, list[int]]:
+    """Return the input steps of each part of the split, in order. length : inputs of a window."""
+    return target_steps(parts, 0, length)
+
+
+# ── The kept-out block ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def choose_block(past: np.ndarray, size: int, stride: int) -> tuple[int, int, int, int] | None:
@@ -53,42 +92,55 @@ def choose_block(past: np.ndarray, size: int, stride: int) -> tuple[int, int, in
     past : (T, C, H, W) training steps only. None if the scene is too small to keep a block and train beside it.
     """
     height, width = past.shape[-2:]
-    tall, wide = (max(size, round(BLOCK_SIDE * side)) for side in (height, width))
-    image = past.mean(axis=(0, 1))
-    corners = [
-        (top, top + tall, left, left + wide)
-        for top in (0, height - tall)
-        for left in (0, width - wide)
-    ]
-    corners = [
-        block
-        for block in corners
-        if {"train", "block"} <= set(patch_parts((height, width), size, stride, block).flat)
-    ]
-    return min(
-        corners,
-        default=None,
-        key=lambda block: abs(
-            image[block[0] : block[1], block[2] : block[3]].mean() - image.mean()
-        ),
-    )
+    tall = max(size, round(BLOCK_SIDE * height))
+    wide = max(size, round(BLOCK_SIDE * width))
+    image = past.mean(axis=(0, 1))  # (H, W)
+    best, least = None, math.inf
+    for top in (0, height - tall):
+        for left in (0, width - wide):
+            block = (top, top + tall, left, left + wide)
+            parts = patch_parts((height, width), size, stride, block)
+            if not {"train", "block"} <= set(parts.flat):
+                continue
+            inside = image[top : top + tall, left : left + wide]
+            difference = abs(inside.mean() - image.mean())
+            if difference < least:
+                best, least = block, difference
+    return best
 
 
 def patch_parts(
     shape: tuple[int, int], size: int, stride: int, block: tuple[int, int, int, int] | None
 ) -> np.ndarray:
     """Return the part of each patch (rows, columns): "block" in the kept-out block, "gap" across its edge, "train"."""
-    tops, lefts = (np.arange(0, side - size + 1, stride) for side in shape)
+    height, width = shape
+    tops = np.arange(0, height - size + 1, stride)
+    lefts = np.arange(0, width - size + 1, stride)
     if block is None:
         return np.full((len(tops), len(lefts)), "train")
     top, bottom, left, right = block
-    inside = np.logical_and.outer(
-        (tops >= top) & (tops + size <= bottom), (lefts >= left) & (lefts + size <= right)
-    )
-    apart = np.logical_or.outer(
-        (tops >= bottom) | (tops + size <= top), (lefts >= right) | (lefts + size <= left)
-    )
+    rows_inside = (tops >= top) & (tops + size <= bottom)
+    columns_inside = (lefts >= left) & (lefts + size <= right)
+    rows_apart = (tops >= bottom) | (tops + size <= top)
+    columns_apart = (lefts >= right) | (lefts + size <= left)
+    inside = np.logical_and.outer(rows_inside, columns_inside)
+    apart = np.logical_or.outer(rows_apart, columns_apart)
     return np.where(inside, "block", np.where(apart, "train", "gap"))
+
+
+def pixels_reached(
+    shape: tuple[int, int], size: int, stride: int, block: tuple[int, int, int, int] | None
+) -> dict[str, np.ndarray]:
+    """Return which pixels (H, W) the patches of each part reach: "train", "block" and "gap", bool."""
+    reach = {part: np.zeros(shape, bool) for part in ("train", "block", "gap")}
+    parts = patch_parts(shape, size, stride, block)
+    for row, column in np.ndindex(parts.shape):
+        top, left = row * stride, column * stride
+        reach[parts[row, column]][top : top + size, left : left + size] = True
+    return reach
+
+
+# ── The proof ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def prove(
@@ -99,27 +151,23 @@ def prove(
     Counted pixel by pixel and step by step from what each part really reads: every input and target of the training
     and validation windows, against every target of the test windows and every pixel of the kept-out block.
     """
-    reach = {part: np.zeros(shape, bool) for part in ("train", "block", "gap")}
-    parts = patch_parts(shape, size, stride, split.block)
-    for row, column in np.ndindex(parts.shape):
-        reach[parts[row, column]][
-            row * stride : row * stride + size, column * stride : column * stride + size
-        ] = True
-    read = {part: set() for part in ("train", "validation", "test", "gap")}
-    targets = {part: set() for part in read}
-    for start, part in enumerate(split.parts):
-        read[part].update(range(start, start + length + horizon))
-        targets[part].update(range(start + length, start + length + horizon))
-    learnt = read["train"] | read["validation"]
+    reach = pixels_reached(shape, size, stride, split.block)
+    targets = {
+        part: set(steps) for part, steps in target_steps(split.parts, length, horizon).items()
+    }
+    inputs = {part: set(steps) for part, steps in input_steps(split.parts, length).items()}
+    trained = inputs["train"] | targets["train"]
+    learnt = trained | inputs["validation"] | targets["validation"]
     area = int(reach["train"].sum())
     tested = int((reach["train"] | reach["block"]).sum())
+    in_both = int((reach["train"] & reach["block"]).sum())
+    shared = len(learnt & targets["test"]) * area + len(learnt) * in_both
     proof = {
-        "train_pixel_times": len(read["train"]) * area,
+        "train_pixel_times": len(trained) * area,
         "validation_target_pixel_times": len(targets["validation"]) * area,
         "test_target_pixel_times": len(targets["test"]) * tested,
-        "shared_train_validation": len(read["train"] & targets["validation"]) * area,
-        "shared_pixel_times": len(learnt & targets["test"]) * area
-        + len(learnt) * int((reach["train"] & reach["block"]).sum()),
+        "shared_train_validation": len(trained & targets["validation"]) * area,
+        "shared_pixel_times": shared,
     }
     if proof["shared_pixel_times"] or proof["shared_train_validation"]:
         raise GlacierError(

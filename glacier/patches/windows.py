@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 import yaml
 
 from config import Config, GlacierError
 from glacier.aligned import read_composites
 from glacier.patches.cutting import cut
-from glacier.patches.split import Split, patch_parts, prove
+from glacier.patches.split import PARTS, Split, patch_parts, prove
 from glacier.storage import disk, runner
 
+if TYPE_CHECKING:  # loading it takes seconds: a stage that has nothing to do goes without
+    import torch
+
 STAGE = "patches"
+KINDS = ("images", "targets", "observed")
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class Series:
     """The composites as the networks see them. values : float32 (T, C, H, W), no gaps. observed : bool (T, H, W).
 
     dates : ISO text, first day of each step. The steps are unbroken, so t and t - steps_per_year are the same season.
+    unclipped : float32 (T, C, H, W), the composites as they are on disk, memory-mapped.
     """
 
     values: np.ndarray
@@ -32,28 +39,41 @@ class Series:
     channels: tuple[str, ...]
     crs: str
     transform: tuple[float, ...]
+    unclipped: np.ndarray | None = None
 
 
 def read_series(cfg: Config) -> Series:
     """Return the composites of the glacier, NDSI below snowThreshold set to 0."""
-    found = read_composites(cfg)
-    values = np.array(found.values, np.float32)
-    if found.channels == ("ndsi",) and cfg.snowThreshold is not None:
+    composites = read_composites(cfg)
+    values = np.array(composites.values, np.float32)
+    if is_index(composites.channels) and cfg.snowThreshold is not None:
         values[values < cfg.snowThreshold] = 0
     return Series(
         values,
-        np.array(found.observed),
-        tuple(found.dates),
-        found.steps_per_year,
-        found.channels,
-        found.crs,
-        tuple(found.transform),
+        np.array(composites.observed),
+        tuple(composites.dates),
+        composites.steps_per_year,
+        composites.channels,
+        composites.crs,
+        tuple(composites.transform),
+        composites.values,
     )
+
+
+def is_index(channels: tuple[str, ...]) -> bool:
+    """Return whether a series is a snow index, not reflectance."""
+    return channels == ("ndsi",)
+
+
+# ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def write_window(cfg: Config, folder: Path, series: Series, start: int) -> list[Path]:
     """Write one window's inputs, targets and observed pixels as strided views; return the files."""
-    middle, end = start + cfg.sequenceLength, start + cfg.sequenceLength + cfg.horizon
+    import torch
+
+    middle = start + cfg.sequenceLength
+    end = middle + cfg.horizon
     contents = {
         "images": series.values[start:middle],
         "targets": series.values[middle:end],
@@ -61,45 +81,69 @@ def write_window(cfg: Config, folder: Path, series: Series, start: int) -> list[
     }
     files = []
     for kind, array in contents.items():
-        files.append(folder / kind / f"{series.dates[start]}.pt")
-        with disk.writing(files[-1]) as file:
-            torch.save(cut(torch.tensor(array), cfg.patchSize, cfg.stride), file)
+        path = folder / kind / f"{series.dates[start]}.pt"
+        patches = cut(torch.tensor(array), cfg.patchSize, cfg.stride)
+        with disk.writing(path) as file:
+            torch.save(patches, file)
+        files.append(path)
     return files
 
 
 def write_split(folder: Path, series: Series, split: Split, proof: dict[str, int]) -> list[Path]:
     """Write splits.yaml; return the file."""
-    blocks = (
-        [{"part": "test", "rows": list(split.block[:2]), "columns": list(split.block[2:])}]
-        if split.block
-        else []
-    )
-    disk.write_yaml(
-        folder / "splits.yaml",
-        {
-            "windows": dict(zip(series.dates, split.parts, strict=False)),
-            "blocks": blocks,
-            "proof": proof,
-        },
-    )
-    return [folder / "splits.yaml"]
+    blocks = []
+    if split.block:
+        top, bottom, left, right = split.block
+        blocks.append({"part": "test", "rows": [top, bottom], "columns": [left, right]})
+    path = folder / "splits.yaml"
+    windows = dict(zip(series.dates, split.parts, strict=False))
+    disk.write_yaml(path, {"windows": windows, "blocks": blocks, "proof": proof})
+    return [path]
+
+
+# ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
 class Window:
-    """One time window. inputs, targets : float32 (rows, columns, steps, C, size, size), views of a file on disk.
+    """One time window; its tensors are views of files on disk, opened when they are first asked for.
 
-    observed : bool (rows, columns, horizon, size, size). start : its first step in the series.
+    start : its first step in the series. folder : patches/.
     """
 
     date: str
     part: str
     start: int
-    inputs: torch.Tensor
-    targets: torch.Tensor
-    observed: torch.Tensor
     input_dates: tuple[str, ...]
     target_dates: tuple[str, ...]
+    folder: Path
+
+    @cached_property
+    def inputs(self) -> torch.Tensor:
+        """float32 (rows, columns, sequenceLength, C, size, size)."""
+        return self._load("images", "float32", len(self.input_dates), 6)
+
+    @cached_property
+    def targets(self) -> torch.Tensor:
+        """float32 (rows, columns, horizon, C, size, size)."""
+        return self._load("targets", "float32", len(self.target_dates), 6)
+
+    @cached_property
+    def observed(self) -> torch.Tensor:
+        """bool (rows, columns, horizon, size, size), the target pixels that were really seen."""
+        return self._load("observed", "bool", len(self.target_dates), 5)
+
+    def _load(self, kind: str, dtype: str, steps: int, axes: int) -> torch.Tensor:
+        """Return one of the window's tensors; GlacierError if it is not what the window needs."""
+        path = self.folder / kind / f"{self.date}.pt"
+        tensor = load_tensor(path)
+        right = tensor.dim() == axes and str(tensor.dtype) == f"torch.{dtype}"
+        if not right or tensor.shape[2] != steps:
+            raise GlacierError(
+                f"{path} holds {tensor.dtype} {tuple(tensor.shape)}, not {dtype} patches of "
+                f"{steps} steps; run python createPatches.py --force"
+            )
+        return tensor
 
 
 @dataclass(frozen=True)
@@ -108,37 +152,68 @@ class Patches:
 
     windows: tuple[Window, ...]
     patch_parts: np.ndarray
+    split: Split
 
 
 def read_patches(cfg: Config) -> Patches:
-    """Return the windows, memory-mapped, their split proved again; GlacierError if they are not there or not right."""
+    """Return the windows and their split, proved again; GlacierError if they are not there or not right."""
     folder = cfg.folder / STAGE
     runner.need(cfg, STAGE)
-    content = yaml.safe_load((folder / "splits.yaml").read_text())
     composites = read_composites(cfg)
     shape, dates = composites.values.shape[-2:], composites.dates
-    block = next(((*entry["rows"], *entry["columns"]) for entry in content["blocks"]), None)
-    split = Split(tuple(content["windows"].values()), block)
+    split, firsts = read_split(folder / "splits.yaml")
     prove(split, shape, cfg.patchSize, cfg.stride, cfg.sequenceLength, cfg.horizon)
     windows = []
-    for start, (date, part) in enumerate(content["windows"].items()):
-        middle, end = start + cfg.sequenceLength, start + cfg.sequenceLength + cfg.horizon
-        tensors = (
-            load_tensor(folder / kind / f"{date}.pt") for kind in ("images", "targets", "observed")
-        )
-        windows.append(
-            Window(
-                date, part, start, *tensors, tuple(dates[start:middle]), tuple(dates[middle:end])
-            )
-        )
-    return Patches(tuple(windows), patch_parts(shape, cfg.patchSize, cfg.stride, block))
+    for start, (first, part) in enumerate(zip(firsts, split.parts, strict=True)):
+        middle = start + cfg.sequenceLength
+        end = middle + cfg.horizon
+        inputs, targets = tuple(dates[start:middle]), tuple(dates[middle:end])
+        windows.append(Window(first, part, start, inputs, targets, folder))
+    return Patches(
+        tuple(windows), patch_parts(shape, cfg.patchSize, cfg.stride, split.block), split
+    )
+
+
+def read_split(path: Path) -> tuple[Split, tuple[str, ...]]:
+    """Return the split of splits.yaml and the first date of each window; GlacierError if it is damaged."""
+    try:
+        content = yaml.safe_load(path.read_text())
+        windows = dict(content["windows"])
+        block = None
+        for entry in content["blocks"]:
+            (top, bottom), (left, right) = entry["rows"], entry["columns"]
+            block = (int(top), int(bottom), int(left), int(right))
+        if not windows or not set(windows.values()) <= set(PARTS):
+            raise ValueError("a window has no part")
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise GlacierError(
+            f"{path} is damaged ({reason}); run python createPatches.py --force"
+        ) from error
+    return Split(tuple(windows.values()), block), tuple(map(str, windows))
 
 
 def load_tensor(path: Path) -> torch.Tensor:
-    """Return a tensor, memory-mapped; GlacierError if the file is damaged."""
+    """Return a tensor, memory-mapped; GlacierError if the file is damaged or holds something else."""
+    import torch
+
     try:
-        return torch.load(path, mmap=True, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        tensor = torch.load(path, mmap=True, weights_only=True)
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(f"it holds a {type(tensor).__name__}")
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        IndexError,
+        pickle.UnpicklingError,
+    ) as error:
+        reason = " ".join(str(error).split())[:120]
         raise GlacierError(
-            f"{path} is damaged ({error}); run python createPatches.py --force"
+            f"{path} is damaged ({reason}); run python createPatches.py --force"
         ) from error
+    return tensor

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from config import Config
 from glacier.figures import charts, maps
+from glacier.patches.census import Holding
 from glacier.patches.split import PARTS, Split
 from glacier.patches.windows import Series
 from glacier.report import pages
 
 
 def draw(
-    cfg: Config, folder: Path, series: Series, split: Split, proof: dict[str, int]
+    cfg: Config,
+    folder: Path,
+    series: Series,
+    split: Split,
+    proof: dict[str, int],
+    holdings: dict[str, Holding],
+    warnings: list[str],
 ) -> list[Path]:
-    """Draw the last training window, the kept-out block and who reads which step, for the report; return the files."""
-    start, length = split.parts.count("train") - 1, cfg.sequenceLength + cfg.horizon
-    images = [step[0] if len(step) == 1 else step for step in series.values[start : start + length]]
-    roles = ["input"] * cfg.sequenceLength + ["target"] * cfg.horizon
-    titles = [f"{date} {role}" for date, role in zip(series.dates[start:], roles, strict=False)]
-    bars = [
-        (start, cfg.sequenceLength, cfg.horizon, part) for start, part in enumerate(split.parts)
-    ]
-    label = "NDSI [1]" if len(series.channels) == 1 else "reflectance [1]"
-    window = maps.map_row(
-        folder / "quicklooks" / "window.png", images, titles, label, pixel_size=series.transform[0]
-    )
+    """Draw the last training window and who reads which step, for the report; return the files."""
+    window = draw_window(cfg, folder, series, split.parts.count("train") - 1)
+    bars = []
+    for start, part in enumerate(split.parts):
+        bars.append((start, cfg.sequenceLength, cfg.horizon, part))
     steps = charts.windows(folder / "quicklooks" / "split.png", bars, series.dates)
-    section = pages.section(
-        folder,
-        "Patches and split",
-        [("part", "windows"), *((part, split.parts.count(part)) for part in PARTS)],
-        [
-            ("pixels x steps", "number"),
-            *((name.replace("_", " "), number) for name, number in proof.items()),
-        ],
+    shares = [("pixels x steps", "number")]
+    shares += [(name.replace("_", " "), number) for name, number in proof.items()]
+    content = [
+        count_rows(split, holdings),
+        shares,
         pages.Picture(
             steps,
             "Which steps each window reads: no training window reads a step that is a target of "
@@ -43,5 +41,36 @@ def draw(
         pages.Picture(
             window, "The last training window: what a network is given, and what it must forecast"
         ),
-    )
-    return [window, steps, section]
+    ]
+    if warnings:
+        content.insert(1, [("what to beware of",), *((line,) for line in warnings)])
+    return [window, steps, pages.section(folder, "Patches and split", *content)]
+
+
+def count_rows(split: Split, holdings: dict[str, Holding]) -> list[tuple]:
+    """Return a row a part: its windows, its observed target dates and pixels, and the part of these with snow."""
+    rows = [("part", "windows", "observed target dates", "observed target pixels", "snow [%]")]
+    for part in PARTS:
+        row = (part, split.parts.count(part))
+        if part in holdings:
+            held = holdings[part]
+            snow = "" if math.isnan(held.snow) else f"{100 * held.snow:.0f}"
+            row += (f"{held.dates} of {held.of}", held.pixels, snow)
+        else:
+            row += ("", "", "")
+        rows.append(row)
+    return rows
+
+
+def draw_window(cfg: Config, folder: Path, series: Series, start: int) -> Path:
+    """Draw the window that begins with step `start`, its role and date above each step; return the file."""
+    length = cfg.sequenceLength + cfg.horizon
+    roles = ["input"] * cfg.sequenceLength + ["target"] * cfg.horizon
+    images, titles = [], []
+    for step, role in zip(range(start, start + length), roles, strict=True):
+        image = series.values[step]  # (C, H, W)
+        images.append(image[0] if len(image) == 1 else image)
+        titles.append(f"{series.dates[step]} {role}")
+    label = "NDSI [1]" if len(series.channels) == 1 else "reflectance [1]"
+    path = folder / "quicklooks" / "window.png"
+    return maps.map_row(path, images, titles, label, pixel_size=series.transform[0])
