@@ -6,34 +6,22 @@ import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
+from typing import BinaryIO
 
 from config import GlacierError
 from glacier.storage.disk import script_of
+from glacier.storage.unpickler import PlainUnpickler
 
-
-def _frombuffer(buffer, dtype, shape, order):
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-
-
-ALLOWED = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
-for _core in ("numpy.core", "numpy._core"):  # the spellings of NumPy 1 and of NumPy 2
-    ALLOWED[_core + ".numeric", "_frombuffer"] = _frombuffer
-    ALLOWED[_core + ".multiarray", "_reconstruct"] = np._core.multiarray._reconstruct
-    ALLOWED[_core + ".multiarray", "scalar"] = np._core.multiarray.scalar
-
-
-class SafeUnpickler(pickle.Unpickler):
-    """Reads NumPy arrays and plain containers; any other name in the stream is refused before it is looked up."""
-
-    def find_class(self, module, name):
-        try:
-            return ALLOWED[module, name]
-        except KeyError:
-            raise GlacierError(
-                f"it asks for {module}.{name}, which is no array: refused, nothing was run"
-            ) from None
+# what a damaged stream can end in; a refused one is a GlacierError
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
 
 
 def read_pickles(path: Path) -> Iterator:
@@ -46,26 +34,22 @@ def read_pickles(path: Path) -> Iterator:
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         while file.tell() < size:
-            try:
-                yield SafeUnpickler(file).load()
-            except GlacierError as error:
-                raise GlacierError(
-                    f"{path}: {error}; delete it and run {script_of(path)} --force"
-                ) from error
-            except (
-                pickle.UnpicklingError,
-                EOFError,
-                ValueError,
-                TypeError,
-                AttributeError,
-                IndexError,
-                KeyError,
-                MemoryError,
-                OverflowError,
-            ) as error:
-                raise GlacierError(
-                    f"{path} is truncated or damaged ({error}); run {script_of(path)} --force"
-                ) from error
+            yield read_object(path, file)
+
+
+def read_object(path: Path, file: BinaryIO):
+    """Return the next object of a stream; GlacierError, with the path, if it is damaged or no plain data."""
+    try:
+        return PlainUnpickler(file).load()
+    except GlacierError as error:
+        raise GlacierError(
+            f"{path}: {error}; delete it and run {script_of(path)} --force"
+        ) from error
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())
+        raise GlacierError(
+            f"{path} is truncated or damaged ({reason:.120}); run {script_of(path)} --force"
+        ) from error
 
 
 def pickled(content) -> bytes:
