@@ -109,7 +109,7 @@ def test_variance_of_known_distributions():
     assert variance == pytest.approx(drawn.var(), rel=0.02)
 
 
-def test_rank_of_the_truth_is_where_F_puts_it():
+def test_rank_of_the_truth_is_where_the_forecast_puts_it():
     F = normal(0.35, 0.1)
     for truth in (0.1, 0.33, 0.62):
         low, high = distribution.rank(F, pixel(truth), X)

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 from DeepLearning.verification import metrics
+from glacier import distribution
 
 
 def scores(forecast, truth, seen=None, tiles=None):
@@ -67,70 +69,6 @@ def test_ssim_of_flat_images_by_hand():
     assert found["ssim"] == pytest.approx((2 * a * b + c1) / (a * a + b * b + c1), rel=1e-5)
 
 
-def test_ssim_is_the_published_formula():
-    """The middle pixel of an 11 x 11 image, from the sums of the paper written out."""
-    generator = torch.Generator().manual_seed(0)
-    x, y = torch.rand(2, 11, 11, generator=generator, dtype=torch.float64)
-    offset = torch.arange(11, dtype=torch.float64) - 5
-    window = torch.exp(-(offset[:, None] ** 2 + offset**2) / (2 * 1.5**2))
-    window /= window.sum()
-    mean_x, mean_y = (window * x).sum(), (window * y).sum()
-    variance_x, variance_y = (window * (x - mean_x) ** 2).sum(), (window * (y - mean_y) ** 2).sum()
-    covariance = (window * (x - mean_x) * (y - mean_y)).sum()
-    c1, c2 = 0.01**2, 0.03**2
-    expected = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    expected /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    everywhere = torch.ones(1, 1, 11, 11, dtype=torch.bool)
-    similarity = metrics.similarity_map(x[None, None], y[None, None], everywhere)
-    assert similarity[0, 0, 5, 5].item() == pytest.approx(expected.item(), rel=1e-9)
-
-
-def plain_local_sum(image, kernel):
-    """The sum under a window, pixel by pixel, 0 outside the image."""
-    reach = len(kernel) // 2
-    padded = np.pad(image, reach)
-    sums = np.zeros_like(image)
-    for row, column in np.ndindex(image.shape):
-        around = padded[row : row + len(kernel), column : column + len(kernel)]
-        sums[row, column] = (around * np.outer(kernel, kernel)).sum()
-    return sums
-
-
-def test_local_sum_is_the_plain_loop():
-    """Borders and corners too; each image of the stack by itself."""
-    images = np.random.default_rng(0).random((2, 1, 13, 17))
-    kernel = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
-    kernel /= kernel.sum()
-    sums = metrics.local_sum(images)
-    for image, answer in zip(images[:, 0], sums[:, 0], strict=True):
-        assert answer == pytest.approx(plain_local_sum(image, kernel), abs=1e-15)
-
-
-def test_ssim_takes_a_gap_as_unknown():
-    """What lies under a gap, dark or bright or missing, changes nothing around it; equal images stay equal there."""
-    random = np.random.default_rng(0)
-    truth = 0.5 + 0.3 * random.random((1, 1, 20, 20))
-    forecast = truth + 0.1 * random.random(truth.shape)
-    observed = np.ones(truth.shape, bool)
-    observed[..., 8:12, 5:15] = False
-    maps = []
-    for filling in (0.0, 1.0, np.nan):
-        filled = np.where(observed, truth, filling)
-        maps.append(metrics.similarity_map(forecast, filled, observed)[observed])
-        equal = metrics.similarity_map(truth, filled, observed)[observed]
-        assert equal == pytest.approx(1, abs=1e-9)
-    assert np.array_equal(maps[0], maps[1])
-    assert np.array_equal(maps[0], maps[2])
-
-
-def test_ssim_over_the_span_of_the_values():
-    """Values and span ten times as large are as alike."""
-    x, y = np.random.default_rng(0).random((2, 1, 1, 15, 15))
-    everywhere = np.ones(x.shape, bool)
-    plain = metrics.similarity_map(x, y, everywhere)
-    assert metrics.similarity_map(10 * x, 10 * y, everywhere, 10.0) == pytest.approx(plain)
-
-
 def test_skill():
     assert metrics.skill(1.0, 4.0) == 0.75
     assert metrics.skill(8.0, 4.0) == -1
@@ -151,3 +89,115 @@ def test_interval_covers_the_true_skill_as_often_as_it_says():
 def test_interval_of_equal_forecasts_is_a_point():
     errors = np.random.default_rng(0).random((3, 10))
     assert metrics.skill_interval(errors, errors) == (0, 0)
+
+
+# ── Scores of a distribution ─────────────────────────────────────────────────────────────────────────────────────
+
+X = distribution.thresholds(ndsi=True)
+
+
+def random_distributions(shape, seed=0):
+    """Distribution functions of any form: (*shape[:1], K, *shape[1:]), rising to 1."""
+    steps = np.random.default_rng(seed).gamma(0.3, 1, (shape[0], len(X), *shape[1:]))
+    rising = steps.cumsum(axis=1)
+    return (rising / rising[:, -1:]).astype(np.float32)
+
+
+def total_scores(F, truth, floor=None, is_index=True, classes=None):
+    """The summary of all pixels (of class 0) of one forecast."""
+    maps = metrics.score_maps(F, truth, X, floor, is_index)
+    maps["similarity"] = np.zeros_like(truth)
+    if classes is None:
+        classes = np.zeros((len(F), *truth.shape[-2:]), int)
+    sums = [metrics.class_sums(maps[name], classes, 1).sum() for name in metrics.ADDED]
+    return metrics.summary(np.array(sums))
+
+
+@pytest.mark.parametrize("floor", [None, 0.3])
+def test_scores_are_those_of_scoringrules(floor):
+    """The same distributions as ensembles of 2000 evenly spaced quantiles, scored by another code."""
+    scoringrules = pytest.importorskip("scoringrules", reason="requirements.txt names it for tests")
+    F = random_distributions((2, 1, 3, 5))
+    truth = np.random.default_rng(1).uniform(-0.9, 0.95, (2, 1, 3, 5)).astype(np.float32)
+    levels = (np.arange(2000) + 0.5) / 2000
+    members = [distribution.quantile(F, float(level), X, floor) for level in levels]
+    ensemble = np.stack(members, axis=-1)
+    clipped = truth if floor is None else np.where(truth < floor, 0, truth)
+    maps = metrics.score_maps(F, truth, X, floor, is_index=True)
+    expected = scoringrules.crps_ensemble(clipped, ensemble)
+    assert maps["crps"] == pytest.approx(expected, abs=2e-3)
+    snow = (clipped > 0.4).astype(float)
+    probability = (ensemble > 0.4).mean(axis=-1)
+    expected = scoringrules.brier_score(snow, probability)
+    assert maps["brier"] == pytest.approx(expected, abs=2e-3)
+    assert maps["variance"] == pytest.approx(ensemble.var(axis=-1), abs=2e-3)
+
+
+def test_scores_of_a_distribution_by_hand():
+    """Two pixels, each certain to lie between two thresholds: means 0.5875 and 0.7125; truths 0.58 and 0.2."""
+    steps = [(X >= 0.6), (X >= 0.725)]
+    F = np.stack(steps, axis=-1).astype(np.float32).reshape(1, len(X), 1, 1, 2)
+    middles = np.array([(0.55 + 0.6) / 2, (0.7 + 0.75) / 2])
+    truth = np.array([0.58, 0.2], np.float32).reshape(1, 1, 1, 2)
+    scores = total_scores(F, truth, floor=0.3)
+    errors = middles - [0.58, 0]
+    assert scores["mse"] == pytest.approx((errors**2).mean(), rel=1e-5)
+    assert scores["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
+    assert scores["bias"] == pytest.approx(errors.mean(), rel=1e-5)
+    assert scores["brier"] == pytest.approx(0.5)
+    assert scores["f1"] == pytest.approx(2 / 3)  # a hit and a false alarm
+    assert scores["width_90"] == pytest.approx(0.9 * 0.05, rel=1e-4)
+    assert scores["coverage_90"] == pytest.approx(0.5)
+    assert scores["coverage_50"] == pytest.approx(0.5)
+    spread = np.sqrt(0.05**2 / 12)
+    rmse = np.sqrt((errors**2).mean())
+    assert scores["spread_error"] == pytest.approx(spread / rmse, rel=1e-2)
+
+
+def test_coverage_of_a_lump_is_no_gift():
+    """Bare ground in nine of ten years, and forecast so: the band [0, 0] holds 90 %, and so say ranks; closed bands
+    of 5 to 95 % would claim all."""
+    random = np.random.default_rng(0)
+    size = (1, 1, 100, 100)
+    snowy = random.uniform(0.8, 0.9, size)
+    truth = np.where(random.random(size) < 0.9, 0.1, snowy).astype(np.float32)
+    one = np.where(X >= 0.9, 1.0, np.where(X >= 0.2, 0.9, 0.0)).astype(np.float32)
+    F = np.broadcast_to(one.reshape(1, -1, 1, 1, 1), (1, len(X), *size[1:]))
+    scores = total_scores(F, truth, floor=0.3)
+    assert scores["coverage_90"] == pytest.approx(0.9, abs=0.01)
+    assert scores["coverage_50"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_coverage_knows_a_forecast_that_is_too_sure():
+    """Truths spread three times as far as the forecast says: the 90 % band holds far fewer."""
+    random = np.random.default_rng(0)
+    truth = random.normal(0.5, 0.15, (1, 1, 50, 50)).clip(-1, 1).astype(np.float32)
+    one = norm.cdf(X, 0.5, 0.05).astype(np.float32)
+    F = np.broadcast_to(one.reshape(1, -1, 1, 1, 1), (1, len(X), *truth.shape[1:]))
+    scores = total_scores(F, truth)
+    expected = norm.cdf(1.645 / 3) - norm.cdf(-1.645 / 3)
+    assert scores["coverage_90"] == pytest.approx(expected, abs=0.03)
+    assert scores["spread_error"] == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_bands_of_light_have_no_snow():
+    """Reflectance is no snow index: no F1, no Brier score; the rest is there."""
+    truth = np.full((1, 1, 2, 2), 0.5, np.float32)
+    scores = total_scores(random_distributions((1, 1, 2, 2)), truth, is_index=False)
+    assert np.isnan([scores["f1"], scores["brier"]]).all()
+    assert np.isfinite([scores["crps"], scores["mse"], scores["coverage_90"]]).all()
+
+
+def test_classes_are_apart_and_what_does_not_count_is_left_out():
+    """Two leads, two classes, and pixels in none that hold no number."""
+    values = np.ones((2, 1, 2, 3))
+    values[1] = 10
+    values[:, :, 0, 0] = np.nan
+    classes = np.array([[-1, 0, 0], [1, 1, 1]])
+    both = np.stack([classes, np.where(classes == 1, 0, -1)])
+    assert metrics.class_sums(values, both, 2).tolist() == [[2, 3], [30, 0]]
+
+
+def test_nothing_to_score_is_nan():
+    values = metrics.summary(np.zeros(len(metrics.ADDED)))
+    assert np.isnan(list(values.values())).all()

@@ -6,10 +6,12 @@ then a ratio of sums of these.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from DeepLearning.verification.similarity import similarity_map
+from glacier import distribution
 
 SUMS = (
     "pixels",
@@ -25,7 +27,6 @@ SUMS = (
     "false_alarms",
     "misses",
 )
-WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03  # of SSIM, as published
 SNOW = 0.4  # NDSI from which a pixel counts as snow, Dozier (1989), 10.1016/0034-4257(89)90101-6
 
 
@@ -83,41 +84,124 @@ def scores(sums: np.ndarray) -> dict[str, float]:
     }
 
 
-def similarity_map(
-    forecast: np.ndarray, truth: np.ndarray, observed: np.ndarray, data_range: float = 1.0
-) -> np.ndarray:
-    """Return the structural similarity around each pixel, float64 (..., H, W), 1 where images are equal.
+# ── A distribution's scores ──────────────────────────────────────────────────────────────────────────────────────
 
-    Wang et al. (2004), 10.1109/TIP.2003.819861. data_range : span of the values.
-    Kept beside the libraries' own: local means and variances under a Gaussian window weigh observed pixels only, here
-    and at the borders, so that a gap or an edge counts as unknown, not as dark.
+ADDED = (
+    "pixels",
+    "crps",
+    "brier",
+    "inside_50",
+    "inside_90",
+    "width_90",
+    "variance",
+    "squared",
+    "absolute",
+    "error",
+    "hits",
+    "false_alarms",
+    "misses",
+    "similarity",
+)
+
+
+def share_inside(low: np.ndarray, high: np.ndarray, coverage: float) -> np.ndarray:
+    """Return the probability that a rank drawn evenly from [low, high] lies in the central band of a coverage.
+
+    What randomised ranks give in the mean, without drawing: Czado, Gneiting & Held (2009),
+    10.1111/j.1541-0420.2009.01191.x.
     """
-    seen = np.broadcast_to(np.asarray(observed), truth.shape)
-    weight = np.maximum(local_sum(seen.astype(np.float64)), 1e-12)
-
-    def local_mean(values):
-        return local_sum(np.where(seen, values, 0)) / weight
-
-    x, y = np.asarray(forecast, np.float64), np.asarray(truth, np.float64)
-    mean_x, mean_y = local_mean(x), local_mean(y)
-    variance_x = np.maximum(local_mean(x * x) - mean_x**2, 0)
-    variance_y = np.maximum(local_mean(y * y) - mean_y**2, 0)
-    covariance = local_mean(x * y) - mean_x * mean_y
-    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    likeness = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    return likeness / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
+    bottom, top = (1 - coverage) / 2, (1 + coverage) / 2
+    width = high - low
+    overlap = np.minimum(high, top) - np.maximum(low, bottom)
+    within = (low >= bottom) & (low <= top)
+    share = overlap.clip(0) / np.where(width > 0, width, 1)
+    return np.where(width > 0, share, within)
 
 
-def local_sum(values: np.ndarray) -> np.ndarray:
-    """Return the Gaussian-weighted sum around each pixel of float64 (..., H, W), 0 outside the image; shape kept."""
-    offset = np.arange(WINDOW) - WINDOW // 2
-    kernel = np.exp(-(offset**2) / (2 * SIGMA**2))
-    kernel /= kernel.sum()
-    sums = np.empty_like(values)
-    for place in np.ndindex(values.shape[:-2]):
-        image = values[place]
-        sums[place] = cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_CONSTANT)
-    return sums
+def score_maps(
+    F: np.ndarray, truth: np.ndarray, x: np.ndarray, floor: float | None, is_index: bool
+) -> dict[str, np.ndarray]:
+    """Return what the scores of a forecast F (horizon, K, C, h, w) add up, by its name in ADDED, and its "mean".
+
+    truth : (horizon, C, h, w), NaN or anything where not observed. floor : snow threshold, or None.
+    is_index : a snow index, whose pixels are snow or not; else Brier score and counts are NaN. Each map is
+    (horizon, C, h, w): the squared error is the mean's, the absolute one the median's, snow is what is more likely than
+    not.
+    """
+    if floor is not None:
+        truth = np.where(truth < floor, np.float32(0), truth)
+    mean = distribution.mean(F, x, floor)
+    low, high = distribution.rank(F, truth, x, floor)
+    upper = distribution.quantile(F, 0.95, x, floor)
+    lower = distribution.quantile(F, 0.05, x, floor)
+    maps = {
+        "pixels": np.ones_like(mean),
+        "crps": distribution.crps(F, truth, x, floor),
+        "inside_50": share_inside(low, high, 0.5),
+        "inside_90": share_inside(low, high, 0.9),
+        "width_90": upper - lower,
+        "variance": distribution.variance(F, x, floor),
+        "squared": (mean - truth) ** 2,
+        "absolute": np.abs(distribution.quantile(F, 0.5, x, floor) - truth),
+        "error": mean - truth,
+        "mean": mean,
+    }
+    return maps | snow_maps(F, truth, x, is_index)
+
+
+def snow_maps(
+    F: np.ndarray, truth: np.ndarray, x: np.ndarray, is_index: bool
+) -> dict[str, np.ndarray]:
+    """Return Brier score, hits, false alarms and misses of snow, (horizon, C, h, w); NaN if values are no snow index."""
+    names = ("brier", "hits", "false_alarms", "misses")
+    if not is_index:
+        nothing = np.full(truth.shape, np.nan, np.float32)
+        return dict.fromkeys(names, nothing)
+    probability = distribution.exceedance(F, distribution.SNOW, x)
+    snow = truth > distribution.SNOW
+    forecast = probability > 0.5
+    maps = ((probability - snow) ** 2, forecast & snow, forecast & ~snow, ~forecast & snow)
+    return dict(zip(names, maps, strict=True))
+
+
+def class_sums(values: np.ndarray, classes: np.ndarray, count: int) -> np.ndarray:
+    """Return the sums of values (horizon, C, h, w) over each class of pixels, float64 (horizon, count).
+
+    classes : int (horizon, h, w), each pixel's class from 0 on, -1 where it does not count.
+    """
+    horizon = len(values)
+    leads = count * np.arange(horizon)[:, None, None]
+    place = np.where(classes >= 0, classes + leads, horizon * count)  # the last one is not kept
+    weights = values.sum(axis=1, dtype=np.float64)
+    sums = np.bincount(place.ravel(), weights.ravel(), horizon * count + 1)
+    return sums[:-1].reshape(horizon, count)
+
+
+def summary(sums: np.ndarray) -> dict[str, float]:
+    """Return the scores of some dates and tiles from what they add up to, (len(ADDED),); NaN where nothing counts.
+
+    crps, brier : mean scores. coverage_50, coverage_90 : how often the central bands hold the truth, by randomised
+    ranks. width_90 : of the 90 % band. spread_error : root of the mean variance over the root of the mean squared
+    error, 1 where a forecast is as sure as it may be, below 1 where it is too sure (Fortin et al. 2014,
+    10.1175/JHM-D-14-0008.1). mse, mae, ssim. bias : forecast less truth. f1 : of snow, harmonic mean of precision and
+    recall.
+    """
+    total = dict(zip(ADDED, sums.tolist(), strict=True))
+    count = total["pixels"] or np.nan
+    snow = 2 * total["hits"] + total["false_alarms"] + total["misses"]
+    return {
+        "crps": total["crps"] / count,
+        "brier": total["brier"] / count,
+        "coverage_50": total["inside_50"] / count,
+        "coverage_90": total["inside_90"] / count,
+        "width_90": total["width_90"] / count,
+        "spread_error": np.sqrt(total["variance"] / (total["squared"] or np.nan)),
+        "mse": total["squared"] / count,
+        "mae": total["absolute"] / count,
+        "ssim": total["similarity"] / count,
+        "bias": total["error"] / count,
+        "f1": 2 * total["hits"] / (snow or np.nan),
+    }
 
 
 def skill(error: float, reference: float) -> float:
