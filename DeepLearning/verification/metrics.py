@@ -152,7 +152,7 @@ def score_maps(
 def snow_maps(
     F: np.ndarray, truth: np.ndarray, x: np.ndarray, is_index: bool
 ) -> dict[str, np.ndarray]:
-    """Return Brier score, hits, false alarms and misses of snow, (horizon, C, h, w); NaN if values are no snow index."""
+    """Return Brier score, hits, false alarms and misses of snow, (horizon, C, h, w); NaN if there is no snow index."""
     names = ("brier", "hits", "false_alarms", "misses")
     if not is_index:
         nothing = np.full(truth.shape, np.nan, np.float32)
