@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from config import Config
-from glacier import console, workers
+from glacier import console, outlines, workers
 from glacier.aligned import COMPOSITES, STAGE, read_aligned_scenes, read_composites, write_records
 from glacier.composites import KINDS, Arrays, composite, fill_gaps, shapes
 from glacier.coregistration.resampling import resample
@@ -30,7 +30,7 @@ from glacier.coregistration.series import estimate_transforms, one_thread
 from glacier.coregistration.stack import Series, channel_names, collect
 from glacier.coregistration.verdict import Transforms
 from glacier.grid import Grid
-from glacier.ground import ndsi, outline_mask, persistent_snow
+from glacier.ground import OUTLINE_ERROR, ndsi, outline_mask, persistent_snow
 from glacier.report import pages
 from glacier.report.alignment import describe, draw
 from glacier.scenes import read_grid, read_scenes
@@ -64,7 +64,7 @@ MAX_CORRECTION = 60.0  # m, five times what Landsat's Tier 1 allows (12 m RMSE);
 def stable_ground(cfg: Config, grid: Grid, series: Series) -> np.ndarray:
     """Return the weights of co-registration, float32 (H, W): 1 on ground, 0 on ice that may move."""
     if cfg.iceOutline:
-        ice, origin = outline_mask(cfg.iceOutline, grid), cfg.iceOutline
+        ice, origin = outline_mask(cfg.iceOutline, grid, OUTLINE_ERROR), cfg.iceOutline
     elif series.index is not None:
         dates = [date.fromisoformat(record["date"]) for record in series.records]
         ice, origin = (
@@ -168,7 +168,7 @@ def run(cfg: Config) -> int:
         USES,
         ["rawData"],
         make_aligned,
-        runner.file_inputs(cfg, ["iceOutline"]),
+        runner.file_inputs(cfg, ["iceOutline"], outlines.files(cfg.iceOutline)),
         check_inputs,
     )
     pages.report(cfg)

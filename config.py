@@ -89,7 +89,8 @@ class Config:
     maxIterations: int = setting(100, "ECC: iterations at most", low=1)
     iceOutline: str | None = setting(
         None,
-        "GeoJSON of the moving ice, left out of co-registration; None: found from the series",
+        "outline file of the moving ice, or FILE:ID for one glacier of it; None: found from the "
+        "series",
         path=True,
     )
     stepsPerYear: int = setting(

@@ -19,10 +19,10 @@ import numpy as np
 
 import config
 from config import Config, GlacierError
-from glacier import console
+from glacier import console, outlines
 from glacier.aligned import AlignedScenes, read_aligned_scenes
 from glacier.coregistration.resampling import resample
-from glacier.ground import ndsi, outline_mask, persistent_snow
+from glacier.ground import OUTLINE_ERROR, ndsi, outline_mask, persistent_snow
 from glacier.report import pages
 from glacier.report.movement import describe, draw
 from glacier.scenes import read_grid, read_scenes
@@ -62,7 +62,7 @@ def collect(cfg: Config, aligned: AlignedScenes, path: Path) -> np.ndarray:
 def stable_ground(cfg: Config, aligned: AlignedScenes, nodes: Nodes) -> np.ndarray:
     """Return which nodes lie on ground that does not move, bool (h, w); GlacierError if hardly any does."""
     if cfg.iceOutline:
-        ice = outline_mask(cfg.iceOutline, nodes.grid)
+        ice = outline_mask(cfg.iceOutline, nodes.grid, OUTLINE_ERROR)
     elif aligned.channels == ("ndsi",):
         ice = persistent_snow(
             aligned.values[:, 0], [date.fromisoformat(day) for day in aligned.dates]
@@ -216,14 +216,6 @@ def check_inputs(cfg: Config) -> None:
         itslive.read(cfg.itsLive, nodes)
 
 
-def input_files(cfg: Config) -> list[tuple[str, str]]:
-    """Return what stands for the files that settings name: (name, hash), or the address of what is no file here."""
-    inputs = runner.file_inputs(cfg, ["iceOutline", "itsLive"])
-    for path in itslive.files(cfg.itsLive or ""):
-        inputs.append((f"itsLive {path.name}", disk.file_hash(path)))
-    return inputs
-
-
 def run(cfg: Config) -> int:
     """Make movement/ of the glacier unless it is up to date; return the exit code."""
     code = runner.run_stage(
@@ -232,7 +224,11 @@ def run(cfg: Config) -> int:
         USES,
         ["rawData", "aligned"],
         make_movement,
-        input_files(cfg),
+        runner.file_inputs(
+            cfg,
+            ["iceOutline", "itsLive"],
+            [*outlines.files(cfg.iceOutline), *itslive.files(cfg.itsLive)],
+        ),
         check_inputs,
     )
     log.info("All of %s in one page: %s", cfg.name, pages.report(cfg))

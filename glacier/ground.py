@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from config import GlacierError
-from glacier.grid import Grid
+from glacier.outlines import outline_mask
 
+__all__ = ["SNOW", "OUTLINE_ERROR", "ndsi", "outline_mask", "persistent_snow"]
+
+# m; outlines are drawn to a pixel or two, and ice has moved since
+OUTLINE_ERROR = 60.0
 SNOW = 0.4  # NDSI above it is snow or ice; Dozier (1989), 10.1016/0034-4257(89)90101-6
 
 
@@ -49,35 +50,3 @@ def persistent_snow(
     persistent = ((snowy >= 0.9 * seen) & (seen > 0)).astype(np.uint8)
     opened = cv2.morphologyEx(persistent, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     return cv2.dilate(opened, np.ones((2 * margin + 1,) * 2, np.uint8)) > 0
-
-
-def outline_mask(path: str, grid: Grid) -> np.ndarray:
-    """Return which pixels the polygons of a GeoJSON touch, bool (H, W); its CRS is its `crs` member, else lon/lat."""
-    from rasterio import Affine
-    from rasterio.errors import RasterioError
-    from rasterio.features import rasterize
-    from rasterio.warp import transform_geom
-
-    try:
-        content = json.loads(Path(path).read_text())
-        features = content["features"] if content["type"] == "FeatureCollection" else [content]
-        crs = content.get("crs", {}).get("properties", {}).get("name", "EPSG:4326")
-        polygons = [
-            transform_geom(crs, grid.crs, feature.get("geometry", feature)) for feature in features
-        ]
-        inside = rasterize(
-            polygons,
-            grid.shape,
-            transform=Affine(*grid.transform),
-            all_touched=True,
-            dtype=np.uint8,
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RasterioError) as error:
-        raise GlacierError(
-            f"iceOutline {path} cannot be read as GeoJSON polygons ({error})"
-        ) from error
-    if not inside.any():
-        raise GlacierError(
-            f"iceOutline {path} does not touch the scenes; check its coordinates or set it to None"
-        )
-    return inside > 0

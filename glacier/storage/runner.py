@@ -79,13 +79,19 @@ def used_settings(cfg: Config, names: Iterable[str]) -> dict:
     }
 
 
-def file_inputs(cfg: Config, names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return what stands for the files that settings name: (setting, hash), or the address of what is no file here."""
+def file_inputs(
+    cfg: Config, names: Iterable[str], more: Iterable[Path] = ()
+) -> list[tuple[str, str]]:
+    """Return what stands for the files that settings name: (setting, hash), or the address of what is no file here.
+
+    more : files that belong to those, as the projection beside a shapefile.
+    """
     inputs = []
     for name in names:
         path = getattr(cfg, name)
         if path:
             inputs.append((name, file_hash(Path(path)) if Path(path).is_file() else path))
+    inputs += [(f"file {number}", file_hash(path)) for number, path in enumerate(more, 1)]
     return inputs
 
 

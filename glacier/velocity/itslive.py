@@ -156,8 +156,10 @@ def pick_unnamed(source: str, count: int) -> tuple[int, int]:
     return fits[0]
 
 
-def files(source: str) -> list[Path]:
-    """Return the files of this machine behind a velocity product; none for an address."""
+def files(source: str | None) -> list[Path]:
+    """Return the files of this machine behind a velocity product; none for an address or None."""
+    if source is None:
+        return []
     container = CONTAINER.match(source)
     if container:
         return [Path(container["path"])]
