@@ -121,7 +121,9 @@ def share_inside(low: np.ndarray, high: np.ndarray, coverage: float) -> np.ndarr
 def score_maps(
     F: np.ndarray, truth: np.ndarray, x: np.ndarray, floor: float | None, is_index: bool
 ) -> dict[str, np.ndarray]:
-    """Return what the scores of a forecast F (horizon, K, C, h, w) add up, by its name in ADDED, and its "mean".
+    """Return what the scores of a forecast F (horizon, K, C, h, w) add up, by its name in ADDED, and what it draws on.
+
+    That is the mean, the ranks of the truth and, of a snow index, P(snow) and snow.
 
     truth : (horizon, C, h, w), NaN or anything where not observed. floor : snow threshold, or None.
     is_index : a snow index, whose pixels are snow or not; else Brier score and counts are NaN. Each map is
@@ -145,6 +147,8 @@ def score_maps(
         "absolute": np.abs(distribution.quantile(F, 0.5, x, floor) - truth),
         "error": mean - truth,
         "mean": mean,
+        "rank_low": low,
+        "rank_high": high,
     }
     return maps | snow_maps(F, truth, x, is_index)
 
@@ -161,7 +165,8 @@ def snow_maps(
     snow = truth > distribution.SNOW
     forecast = probability > 0.5
     maps = ((probability - snow) ** 2, forecast & snow, forecast & ~snow, ~forecast & snow)
-    return dict(zip(names, maps, strict=True))
+    named = dict(zip(names, maps, strict=True))
+    return named | {"snow_probability": probability, "snow": snow}
 
 
 def class_sums(values: np.ndarray, classes: np.ndarray, count: int) -> np.ndarray:

@@ -1,0 +1,146 @@
+"""Charts of how good forecasts are: skill by lead time, reliability, ranks, and bands against the truth."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from glacier.figures.maps import WIDTH, save
+
+BAND, LINE, TRUTH = "#31688e", "#1f3d55", "#b2182b"
+
+
+@dataclass(frozen=True)
+class Line:
+    """Skill of one method at each lead time, with the ends of its 95 % interval, NaN where there is none; all (N,)."""
+
+    skill: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def skill_by_lead(path: Path, lines: Mapping[str, Line], label: str, note: str = "") -> Path:
+    """Write a PNG of skills over lead times 1, 2, ... [steps] with their intervals; return its path.
+
+    label : of the skill. note : said under the picture's title. What lies beyond -1 and 1 is cut off.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+    axis = figure.subplots()
+    axis.axhline(0, color="0.3", linewidth=1)
+    shifts = np.linspace(-0.2, 0.2, len(lines)) if len(lines) > 1 else [0.0]
+    for shift, marker, (name, line) in zip(shifts, "osD^vP*X<>" * 3, lines.items(), strict=False):
+        skill = np.array(line.skill, float)
+        places = np.arange(1, len(skill) + 1) + shift
+        reach = np.abs(np.array([line.low, line.high], float) - skill)
+        axis.errorbar(
+            places, skill, np.nan_to_num(reach), fmt=marker, markersize=5, capsize=2, label=name
+        )
+    ends = [*(line.low for line in lines.values()), *(line.high for line in lines.values())]
+    ends += [line.skill for line in lines.values()]
+    axis.set_ylim(*limits_around(np.concatenate(ends)))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("lead time [steps]")
+    axis.set_ylabel(label)
+    axis.set_title(note, fontsize=9)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return save(figure, path)
+
+
+def limits_around(values: np.ndarray) -> tuple[float, float]:
+    """Return limits of an axis that hold 0 and the values, within -1 and 1."""
+    values = values[np.isfinite(values)]
+    low = min(values.min(initial=0), -0.05)
+    high = max(values.max(initial=0), 0.05)
+    return max(low * 1.1, -1.0), min(high * 1.1, 1.0)
+
+
+def reliability(path: Path, tables: Mapping[str, np.ndarray], event: str) -> Path:
+    """Write a PNG of how often an event came when it was forecast with a probability; return its path.
+
+    tables : of each method, (bins, 3): number of forecasts, sum of their probabilities, number of events. Below, how
+    often each probability was given. Wilks (2011), Statistical Methods, section 8.4.4.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    upper.plot([0, 1], [0, 1], color="0.5", linewidth=1)
+    styles = zip("osD^vP*X<>" * 3, tables.items(), strict=False)
+    for marker, (name, table) in styles:
+        used = table[:, 0] > 0
+        count, probability, events = table[used].T
+        upper.plot(probability / count, events / count, marker=marker, markersize=5, label=name)
+        edges = np.linspace(0, 1, len(table) + 1)
+        share = table[:, 0] / max(table[:, 0].sum(), 1)
+        lower.stairs(share, edges, label=name, linewidth=1.5)
+    upper.set(ylabel=f"how often {event} came [1]", xlim=(0, 1), ylim=(0, 1))
+    lower.set(xlabel=f"forecast probability of {event} [1]", ylabel="share of\nforecasts [1]")
+    upper.legend(fontsize=8)
+    for axis in (upper, lower):
+        axis.grid(alpha=0.3)
+    return save(figure, path)
+
+
+def rank_histogram(path: Path, shares: Mapping[str, np.ndarray]) -> Path:
+    """Write a PNG of the ranks of the truth in each method's forecasts, shares (bins,); return its path.
+
+    Level: the forecast is as sure as it may be. A bowl: too sure; a hill: not sure enough; a slope: biased.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    axis = figure.subplots()
+    for name, share in shares.items():
+        edges = np.linspace(0, 1, len(share) + 1)
+        axis.stairs(share * len(share), edges, label=name, linewidth=1.8)
+    axis.axhline(1, color="0.5", linewidth=1)
+    axis.set(xlabel="rank of the truth in the forecast [1]", ylabel="density [1]", xlim=(0, 1))
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return save(figure, path)
+
+
+def bands(
+    path: Path,
+    dates: Sequence[dt.date],
+    quantiles: np.ndarray,
+    truths: np.ndarray,
+    titles: Sequence[str],
+    label: str,
+) -> Path:
+    """Write a PNG of forecast bands against what came at some pixels, one below the other; return its path.
+
+    quantiles : (pixels, 5, N), the 5, 25, 50, 75 and 95 % of each date. truths : (pixels, N), NaN where not observed.
+    label : quantity and unit.
+    """
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.figure import Figure
+
+    count = len(titles)
+    figure = Figure(figsize=(WIDTH, 1.0 + 1.4 * count), layout="constrained")
+    axes = figure.subplots(count, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axis, levels, truth, title in zip(axes, quantiles, truths, titles, strict=True):
+        low, quarter, middle, three_quarters, high = levels
+        axis.fill_between(dates, low, high, color=BAND, alpha=0.25, label="5 to 95 %")
+        axis.fill_between(
+            dates, quarter, three_quarters, color=BAND, alpha=0.45, label="25 to 75 %"
+        )
+        axis.plot(dates, middle, color=LINE, linewidth=1.2, marker=".", label="median")
+        axis.plot(dates, truth, "o", color=TRUTH, markersize=4, label="observed")
+        axis.set_title(title, fontsize=9)
+        axis.grid(alpha=0.3)
+    locator = AutoDateLocator()
+    axes[-1].xaxis.set_major_locator(locator)
+    axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes[0].legend(fontsize=7, ncols=4, loc="best")
+    figure.supylabel(label, fontsize=10)
+    return save(figure, path)
