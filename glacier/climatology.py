@@ -1,12 +1,245 @@
-"""What is known of a season before it comes: mean and spread of its earlier years."""
+"""What is known of a season before it comes: the distribution function of every pixel's value.
+
+Empirical Bayes in log-odds, on the values as they are, not clipped. For each threshold x
+
+    F(x) = (A(x) + PRIOR P(x)) / (n + PRIOR)
+    P(x) = sigmoid(logit R(x) + d(x))
+
+A, n : sums over the pixel's past of 1{y <= x} and of observed, weighted by a Gaussian over the day of the year.
+R    : the region's function of that season; where few years hold the season it leans on wider kernels, in the end on
+       all seasons.
+d    : how far the pixel's log-odds usually lie from the region's in that part of the year.
+
+To lean on what all pixels share where a pixel has little of its own: Efron & Morris (1975),
+10.1080/01621459.1975.10479864. The past is kept as the bin of each value, one byte; sums are made in blocks of pixels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
 from glacier.patches.windows import Series
+
+YEAR = 365.25  # days
+WIDTH = 20.0  # days, standard deviation of the kernel over the day of the year
+PRIOR = 3.0  # observations that P counts as
+OFFSET_WIDTH = 60.0  # days, of the kernel of d
+# of R: width of a kernel [days], and how many years the next wider one counts as
+LADDER = ((60.0, 0.3), (40.0, 0.6), (20.0, 0.8))
+HALF = 0.5  # observation added to both sides before a logarithm, Haldane (1956), 10.1111/j.1469-1809.1956.tb01285.x
+RARE = 1e-4  # R nearer to 0 or 1 than this counts as this before its logarithm
+UNIT = 1024  # weights are whole numbers of 1 / UNIT, so that their sums are exact
+BLOCK = 4096  # pixels worked on at once
+
+
+def kernel(days: np.ndarray, width: float) -> np.ndarray:
+    """Return Gaussian weights of distances over the day of the year [days], whole numbers of 1 / UNIT, int32."""
+    distance = (days + YEAR / 2) % YEAR - YEAR / 2
+    return np.rint(UNIT * np.exp(-0.5 * (distance / width) ** 2)).astype(np.int32)
+
+
+class Climatology:
+    """The past of a glacier, from which F of any season follows.
+
+    values : float32 (T, C, H, W), not clipped; may be memory-mapped. observed : bool (T, H, W), which values count.
+    dates : the middle of each step. x : (K,) thresholds. kept_out : bool (H, W), pixels that R and d leave out.
+    """
+
+    def __init__(
+        self,
+        values: np.ndarray,
+        observed: np.ndarray,
+        dates: Sequence[date],
+        x: np.ndarray,
+        kept_out: np.ndarray | None = None,
+    ):
+        steps, channels, *shape = values.shape
+        self.x = x
+        self.days = np.array([day.toordinal() for day in dates])
+        self.kept_out = np.zeros(shape, bool) if kept_out is None else kept_out
+        self.bins = np.empty(
+            values.shape, np.uint8
+        )  # the first threshold that is not exceeded; K: not observed
+        self.shares = np.empty(steps)  # of the region's pixels that were observed
+        self.region_sums = np.empty(
+            (steps, len(x), channels)
+        )  # pixels of the region at or below each threshold
+        for step in range(steps):
+            self._add(step, np.asarray(values[step]), np.asarray(observed[step]))
+        self._kept: tuple[bytes, np.ndarray] = (b"none", np.empty(0))
+
+    def _add(self, step: int, image: np.ndarray, seen: np.ndarray) -> None:
+        """Bin the values of a step, image (C, H, W) and seen (H, W)."""
+        last = len(self.x) - 1
+        bins = np.searchsorted(self.x, image).clip(max=last)
+        self.bins[step] = np.where(seen, bins, len(self.x))
+        counted = seen & ~self.kept_out
+        self.shares[step] = counted.sum() / max((~self.kept_out).sum(), 1)
+        for channel, part in enumerate(bins):
+            counts = np.bincount(part[counted], minlength=len(self.x))
+            self.region_sums[step, :, channel] = counts.cumsum()
+
+    # ── The region ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def region(self, days: np.ndarray, past: np.ndarray) -> np.ndarray:
+        """Return R (S, K, C) at some days [ordinal], from the steps `past`; the uniform function without a past."""
+        distances = self.days[past] - np.asarray(days)[:, None]  # (S, P) days
+        sums = self.region_sums[past]  # (P, K, C)
+        uniform = np.linspace(0, 1, len(self.x))[None, :, None]
+        function = fraction(sums.sum(axis=0, keepdims=True), uniform)
+        for width, pseudo_years in LADDER:
+            weights = kernel(distances, width) / UNIT
+            total = np.tensordot(weights, sums, axes=1)  # (S, K, C)
+            years = self._years(distances, weights, past)[:, None, None]
+            wider = function
+            function = years * fraction(total, wider) + pseudo_years * wider
+            function /= years + pseudo_years
+        return function
+
+    def _years(self, distances: np.ndarray, weights: np.ndarray, past: np.ndarray) -> np.ndarray:
+        """Return how many years hold the season, (S,): in each year the weights of what was seen, at most 1."""
+        years = np.zeros(len(distances))
+        year = np.floor(distances / YEAR + 0.5)  # 0 is the 12 months around the day
+        for number in np.unique(year):
+            seen = np.where(year == number, weights * self.shares[past], 0).sum(axis=1)
+            years += np.minimum(seen, 1)
+        return years
+
+    def _usual(self, past: np.ndarray) -> np.ndarray:
+        """Return R (P, K, C) float32 of the days of `past` itself, kept for the next call with this past."""
+        if self._kept[0] != past.tobytes():
+            days, inverse = np.unique(np.rint(self.days[past] % YEAR), return_inverse=True)
+            function = self.region(days, past)
+            self._kept = past.tobytes(), function.astype(np.float32)[inverse]
+        return self._kept[1]
+
+    # ── Pixels ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def distribution(
+        self,
+        target: date,
+        past: Sequence[int],
+        rows: slice = slice(None),
+        columns: slice = slice(None),
+    ) -> np.ndarray:
+        """Return F (K, C, h, w) float32 of a day, from exactly the steps `past`, of some rows and columns."""
+        past = np.sort(np.asarray(past, int))
+        bins = self.bins[past][:, :, rows, columns]  # (P, C, h, w)
+        flat = bins.reshape(*bins.shape[:2], bins.shape[2] * bins.shape[3])
+        outside = np.broadcast_to(self.kept_out[rows, columns], bins.shape[2:]).ravel()
+        season = self._season(target, past)
+        function = np.empty((len(self.x), *flat.shape[1:]), np.float32)
+        for channel, start in np.ndindex(flat.shape[1], -(-flat.shape[2] // BLOCK)):
+            here = (channel, slice(start * BLOCK, (start + 1) * BLOCK))
+            function[:, *here] = season.distribution(flat[:, *here], channel, outside[here[1]])
+        return function.reshape(len(self.x), *bins.shape[1:])
+
+    def ensemble(
+        self,
+        weights: np.ndarray,
+        past: Sequence[int],
+        rows: slice = slice(None),
+        columns: slice = slice(None),
+    ) -> np.ndarray:
+        """Return the plain function of past values (K, C, h, w) float32, each weighted; NaN where none was observed.
+
+        weights : (P,), of the steps `past`, in 1 / UNIT.
+        """
+        bins = self.bins[np.asarray(past, int)][:, :, rows, columns]
+        flat = bins.reshape(len(bins), bins[0].size)
+        below = counts(flat, weights, len(self.x))
+        with np.errstate(invalid="ignore"):
+            function = below / below[-1]
+        return function.reshape(len(self.x), *bins.shape[1:])
+
+    def _season(self, target: date, past: np.ndarray) -> Season:
+        """Return what the pixels of a region share for a target day."""
+        day = target.toordinal()
+        days = self.days[past]
+        return Season(
+            kernel(days - day, width(days)),
+            kernel(days - day, OFFSET_WIDTH),
+            self.region(np.array([day]), past)[0].astype(np.float32),
+            self._usual(past),
+        )
+
+
+@dataclass(frozen=True)
+class Season:
+    """What the pixels of a region share when F of a day is worked out from P past steps.
+
+    weights, offset_weights : (P,) of the kernels, in 1 / UNIT. region : R (K, C) of the day.
+    usual : R (P, K, C) of the past steps' own seasons.
+    """
+
+    weights: np.ndarray
+    offset_weights: np.ndarray
+    region: np.ndarray
+    usual: np.ndarray
+
+    def distribution(self, bins: np.ndarray, channel: int, outside: np.ndarray) -> np.ndarray:
+        """Return F (K, N) float32 of some pixels, from the bins of their past (P, N); outside : (N,), d is 0 there."""
+        thresholds = len(self.region)
+        region = self.region[:, channel : channel + 1]
+        offset = self.offset(bins, channel)
+        offset[:, outside] = 0
+        inner = region.clip(RARE, 1 - RARE)
+        prior = 1 / (1 + np.exp(-(np.log(inner / (1 - inner)) + offset)))
+        prior = np.where((region <= 0) | (region >= 1), region, prior)
+        prior = np.maximum.accumulate(prior, axis=0)
+        below = counts(bins, self.weights, thresholds)
+        return (below + PRIOR * prior) / (below[-1] + PRIOR)
+
+    def offset(self, bins: np.ndarray, channel: int) -> np.ndarray:
+        """Return d (K, N): log-odds of what the pixels showed, less those of what the region showed at these times."""
+        usual = self.usual[:, :, channel]  # (P, K)
+        shown = counts(bins, self.offset_weights, len(self.region))
+        number = shown[-1]
+        weights = (bins < len(self.region)) * (self.offset_weights / np.float32(UNIT))[:, None]
+        expected = usual.T @ weights.astype(np.float32)  # (K, N)
+        offset = log_odds(shown, number) - log_odds(expected, number)
+        return offset * (number / (number + 1))
+
+
+def counts(bins: np.ndarray, weights: np.ndarray, thresholds: int) -> np.ndarray:
+    """Return how much was observed at or below each threshold, (K, N) float32.
+
+    bins : (P, N), of P steps. weights : (P,), of the steps, in 1 / UNIT. thresholds : K.
+    """
+    sums = np.zeros((thresholds + 1, bins.shape[1]), np.int32)
+    pixels = np.arange(bins.shape[1])
+    for step in np.flatnonzero(weights):
+        sums[bins[step], pixels] += weights[step]
+    return sums[:-1].cumsum(axis=0, dtype=np.int32) / np.float32(UNIT)
+
+
+def log_odds(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return the log-odds of a count in a number of observations, finite at none and at all."""
+    rest = np.maximum(whole - part, 0)
+    return np.log((part + HALF) / (rest + HALF))
+
+
+def fraction(sums: np.ndarray, fallback: np.ndarray) -> np.ndarray:
+    """Return sums (S, K, C) of counts as distribution functions; the fallback where nothing was counted."""
+    whole = sums[:, -1:]
+    return np.where(whole > 0, sums / np.where(whole > 0, whole, 1), fallback)
+
+
+def width(days: np.ndarray) -> float:
+    """Return the width [days] of the kernel over the day of the year for a past of these days."""
+    return WIDTH
+
+
+def without_year(days: np.ndarray, target: date) -> np.ndarray:
+    """Return the steps outside the 12 months around a target, by their number; days : of all steps, as ordinals."""
+    return np.flatnonzero(np.abs(days - target.toordinal()) > YEAR / 2)
+
+
+# ── The mean of the same season ──────────────────────────────────────────────────────────────────────────────────
 
 
 class Moments:

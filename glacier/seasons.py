@@ -23,3 +23,9 @@ def step_date(step: int, steps_per_year: int) -> date:
         return date(year, 1 + part * 12 // steps_per_year, 1)
     days = date(year, 12, 31).timetuple().tm_yday
     return date(year, 1, 1) + timedelta(days=-(-part * days // steps_per_year))
+
+
+def step_middle(step: int, steps_per_year: int) -> date:
+    """Return the day in the middle of a step of year_step."""
+    first, after = step_date(step, steps_per_year), step_date(step + 1, steps_per_year)
+    return first + (after - first) / 2
