@@ -166,7 +166,6 @@ def run(cfg: Config) -> int:
         cfg,
         STAGE,
         USES,
-        ["rawData"],
         make_aligned,
         runner.file_inputs(cfg, ["iceOutline"], outlines.files(cfg.iceOutline)),
         check_inputs,

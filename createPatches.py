@@ -148,7 +148,7 @@ def make_patches(cfg: Config, folder: Path) -> runner.Result:
 
 def run(cfg: Config) -> int:
     """Make patches/ of the glacier."""
-    code = runner.run_stage(cfg, STAGE, USES, ["aligned"], make_patches)
+    code = runner.run_stage(cfg, STAGE, USES, make_patches)
     pages.report(cfg)
     return code
 

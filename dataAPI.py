@@ -233,7 +233,7 @@ def run(cfg: Config) -> int:
         )
     if cfg.dryRun:
         return say_plan(cfg)
-    code = runner.run_stage(cfg, STAGE, USES, [], make_years, source_hash(cfg))
+    code = runner.run_stage(cfg, STAGE, USES, make_years, source_hash(cfg))
     pages.report(cfg)
     return code
 

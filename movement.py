@@ -222,7 +222,6 @@ def run(cfg: Config) -> int:
         cfg,
         STAGE,
         USES,
-        ["rawData", "aligned"],
         make_movement,
         runner.file_inputs(
             cfg,

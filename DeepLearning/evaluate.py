@@ -102,9 +102,9 @@ def run(cfg: Settings) -> int:
     inputs = {
         run.name: runner.manifest_hash(runner.read_manifest(run)) for run in runs
     } | motion.inputs(cfg)
-    run_folders.make_once(
-        cfg, folder, {"glacier": cfg.name}, inputs | {"patches": glacier.hash}, work
-    )
+    inputs["patches"] = glacier.hash
+    command = f"python DeepLearning/evaluate.py --name={cfg.name}"
+    runner.make(cfg, folder, {"glacier": cfg.name}, inputs, work, command)
     pages.report(cfg)
     log.info("Skill is 1 - MSE / MSE of the baseline: 0 is no better, negative is worse.")
     log.info("Next: python DeepLearning/forecast.py --name=%s", cfg.name)

@@ -147,9 +147,9 @@ def run(cfg: Settings) -> int:
         if run_folders.read_run(folder)["names"][0] == cfg.name
         else f"forecast-{cfg.name}"
     )
-    run_folders.make_once(
-        cfg, folder / own, runner.used_settings(cfg, ["maxVelocity"]), inputs, work
-    )
+    settings = runner.used_settings(cfg, ["maxVelocity"])
+    command = f"python DeepLearning/forecast.py --name={cfg.name}"
+    runner.make(cfg, folder / own, settings, inputs, work, command)
     log.info("All of %s in one page: %s", cfg.name, pages.report(cfg))
     return 0
 

@@ -178,3 +178,14 @@ def bombs() -> dict[str, bytes]:
         "a mark that is missing": head + b"t.",
         "an empty stack": head + b".",
     }
+
+
+# ── Damage ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def one_bit_flipped(content: bytes, seed: int) -> bytes:
+    """Return bytes of which one bit differs, as after a fault of the disk."""
+    random = np.random.default_rng(seed)
+    changed = bytearray(content)
+    changed[int(random.integers(len(changed)))] ^= 1 << int(random.integers(8))
+    return bytes(changed)

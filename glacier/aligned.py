@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from config import Config
+from glacier import stages
 from glacier.coregistration.transforms import middle_shift
 from glacier.coregistration.verdict import Transforms
 from glacier.grid import Grid
 from glacier.seasons import year_step
 from glacier.storage import disk, runner
 
-STAGE = "aligned"
+STAGE = stages.ALIGNED
 # as composites.Arrays has them
 COMPOSITES = ("composites.npy", "observed.npy", "seen.npy", "spread.npy")
 

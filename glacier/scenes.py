@@ -14,16 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from config import Config, GlacierError
+from glacier import stages
 from glacier.grid import Grid
 from glacier.satellites import sensors
 from glacier.satellites.assembly import TOO_MUCH_MISSING, waiting_file
 from glacier.satellites.search import Item
-from glacier.storage import disk, pickles
+from glacier.storage import disk, integrity, pickles
 
 log = logging.getLogger(__name__)
 
 
-STAGE = "rawData"
+STAGE = stages.RAW_DATA
 
 
 def take_back(folder: Path, waiting: Path, made_with: str) -> int:
@@ -34,6 +35,7 @@ def take_back(folder: Path, waiting: Path, made_with: str) -> int:
     taken = 0
     for path in sorted(folder.glob("[0-9][0-9][0-9][0-9].pkl")):
         try:
+            integrity.check(path, integrity.WITHDRAWN)
             stream = pickles.read_pickles(path)
             header = next(stream, {})
             if header.get("made_with") != made_with:

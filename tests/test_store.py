@@ -108,14 +108,19 @@ def test_a_truncated_pickle_is_one_line(tmp_path, keep):
     assert "\n" not in str(error.value)
 
 
-def stage(cfg, made, name="rawData", uses=("years",), needs=(), code=0):
+SCENES = runner.Stage("rawData", "dataAPI.py", (), "alignment.py")
+SERIES = runner.Stage("aligned", "alignment.py", (SCENES,), "createPatches.py")
+WINDOWS = runner.Stage("patches", "createPatches.py", (SERIES,), "movement.py")
+
+
+def stage(cfg, made, name=SCENES, uses=("years",), code=0):
     def work(cfg, folder):
-        made.append(name)
+        made.append(str(name))
         with disk.writing(folder / "file") as file:
             file.write(str([getattr(cfg, use) for use in uses]).encode())
         return runner.Result([folder / "file"], {"files": 1}, exit_code=code)
 
-    return runner.run_stage(cfg, name, uses, needs, work)
+    return runner.run_stage(cfg, name, uses, work)
 
 
 def test_a_stage_runs_once_then_only_after_a_change_that_concerns_it(caplog):
@@ -150,25 +155,25 @@ def test_what_a_run_before_left_behind_is_removed():
 def test_a_stage_asks_for_the_one_before(caplog):
     made, cfg = [], load(Config, [], name="ridge")
     with pytest.raises(GlacierError, match=r"run first: python dataAPI.py --name=ridge"):
-        stage(cfg, made, "aligned", ("stepsPerYear",), ["rawData"])
+        stage(cfg, made, SERIES, ("stepsPerYear",))
     stage(cfg, made)
-    stage(cfg, made, "aligned", ("stepsPerYear",), ["rawData"])
-    assert stage(cfg, made, "aligned", ("stepsPerYear",), ["rawData"]) == 0
+    stage(cfg, made, SERIES, ("stepsPerYear",))
+    assert stage(cfg, made, SERIES, ("stepsPerYear",)) == 0
     other = dataclasses.replace(cfg, years=(2015, 2016))
     with pytest.raises(
         GlacierError, match=r"made with years = \[2013, 2022\], now it is \[2015, 2016\]"
     ):
-        stage(other, made, "aligned", ("stepsPerYear",), ["rawData"])
+        stage(other, made, SERIES, ("stepsPerYear",))
     stage(other, made)
     with pytest.raises(
         GlacierError, match=r"changed after .* was made; run first: python alignment.py"
     ):
-        stage(other, made, "patches", (), ["aligned"])
-    stage(other, made, "aligned", ("stepsPerYear",), ["rawData"])
+        stage(other, made, WINDOWS, ())
+    stage(other, made, SERIES, ("stepsPerYear",))
     assert made == ["rawData", "aligned", "rawData", "aligned"]
     (cfg.folder / "rawData" / "file").write_text("cut")
     with pytest.raises(GlacierError, match=r"truncated or damaged.*run again: python dataAPI.py"):
-        stage(other, made, "patches", (), ["aligned"])
+        stage(other, made, WINDOWS, ())
 
 
 @pytest.mark.parametrize("touched", [False, True])
@@ -182,9 +187,7 @@ def test_a_refused_stage_stays_finished_unless_it_was_touched(touched):
         raise GlacierError("too few")
 
     with pytest.raises(GlacierError, match="too few"):
-        runner.run_stage(
-            dataclasses.replace(cfg, years=(2014, 2015)), "rawData", ("years",), [], work
-        )
+        runner.run_stage(dataclasses.replace(cfg, years=(2014, 2015)), SCENES, ("years",), work)
     stage(cfg, made)
     assert len(made) == 1 + touched
 

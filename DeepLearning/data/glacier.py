@@ -20,7 +20,7 @@ from config import Config, GlacierError
 from DeepLearning.data.context import Context, as_year
 from glacier.climatology import Moments, climatology
 from glacier.patches.cutting import blend
-from glacier.patches.windows import read_patches, read_series
+from glacier.patches.windows import STAGE, read_patches, read_series
 from glacier.seasons import step_date, year_step
 from glacier.storage import runner
 
@@ -36,7 +36,7 @@ class Glacier:
 
     def __init__(self, cfg: Config):
         self.name = cfg.name
-        self.hash = runner.need(cfg, "patches")
+        self.hash = runner.need(cfg, STAGE)
         self.series = read_series(cfg)
         self.patches = read_patches(cfg)
         self.sequence_length, self.horizon = cfg.sequenceLength, cfg.horizon

@@ -10,8 +10,7 @@ import csv
 import io
 import logging
 import pickle
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,8 +18,7 @@ import yaml
 
 import config
 from config import Config, GlacierError
-from glacier import console
-from glacier.storage import disk, runner
+from glacier.storage import disk, integrity, runner
 
 log = logging.getLogger(__name__)
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -106,6 +104,7 @@ def runs_for(cfg: Config, wanted: Sequence[str], patches: str) -> list[Path]:
 
 def read_checkpoint(path: Path) -> dict:
     """Return a checkpoint; GlacierError if it is missing or damaged."""
+    integrity.check(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -113,24 +112,6 @@ def read_checkpoint(path: Path) -> dict:
             f"{path} is missing or damaged ({' '.join(str(error).split())[:120]}); "
             "train again with --force"
         ) from error
-
-
-def make_once(
-    cfg: Config, folder: Path, settings: dict, inputs: dict, work: Callable[[Path], runner.Result]
-) -> None:
-    """Fill a folder of a run by `work`, unless it was made with these settings and inputs; print what came out."""
-    reason = "--force" if cfg.force else runner.why_stale(folder, settings, inputs)
-    if reason is None:
-        log.info("%s is up to date.", folder)
-        return
-    log.info("Making %s (%s).", folder, reason)
-    start = time.monotonic()
-    (folder / "manifest.yaml").unlink(missing_ok=True)
-    result = work(folder)
-    seconds = time.monotonic() - start
-    runner.write_manifest(folder, settings, inputs, result.files, result.counts, seconds)
-    log.info("%s", "\n".join(console.lines_of(result.table)))
-    log.info("Wrote %s in %.1f s", folder, seconds)
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:

@@ -27,6 +27,7 @@ from DeepLearning.verification import sections
 from DeepLearning.verification.baselines import climatology, persistence
 from DeepLearning.verification.metrics import skill
 from glacier import console
+from glacier.patches.windows import STAGE
 from glacier.report import pages
 from glacier.storage import disk, runner
 
@@ -151,7 +152,7 @@ def read_glaciers(cfg: TrainingConfig) -> Glaciers:
             f"holdout {cfg.holdout} is a glacier to train on as well; take it out of names"
         )
     if cfg.holdout:
-        runner.need(for_glacier(cfg, cfg.holdout), "patches")
+        runner.need(for_glacier(cfg, cfg.holdout), STAGE)
     return Glaciers(
         [Glacier(cfg if name == cfg.name else for_glacier(cfg, name)) for name in names]
     )

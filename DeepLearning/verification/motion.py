@@ -82,6 +82,8 @@ def inputs(cfg: Config) -> dict[str, str]:
     """Return the manifest hash of the movement stage by its name; nothing if it is not finished or not of now."""
     try:
         return {fields.STAGE: runner.need(cfg, fields.STAGE)}
+    except runner.DamagedError:
+        raise
     except GlacierError as error:
         log.info("Without the advected climatology: %s", error)
         return {}

@@ -12,15 +12,16 @@ import numpy as np
 import yaml
 
 from config import Config, GlacierError
+from glacier import stages
 from glacier.aligned import read_composites
 from glacier.patches.cutting import cut
 from glacier.patches.split import PARTS, Split, patch_parts, prove
-from glacier.storage import disk, runner
+from glacier.storage import disk, integrity, runner
 
 if TYPE_CHECKING:  # loading it takes seconds: a stage that has nothing to do goes without
     import torch
 
-STAGE = "patches"
+STAGE = stages.PATCHES
 KINDS = ("images", "targets", "observed")
 
 
@@ -176,6 +177,7 @@ def read_patches(cfg: Config) -> Patches:
 
 def read_split(path: Path) -> tuple[Split, tuple[str, ...]]:
     """Return the split of splits.yaml and the first date of each window; GlacierError if it is damaged."""
+    integrity.check(path)
     try:
         content = yaml.safe_load(path.read_text())
         windows = dict(content["windows"])
@@ -197,6 +199,7 @@ def load_tensor(path: Path) -> torch.Tensor:
     """Return a tensor, memory-mapped; GlacierError if the file is damaged or holds something else."""
     import torch
 
+    integrity.check(path)
     try:
         tensor = torch.load(path, mmap=True, weights_only=True)
         if not isinstance(tensor, torch.Tensor):

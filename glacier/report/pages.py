@@ -13,6 +13,7 @@ import yaml
 
 import config
 from config import Config
+from glacier.stages import STAGES
 from glacier.storage import disk, runner
 
 SECTION = "section.html"  # of each folder that has something to show
@@ -128,7 +129,7 @@ def report(cfg: Config) -> Path:
 
 def with_sections(cfg: Config) -> list[Path]:
     """Return the folders of a glacier that have a section: stages in run order, then each run and what it has below."""
-    stages, name = [cfg.folder / stage for stage in disk.STAGES], re.escape(cfg.name)
+    stages, name = [cfg.folder / stage for stage in STAGES], re.escape(cfg.name)
     runs = config.home() / "DeepLearning" / "runs"
     own = re.compile(rf"{name}-\w+-[\d-]+(/(evaluation|forecast))?|.*/(evaluation|forecast)-{name}")
     found = sorted(

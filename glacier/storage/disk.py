@@ -2,63 +2,134 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import io
 import json
+import math
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from config import GlacierError
+from glacier.storage import integrity
+from glacier.storage.integrity import SCHEMA, file_hash
 
-SCHEMA = 1
-# folder: script, in run order
-STAGES = {
-    "rawData": "dataAPI.py",
-    "aligned": "alignment.py",
-    "patches": "createPatches.py",
-    "movement": "movement.py",
-}
-NEXT = {
-    "rawData": STAGES["aligned"],
-    "aligned": STAGES["patches"],
-    "patches": STAGES["movement"],
-    "movement": "DeepLearning/trainAttentionLSTM.py",
-}
+# What those who write files need as well.
+__all__ = [
+    "SCHEMA",
+    "file_hash",
+    "hidden_neighbour",
+    "read_array",
+    "read_json",
+    "write_json",
+    "write_yaml",
+    "writing",
+    "writing_array",
+]
+
+
+# what a disk answers that cannot take a file: the user's to mend
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+
+
+class Tracked(io.FileIO):
+    """A file that remembers why it could not be written: libraries hide it behind errors of their own."""
+
+    failure: OSError | None = None
+
+    def write(self, content):
+        try:
+            return super().write(content)
+        except OSError as error:
+            self.failure = error
+            raise
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[io.BufferedWriter]:
-    """Open a hidden neighbour of `path` that takes its name once it is fully on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Open a hidden neighbour of `path` that takes its name once it is fully on disk.
+
+    GlacierError if the disk does not take it: full, read-only, or not the user's.
+    """
     part = hidden_neighbour(path)
+    raw = None
     try:
-        with open(part, "wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        raw = Tracked(part, "wb")
+        with io.BufferedWriter(raw) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except (OSError, RuntimeError) as error:
+        refuse(path, (raw and raw.failure) or error)
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        remove(part)
 
 
 @contextmanager
 def writing_array(path: Path, shape: tuple[int, ...], dtype=np.float32) -> Iterator[np.ndarray]:
-    """Give a memory-mapped array to fill; it becomes the .npy file `path` once it is fully on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Give a memory-mapped array to fill; it becomes the .npy file `path` once it is fully on disk.
+
+    GlacierError, before anything is computed, if the disk has no room for it.
+    """
     part = hidden_neighbour(path)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         array = np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape)
+        reserve(part)
         yield array
         array.flush()
         del array
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        refuse(path, error, size)
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        remove(part)
+
+
+def reserve(path: Path) -> None:
+    """Take the room of a file whose size is set: a disk that fills under a mapped file ends the process."""
+    if not hasattr(os, "posix_fallocate"):  # not on macOS
+        return
+    with open(path, "r+b") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def refuse(path: Path, error: Exception, size: int = 0) -> None:
+    """Raise GlacierError if a file could not be written for what the user can mend. size : needed, if known [bytes]."""
+    if not isinstance(error, OSError) or error.errno not in REFUSALS:
+        return
+    needs = f"; it needs {size / 1e6:.0f} MB" if size else ""
+    raise GlacierError(
+        f"{path} could not be written ({error.strerror}){needs}; {room(path)}, or set GLACIER_HOME to "
+        "another disk, then run the same command again"
+    ) from error
+
+
+def room(path: Path) -> str:
+    """Return how much is free where a file is to go, and what to do about it."""
+    folder = next((folder for folder in path.parents if folder.is_dir()), Path("/"))
+    free = shutil.disk_usage(folder).free
+    return f"{free / 1e6:.0f} MB are free there: make room and check who may write"
+
+
+def remove(path: Path) -> None:
+    """Remove what is left of a file, where that is possible."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def hidden_neighbour(path: Path) -> Path:
@@ -74,26 +145,13 @@ def write_yaml(path: Path, content: dict) -> None:
 
 def read_array(path: Path) -> np.ndarray:
     """Return a memory-mapped .npy array, read-only; GlacierError if the file is damaged."""
+    integrity.check(path)
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise GlacierError(
-            f"{path} is not a complete array ({error}); run {script_of(path)} --force"
+            f"{path} is not a complete array ({error}); run {integrity.command_of(path)}"
         ) from error
-
-
-def file_hash(path: Path) -> str:
-    """Return 16 hexadecimal digits of a file's SHA-256."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def script_of(path: Path) -> str:
-    """Return the command that writes a file of the datasets folder."""
-    return next(
-        (f"python {script}" for stage, script in STAGES.items() if stage in path.parts),
-        "its script",
-    )
 
 
 def write_json(path: Path, content: dict) -> Path:
@@ -105,9 +163,25 @@ def write_json(path: Path, content: dict) -> Path:
 
 def read_json(path: Path) -> dict:
     """Return plain containers from JSON; GlacierError if it is missing or damaged."""
+    integrity.check(path)
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
         raise GlacierError(
-            f"{path} cannot be read ({error}); run {script_of(path)} --force"
+            f"{path} cannot be read ({error}); run {integrity.command_of(path)}"
         ) from error
+    if not isinstance(content, dict):
+        raise GlacierError(f"{path} holds no record; run {integrity.command_of(path)}")
+    return Record(path, content)
+
+
+class Record(dict):
+    """A record read from a file, which says in one line what it lacks."""
+
+    def __init__(self, path: Path, content: dict):
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, key):
+        command = integrity.command_of(self.path)
+        raise GlacierError(f"{self.path} says nothing of {key!r} (damaged); run {command}")

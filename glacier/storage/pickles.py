@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from config import GlacierError
-from glacier.storage.disk import script_of
+from glacier.storage import integrity
 from glacier.storage.unpickler import PlainUnpickler
 
 # what a damaged stream can end in; a refused one is a GlacierError
@@ -30,7 +30,8 @@ def read_pickles(path: Path) -> Iterator:
     Raises GlacierError if the file is missing, truncated, damaged or holds anything but arrays and plain containers.
     """
     if not path.is_file():
-        raise GlacierError(f"{path} is not there; run {script_of(path)}")
+        raise GlacierError(f"{path} is not there; run {integrity.command_of(path)}")
+    integrity.check(path)
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         while file.tell() < size:
@@ -43,12 +44,12 @@ def read_object(path: Path, file: BinaryIO):
         return PlainUnpickler(file).load()
     except GlacierError as error:
         raise GlacierError(
-            f"{path}: {error}; delete it and run {script_of(path)} --force"
+            f"{path}: {error}; delete it and run {integrity.command_of(path)}"
         ) from error
     except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise GlacierError(
-            f"{path} is truncated or damaged ({reason:.120}); run {script_of(path)} --force"
+            f"{path} is truncated or damaged ({reason:.120}); run {integrity.command_of(path)}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Manifests, and the runner that makes a stage unless it is up to date.
+"""The runner that makes a stage, or a folder of a run, unless it is up to date.
 
 A stage whose manifest.yaml exists, with the present settings and inputs, is finished.
 """
@@ -6,22 +6,66 @@ A stage whose manifest.yaml exists, with the present settings and inputs, is fin
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
-import yaml
-
-import config
 from config import Config, GlacierError
 from glacier.console import lines_of
-from glacier.storage.disk import NEXT, SCHEMA, STAGES, file_hash, write_yaml, writing
+from glacier.storage import integrity
+from glacier.storage.integrity import (
+    MANIFEST,
+    WITHDRAWN,
+    DamagedError,
+    changed_output,
+    read_manifest,
+)
+from glacier.storage.manifests import file_inputs, manifest_hash, used_settings, write_manifest
+
+# What stages need of the manifests as well.
+__all__ = [
+    "DamagedError",
+    "Result",
+    "Stage",
+    "file_inputs",
+    "make",
+    "manifest_hash",
+    "need",
+    "read_manifest",
+    "run_stage",
+    "used_settings",
+    "why_stale",
+    "write_manifest",
+]
 
 log = logging.getLogger(__name__)
-PACKAGES = ("numpy", "opencv-python-headless", "rasterio", "torch")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the run order.
+
+    folder : under datasets/<name>/. script : what makes it. reads : the earlier stages it needs. next_script : what
+    the user runs after it. A stage can stand for its folder in a path.
+    """
+
+    folder: str
+    script: str
+    reads: tuple[Stage, ...] = ()
+    next_script: str = ""
+
+    def __fspath__(self) -> str:
+        return self.folder
+
+    def __str__(self) -> str:
+        return self.folder
+
+    def command(self, cfg: Config) -> str:
+        """Return what the user types to make the stage of a glacier."""
+        return f"python {self.script} --name={cfg.name}"
 
 
 @dataclass
@@ -34,92 +78,35 @@ class Result:
     exit_code: int = 0
 
 
-def read_manifest(folder: Path) -> dict | None:
-    """Return the manifest of a finished stage or run, None if it did not finish."""
-    path = folder / "manifest.yaml"
-    if not path.is_file():
-        return None
-    content = yaml.safe_load(path.read_text())
-    return content if isinstance(content, dict) and content.get("schema") == SCHEMA else None
+# ── What is there already ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def manifest_hash(manifest: dict) -> str:
-    """Return the fingerprint of what a stage made and from what: equal whenever its output is equal."""
-    return config.fingerprint([manifest["settings"], manifest["inputs"], manifest["outputs"]])
+def need(cfg: Config, stage: Stage) -> str:
+    """Return the manifest hash of an earlier stage; GlacierError if it is not finished, changed or made otherwise.
 
-
-def write_manifest(
-    folder: Path, settings: dict, inputs: dict, files: Iterable[Path], counts: dict, seconds: float
-) -> None:
-    """Write manifest.yaml, the last file of a stage."""
-    outputs = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-        for path in sorted(files)
-    }
-    write_yaml(
-        folder / "manifest.yaml",
-        {
-            "schema": SCHEMA,
-            "settings": settings,
-            "settings_hash": config.fingerprint(settings),
-            "inputs": inputs,
-            "outputs": outputs,
-            "counts": counts,
-            "packages": {name: metadata.version(name) for name in PACKAGES},
-            "seconds": round(seconds, 1),
-        },
-    )
-
-
-def used_settings(cfg: Config, names: Iterable[str]) -> dict:
-    """Return the settings a stage uses, as plain containers."""
-    values = {name: getattr(cfg, name) for name in names}
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
-    }
-
-
-def file_inputs(
-    cfg: Config, names: Iterable[str], more: Iterable[Path] = ()
-) -> list[tuple[str, str]]:
-    """Return what stands for the files that settings name: (setting, hash), or the address of what is no file here.
-
-    more : files that belong to those, as the projection beside a shapefile.
+    With the setting `verify` every byte of its files is compared with the manifest.
     """
-    inputs = []
-    for name in names:
-        path = getattr(cfg, name)
-        if path:
-            inputs.append((name, file_hash(Path(path)) if Path(path).is_file() else path))
-    inputs += [(f"file {number}", file_hash(path)) for number, path in enumerate(more, 1)]
-    return inputs
-
-
-def need(cfg: Config, stage: str) -> str:
-    """Return the manifest hash of an earlier stage; GlacierError if it is not finished, changed or made otherwise."""
     folder = cfg.folder / stage
-    command = f"python {STAGES[stage]} --name={cfg.name}"
+    command = stage.command(cfg)
     manifest = read_manifest(folder)
+    if manifest is None and (folder / MANIFEST).is_file():
+        raise DamagedError(f"{folder / MANIFEST} is damaged; run again: {command}")
     if manifest is None:
         raise GlacierError(f"{folder} is not there or not finished; run first: {command}")
-    for name, made in manifest["outputs"].items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != made["bytes"]:
-            was = (
-                f"has {path.stat().st_size} bytes instead of {made['bytes']}"
-                if path.is_file()
-                else "is missing"
-            )
-            raise GlacierError(f"{path} {was} (truncated or damaged); run again: {command}")
-    for name, made in manifest["settings"].items():
-        now = used_settings(cfg, [name])[name]
-        if now != made:
+    reason = changed_output(folder, manifest, cfg.verify)
+    if reason:
+        raise DamagedError(f"{reason}; run again: {command} --force")
+    present = used_settings(cfg, manifest["settings"])
+    for name, value in manifest["settings"].items():
+        if present[name] != value:
             raise GlacierError(
-                f"{folder} was made with {name} = {made}, now it is {now}; "
+                f"{folder} was made with {name} = {value}, now it is {present[name]}; "
                 f"run first: {command} (or set {name} back)"
             )
-    for earlier in manifest["inputs"]:
-        if earlier in STAGES and need(cfg, earlier) != manifest["inputs"][earlier]:
+    for earlier in stage.reads:
+        if earlier.folder not in manifest["inputs"]:
+            continue
+        if need(cfg, earlier) != manifest["inputs"][earlier.folder]:
             raise GlacierError(
                 f"{cfg.folder / earlier} changed after {folder} was made; run first: {command}"
             )
@@ -130,86 +117,132 @@ def why_stale(folder: Path, settings: dict, inputs: dict) -> str | None:
     """Return why a stage must run, or None if what it made is up to date."""
     manifest = read_manifest(folder)
     if manifest is None:
-        return "not finished before"
-    for name, now in settings.items():
+        return "its manifest is damaged" if (folder / MANIFEST).is_file() else "not finished before"
+    for name, value in settings.items():
         if name not in manifest["settings"]:
             return f"setting {name} is new"
-        if manifest["settings"][name] != now:
-            return f"{name} changed from {manifest['settings'][name]} to {now}"
+        if manifest["settings"][name] != value:
+            return f"{name} changed from {manifest['settings'][name]} to {value}"
     for name in [*inputs, *manifest["inputs"]]:
         if manifest["inputs"].get(name) != inputs.get(name):
             return f"input {name} changed"
-    for name, made in manifest["outputs"].items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != made["bytes"]:
-            return f"{name} is missing or damaged"
+    reason = changed_output(folder, manifest)
+    if reason:
+        return reason
     lost = manifest["counts"].get("lost")
     return f"{lost} scenes were lost to faults" if lost else None
 
 
-def run_stage(
-    cfg: Config,
-    stage: str,
-    uses: Iterable[str],
-    needs: Iterable[str],
-    work: Callable[[Config, Path], Result],
-    files: Iterable[tuple[str, str]] = (),
-    check: Callable[[Config], None] | None = None,
-) -> int:
-    """Run a stage unless it is up to date; return the exit code.
+def verify(folder: Path) -> None:
+    """Compare every byte of a finished folder with its manifest; DamagedError if one differs."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return
+    reason = changed_output(folder, manifest, every_byte=True)
+    if reason:
+        raise DamagedError(f"{reason}; run again: {integrity.command_of(folder / MANIFEST)}")
+    log.info("%s: %d files are as they were written.", folder, len(manifest["outputs"]))
 
-    stage : its folder under datasets/<name>/, a key of STAGES. uses : the settings that change what it makes.
-    needs : the earlier stages it reads. files : (name, hash) of other inputs.
+
+# ── Making what is not ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def make(
+    cfg: Config,
+    folder: Path,
+    settings: dict,
+    inputs: dict,
+    work: Callable[[Path], Result],
+    command: str,
+    check: Callable[[], None] | None = None,
+) -> int:
+    """Make a folder by `work` unless it is up to date; return the exit code.
+
+    settings, inputs : what decides whether it is up to date. command : what makes it again, for the manifest.
     check : called before the work, raises GlacierError for what cannot work: a mistake costs nothing of an earlier
-    result, and a stage that is up to date reads nothing.
-    work : called with the settings and the folder, returns a Result. Files of an earlier run that are not in the
-    Result are removed. The manifest goes first and comes back last: a stage killed in between is not finished.
+    result, and what is up to date reads nothing.
+    Files of an earlier run that are not in the Result are removed. The manifest goes first and comes back last: a
+    folder whose work was killed in between is not finished.
     """
-    folder = cfg.folder / stage
-    settings = used_settings(cfg, uses)
-    inputs = {name: need(cfg, name) for name in needs} | dict(files)
+    if cfg.verify:
+        verify(folder)
     reason = "--force" if cfg.force else why_stale(folder, settings, inputs)
     if reason is None:
         log.info("%s is up to date.", folder)
-        say_next(cfg, stage)
         return 0
     if check is not None:
-        check(cfg)
+        check()
     log.info("Making %s (%s).", folder, reason)
     start = time.monotonic()
     with withdrawn_manifest(folder):
-        result = work(cfg, folder)
-    keep = set(result.files)
-    # what an earlier run left, files before their folders
+        result = work(folder)
+    remove_others(folder, set(result.files))
+    seconds = time.monotonic() - start
+    write_manifest(folder, settings, inputs, set(result.files), result.counts, seconds, command)
+    seconds = round(time.monotonic() - start, 1)
+    rows = [*result.table, ("files", len(set(result.files))), ("seconds", seconds)]
+    log.info("%s", "\n".join(lines_of(rows)))
+    return result.exit_code
+
+
+def remove_others(folder: Path, keep: set[Path]) -> None:
+    """Remove what an earlier run left in a folder, files before their folders."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir():
             with suppress(OSError):  # not empty
                 path.rmdir()
         elif path not in keep:
             path.unlink()
-    write_manifest(folder, settings, inputs, keep, result.counts, time.monotonic() - start)
-    closing = [*result.table, ("files", len(keep)), ("seconds", round(time.monotonic() - start, 1))]
-    log.info("%s", "\n".join(lines_of(closing)))
-    say_next(cfg, stage)
-    return result.exit_code
+
+
+def run_stage(
+    cfg: Config,
+    stage: Stage,
+    uses: Iterable[str],
+    work: Callable[[Config, Path], Result],
+    files: Iterable[tuple[str, str]] = (),
+    check: Callable[[Config], None] | None = None,
+) -> int:
+    """Make a stage of a glacier unless it is up to date; return the exit code.
+
+    uses : the settings that change what it makes. files : (name, hash) of inputs that are no stage.
+    work : called with the settings and the folder, returns a Result. check : see `make`.
+    """
+    inputs = {earlier.folder: need(cfg, earlier) for earlier in stage.reads}
+    code = make(
+        cfg,
+        cfg.folder / stage,
+        used_settings(cfg, uses),
+        inputs | dict(files),
+        lambda folder: work(cfg, folder),
+        stage.command(cfg),
+        None if check is None else lambda: check(cfg),
+    )
+    log.info("Next: python %s --name=%s", stage.next_script, cfg.name)
+    return code
 
 
 @contextmanager
 def withdrawn_manifest(folder: Path) -> Iterator[None]:
-    """Remove the manifest while its stage works; put it back if the work is refused before it touched a file."""
-    path, since, manifest = folder / "manifest.yaml", time.time_ns(), read_manifest(folder)
-    content = path.read_bytes() if manifest else b""
-    path.unlink(missing_ok=True)
+    """Hide the manifest while its stage works; put it back if the work is refused before it touched a file.
+
+    Hidden, it still says what the files of the earlier run were.
+    """
+    path = folder / MANIFEST
+    manifest = read_manifest(folder)
+    since = time.time_ns()
+    if path.is_file():
+        os.replace(path, folder / WITHDRAWN)
     try:
         yield
     except GlacierError:
-        files = [folder / name for name in manifest["outputs"]] if manifest else []
-        if files and all(file.is_file() and file.stat().st_mtime_ns < since for file in files):
-            with writing(path) as file:
-                file.write(content)
+        if manifest and untouched(folder, manifest, since):
+            os.replace(folder / WITHDRAWN, path)
         raise
+    (folder / WITHDRAWN).unlink(missing_ok=True)
 
 
-def say_next(cfg: Config, stage: str) -> None:
-    """Say which command comes after a stage."""
-    log.info("Next: python %s --name=%s", NEXT[stage], cfg.name)
+def untouched(folder: Path, manifest: dict, since: int) -> bool:
+    """Return whether all files of a manifest are there and older than a time [ns]."""
+    files = [folder / name for name in manifest["outputs"]]
+    return bool(files) and all(file.is_file() and file.stat().st_mtime_ns < since for file in files)

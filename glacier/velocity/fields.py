@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from config import Config
+from glacier import stages
 from glacier.grid import Grid
 from glacier.storage import disk, geotiff
 from glacier.velocity import displacement, velocities
 from glacier.velocity.velocities import SPACING, Field, Nodes, Pair
 
-STAGE = "movement"
+STAGE = stages.MOVEMENT
 BANDS = ("vx", "vy", "speed", "vx_error", "vy_error", "pairs")
 UNITS = ("m/yr",) * 5 + ("1",)
 YEARLY_SPAN = 1.5  # years; longer pairs do not tell one year's velocity

@@ -1,0 +1,180 @@
+"""A bit that flips on the disk is noticed before what stands there is used: one line, the file and the command."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import config
+import createPatches
+from config import Config, GlacierError
+from DeepLearning import evaluate
+from demo import attacks
+from glacier.patches.windows import load_tensor
+from glacier.storage import disk, integrity, pickles, runner
+
+SCENES = runner.Stage("rawData", "dataAPI.py", (), "alignment.py")
+
+
+@pytest.fixture(autouse=True)
+def fresh_run(monkeypatch):
+    """As in a process of its own, nothing was compared yet."""
+    monkeypatch.setattr(integrity, "_compared", {})
+
+
+def flip(path: Path, seed: int = 0, keep_time: bool = True) -> None:
+    """Flip one bit of a file, as a failing disk does: neither its size nor its time changes."""
+    times = path.stat()
+    path.write_bytes(attacks.one_bit_flipped(path.read_bytes(), seed))
+    if keep_time:
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def write_one_of_each(folder: Path) -> runner.Result:
+    """Write a file of each format that stages write."""
+    with disk.writing(folder / "2015.pkl") as file:
+        file.write(pickles.pickled(attacks.honest_scene(np.random.default_rng(0))))
+    with disk.writing_array(folder / "scenes.npy", (5, 6)) as array:
+        array[:] = 7
+    disk.write_json(folder / "scenes.json", {"scenes": [1, 2, 3]})
+    with disk.writing(folder / "deep" / "window.pt") as file:
+        torch.save(torch.arange(12.0), file)
+    names = ("2015.pkl", "scenes.npy", "scenes.json", "deep/window.pt")
+    return runner.Result([folder / name for name in names])
+
+
+READERS = {
+    "2015.pkl": lambda path: list(pickles.read_pickles(path)),
+    "scenes.npy": disk.read_array,
+    "scenes.json": disk.read_json,
+    "deep/window.pt": load_tensor,
+}
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch) -> Config:
+    """The settings of a glacier whose first stage holds a file of each format."""
+    monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
+    cfg = config.load(Config, name="ridge")
+    runner.run_stage(cfg, SCENES, ("years",), lambda cfg, folder: write_one_of_each(folder))
+    return cfg
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flipped_bit_is_noticed_by_whoever_reads_the_file(made, name, seed):
+    path = made.folder / "rawData" / name
+    READERS[name](path)
+    integrity._compared.clear()
+    flip(path, seed)
+    with pytest.raises(runner.DamagedError, match="dataAPI.py --name=ridge --force") as error:
+        READERS[name](path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_is_compared_once_a_run(made, monkeypatch):
+    path = made.folder / "rawData" / "scenes.npy"
+    compared = []
+    monkeypatch.setattr(integrity, "file_hash", lambda path: compared.append(path) or "another")
+    for _ in range(3):
+        with pytest.raises(runner.DamagedError):
+            disk.read_array(path)
+    assert len(compared) == 3
+    monkeypatch.undo()
+    disk.read_array(path)
+    monkeypatch.setattr(integrity, "file_hash", lambda path: "another")
+    disk.read_array(path)
+
+
+def test_up_to_date_looks_at_sizes_and_times_and_verify_at_every_byte(made, caplog):
+    caplog.set_level("INFO")
+    runs = []
+
+    def again(**changes):
+        cfg = dataclasses.replace(made, **changes)
+        work = lambda cfg, folder: runs.append(1) or write_one_of_each(folder)  # noqa: E731
+        return runner.run_stage(cfg, SCENES, ("years",), work)
+
+    assert again(verify=True) == 0
+    assert "4 files are as they were written" in caplog.text
+    flip(made.folder / "rawData" / "scenes.json")
+    assert again() == 0
+    with pytest.raises(runner.DamagedError, match=r"scenes.json is not what was written"):
+        again(verify=True)
+    assert not runs
+    flip(made.folder / "rawData" / "2015.pkl", keep_time=False)
+    assert again() == 0
+    assert runs == [1]
+    assert again(verify=True) == 0
+
+
+def test_a_file_that_was_copied_is_still_what_was_written(made):
+    for path in (made.folder / "rawData").rglob("*.*"):
+        os.utime(path)
+    assert runner.why_stale(made.folder / "rawData", {"years": [2013, 2022]}, {}) is None
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_bit_flipped_in_a_manifest_makes_it_no_manifest(made, seed):
+    path = made.folder / "rawData" / "manifest.yaml"
+    lines = path.read_bytes().rpartition(integrity.CHECK)[0]
+    position = np.random.default_rng(seed).integers(len(lines))
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1 << seed % 8
+    path.write_bytes(content)
+    assert runner.read_manifest(path.parent) is None
+    with pytest.raises(runner.DamagedError, match="run again: python dataAPI.py --name=ridge"):
+        runner.need(made, SCENES)
+    assert "damaged" in runner.why_stale(path.parent, {"years": [2013, 2022]}, {})
+
+
+AIMED = [
+    "datasets/toy/aligned/composites.npy",
+    "datasets/toy/aligned/composites.json",
+    "datasets/toy/patches/splits.yaml",
+    "DeepLearning/runs/toy-AttentionLSTM-001/best.pt",
+]
+
+
+@pytest.fixture
+def copied(toy_home, trained_home, tmp_path, monkeypatch) -> Path:
+    """A home of its own with the toy glacier and its run."""
+    import shutil
+
+    home = tmp_path / "home"
+    shutil.copytree(toy_home / "datasets", home / "datasets")
+    shutil.copytree(trained_home / "DeepLearning", home / "DeepLearning")
+    monkeypatch.setenv("GLACIER_HOME", str(home))
+    return home
+
+
+@pytest.mark.parametrize("name", AIMED)
+def test_no_stage_goes_on_with_a_flipped_bit(copied, name):
+    flip(copied / name, seed=5)
+    with pytest.raises(GlacierError, match=Path(name).name) as error:
+        evaluate.run(config.load(evaluate.Settings, name="toy", force=True, wandb="disabled"))
+    assert "run" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_window_is_noticed_when_it_is_read(copied):
+    for path in (copied / "datasets/toy/patches/targets").iterdir():
+        flip(path)
+    cfg = config.load(Config, name="toy")
+    windows = createPatches.read_patches(cfg).windows
+    with pytest.raises(runner.DamagedError, match="targets"):
+        windows[-1].targets  # noqa: B018
+
+
+def test_the_records_say_what_they_lack(made):
+    path = disk.write_json(made.folder / "record.json", {"a": 1})
+    with pytest.raises(GlacierError, match=r"record.json says nothing of 'dates'"):
+        disk.read_json(path)["dates"]
+    for content in ("[1]", '{"a": ', "[" * 100_000, "null", '"text"', "\x00"):
+        path.write_text(content)
+        with pytest.raises(GlacierError, match=r"record.json"):
+            disk.read_json(path)
