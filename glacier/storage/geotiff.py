@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 
 from glacier.storage import disk
 
@@ -48,4 +51,60 @@ def write(
             file.update_tags(**tags)
         with disk.writing(path) as file:
             file.write(memory.read())
+    return path
+
+
+def write_cog(
+    path: Path,
+    bands: np.ndarray,
+    crs: str,
+    transform: rasterio.Affine,
+    names: Sequence[str],
+    tags: Mapping[str, str],
+    units: Sequence[str],
+    band_tags: Sequence[Mapping[str, str]],
+) -> Path:
+    """Return the path of a cloud-optimised GeoTIFF: tiled, with overviews and statistics; arguments as of `write`.
+
+    bands : (B, H, W), may be memory-mapped: it is read band by band.
+    """
+    count, height, width = bands.shape
+    profile = {
+        "driver": "GTiff",
+        "dtype": "float32",
+        "count": count,
+        "height": height,
+        "width": width,
+        "crs": crs,
+        "transform": transform,
+        "nodata": np.nan,
+        "tiled": True,
+        "interleave": "band",
+        "bigtiff": "if_safer",
+    }
+    cog = {
+        "driver": "COG",
+        "compress": "deflate",
+        "predictor": "yes",
+        "statistics": "yes",
+        "overview_resampling": "average",
+        "interleave": "band",
+    }
+    scratch = disk.hidden_neighbour(path)  # a folder: GDAL makes the final file from a plain one
+    scratch.mkdir(parents=True, exist_ok=True)
+    plain, optimised = scratch / "plain.tif", scratch / "cog.tif"
+    try:
+        with rasterio.open(plain, "w", **profile) as file:
+            file.descriptions = names
+            file.units = units
+            file.update_tags(**tags)
+            for number, own_tags in enumerate(band_tags, 1):
+                file.write(bands[number - 1].astype(np.float32, copy=False), number)
+                file.update_tags(number, **own_tags)
+        rasterio.shutil.copy(plain, optimised, **cog)
+        with open(optimised, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(optimised, path)
+    finally:
+        shutil.rmtree(scratch)
     return path
