@@ -13,8 +13,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from config import Config, GlacierError, setting
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import run_folders

@@ -30,9 +30,6 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 import config
 import dataAPI
 from glacier import console
@@ -40,6 +37,8 @@ from glacier.composites import KERNEL, composite, fill_gaps
 from glacier.coregistration.resampling import resample
 from glacier.coregistration.series import estimate_transforms, one_thread
 from glacier.storage import disk, pickles, runner
+
+ROOT = Path(__file__).resolve().parents[1]
 
 PARVATI = ROOT.parent / "shared" / "data" / "parvati"
 SIZES = {

@@ -23,10 +23,6 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-
 import config
 import dataAPI
 from config import Config, setting
@@ -36,6 +32,8 @@ from glacier import console
 from glacier.grid import make_grid
 from glacier.satellites import sensors
 from glacier.scenes import STAGE, read_scenes
+
+ROOT = Path(__file__).resolve().parents[1]
 
 LATENCY = 0.05  # seconds a request
 WORKERS = 8

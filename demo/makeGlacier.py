@@ -23,8 +23,6 @@ import numpy as np
 import rasterio
 from rasterio import features, warp
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import config
 from config import Config, GlacierError, setting
 from demo.landscape import BANDS, PIXEL_SIZE, Landscape, build_landscape, sun_position

@@ -8,12 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from toy import one_thread, toy, toy_home, trained, trained_home  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 ARTEFACTS = ROOT / "tests" / "artefacts"  # screenshots to look at, not tracked
-sys.path.insert(0, str(ROOT))
-
-from toy import one_thread, toy, toy_home, trained, trained_home  # noqa: E402, F401
 
 TRAINING = ("--epochs=2", "--samplesPerEpoch=64")  # enough to have a run
 

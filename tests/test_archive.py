@@ -12,10 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
+from stac_api import stac_api, why_not
 
 import config
 import dataAPI
@@ -27,7 +24,8 @@ from glacier.satellites import reading, search, signing
 from glacier.satellites.selection import select
 from glacier.scenes import read_scenes, year_files
 from glacier.storage import disk, runner
-from tests.stac_api import stac_api, why_not
+
+ROOT = Path(__file__).resolve().parents[1]
 
 YEARS = (2014, 2015)
 

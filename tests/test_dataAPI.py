@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,6 @@ import pystac
 import pytest
 import rasterio
 from rasterio.warp import transform, transform_bounds
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 
 import config
 import dataAPI
@@ -25,6 +20,8 @@ from glacier.grid import make_grid
 from glacier.satellites import search, sensors
 from glacier.scenes import read_grid, read_scenes, year_files
 from glacier.storage import disk
+
+ROOT = Path(__file__).resolve().parents[1]
 
 PAGES = ROOT.parent / "shared" / "data" / "planetaryComputer"
 BOX = Config.boundingBox

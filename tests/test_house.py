@@ -1,6 +1,9 @@
 """Nothing imports to the right: settings, then glacier/, then the rooms of DeepLearning/, then the scripts."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +89,15 @@ def test_names_that_others_use_stay_importable():
     ):
         assert set(names.split()) <= set(module.__all__)
         assert all(callable(getattr(module, name)) for name in names.split())
+
+
+def test_scripts_hide_no_library(tmp_path):
+    """A script's folder comes first on Python's path; a library called evaluate is found all the same."""
+    (tmp_path / "evaluate.py").write_text("LIBRARY = True")
+    folder = ROOT / "DeepLearning"
+    program = f"import sys; sys.path.insert(0, {str(folder)!r}); import DeepLearning, evaluate"
+    subprocess.run(
+        [sys.executable, "-c", program + "; assert evaluate.LIBRARY"],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+        check=True,
+    )
