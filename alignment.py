@@ -84,7 +84,7 @@ def stable_ground(cfg: Config, grid: Grid, series: Series) -> np.ndarray:
 def workplace(cfg: Config) -> Iterator[Executor | None]:
     """Give what compares the scenes: `workers` processes here (None for one), or the workers of a Dask scheduler."""
     if cfg.executor != Config.executor:
-        with workers.workplace(cfg) as (cluster, _):
+        with workers.workplace(cfg.executor, cfg.workers) as (cluster, _):
             yield cluster
         return
     processes = min(cfg.workers, os.cpu_count() or 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import math
-import pickle
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +14,16 @@ import numpy as np
 
 from config import Config, GlacierError
 from glacier import stages
-from glacier.grid import Grid
+from glacier.grid import Grid, Lattice, make_grid
 from glacier.satellites import sensors
-from glacier.satellites.assembly import TOO_MUCH_MISSING, waiting_file
-from glacier.satellites.search import Item
+from glacier.satellites.assembly import (
+    TOO_MUCH_MISSING,
+    Outcome,
+    keep_reason,
+    keep_scene,
+    waiting_file,
+)
+from glacier.satellites.fetching import Harvest
 from glacier.storage import disk, integrity, pickles
 
 log = logging.getLogger(__name__)
@@ -33,46 +38,80 @@ def take_back(folder: Path, waiting: Path, made_with: str) -> int:
     So more years, or scenes that were lost, do not mean to read the others again.
     """
     taken = 0
-    for path in sorted(folder.glob("[0-9][0-9][0-9][0-9].pkl")):
+    for path in pickled_years(folder):
         try:
             integrity.check(path, integrity.WITHDRAWN)
             stream = pickles.read_pickles(path)
             header = next(stream, {})
             if header.get("made_with") != made_with:
                 continue
-            for name in header["dropped"]:
-                with disk.writing(waiting_file(waiting, name, "txt")) as file:
-                    file.write(TOO_MUCH_MISSING.encode())
+            for collection, name in header["dropped"]:
+                keep_reason(waiting, (collection, name), TOO_MUCH_MISSING)
             for scene in stream:
-                with disk.writing(waiting_file(waiting, scene["id"])) as file:
-                    pickle.dump(scene, file, protocol=5)
+                identity = scene["collection"], scene["id"]
+                facts = {"resampled": scene["resampled"], "warning": scene["warning"]}
+                keep_scene(waiting, scene, Outcome(identity, **facts))
                 taken += 1
         except GlacierError as error:
             log.warning("  %s; its scenes are read again", error)
     return taken
 
 
-def join_year(folder: Path, year: int, header: dict, items: list[Item], waiting: Path) -> Path:
-    """Write one year's stream, header first, from the waiting scenes, as bytes; return its path."""
-    path = folder / f"{year}.pkl"
-    with disk.writing(path) as file:
-        file.write(pickles.pickled(header | {"count": len(items)}))
-        for item in items:
-            with open(waiting_file(waiting, item.id), "rb") as scene:
-                shutil.copyfileobj(scene, file, 1 << 20)
-    return path
+def pickled_years(folder: Path) -> list[Path]:
+    """Return the yearly pickles of a folder in time order."""
+    return sorted(folder.glob("[0-9][0-9][0-9][0-9].pkl"))
+
+
+def join_years(folder: Path, header: dict, harvest: Harvest, waiting: Path) -> list[Path]:
+    """Write each year's stream, header first, from the waiting scenes, as bytes; return the paths."""
+    paths = []
+    for year in sorted({item.datetime.year for item in harvest.kept}):
+        items = [item for item in harvest.kept if item.datetime.year == year]
+        unfit = [item for item, _ in harvest.unfit if item.datetime.year == year]
+        dropped = [list(item.identity) for item in unfit]
+        path = folder / f"{year}.pkl"
+        with disk.writing(path) as file:
+            file.write(pickles.pickled(header | {"dropped": dropped, "count": len(items)}))
+            for item in items:
+                with open(waiting_file(waiting, item.identity), "rb") as scene:
+                    shutil.copyfileobj(scene, file, 1 << 20)
+        paths.append(path)
+    return paths
+
+
+def earlier_grid(folder: Path, box: tuple[float, ...], pixel_size: float) -> Grid | None:
+    """Return the grid of the scenes that are in a folder, None if there is none or box or pixel size are others.
+
+    It is chosen once: more years, which may lie on another lattice, do not move it.
+    """
+    for path in pickled_years(folder):
+        try:
+            header = next(pickles.read_pickles(path), {})
+            grid = grid_in(header)
+            lattice = Lattice(grid.crs, grid.transform[2], grid.transform[5])
+        except (GlacierError, KeyError, TypeError):
+            continue
+        return grid if make_grid(box, pixel_size, lattice) == grid else None
+    return None
+
+
+def grid_in(header: dict) -> Grid:
+    """Return the grid that the header of a stream tells."""
+    return Grid(header["crs"], tuple(header["transform"]), tuple(header["shape"]))
 
 
 @dataclass(frozen=True)
 class Scene:
     """One acquisition on the glacier's grid. dn : (bands, H, W) uint16. mask : (H, W) bits of satellites/sensors.py.
 
-    tier : of Landsat's geolocation, T1, T2 or RT, empty where the archive does not tell. geometric_rmse : distance of
-    its ground control points from their places [m], NaN where the archive does not tell.
+    date, time : UTC. tier : of Landsat's geolocation, T1, T2 or RT, empty where the archive does not tell.
+    geometric_rmse : distance of its ground control points from their places [m], NaN where the archive does not tell.
+    resampled : whether its pixels lay elsewhere. warning : what is doubtful about its numbers, or empty.
     """
 
     id: str
-    date: dt.datetime
+    date: dt.date
+    time: dt.datetime
     platform: str
     cloud_percent: float
     missing_fraction: float
@@ -87,6 +126,8 @@ class Scene:
     collection: str = ""
     tier: str = ""
     geometric_rmse: float = math.nan
+    resampled: bool = False
+    warning: str = ""
 
     def reflectance(self, band: str) -> np.ndarray:
         """Return a band's surface reflectance [1], (H, W) float32, NaN where masked."""
@@ -99,7 +140,7 @@ class Scene:
 
 def year_files(cfg: Config) -> list[Path]:
     """Return the yearly pickles in time order; GlacierError if there is none."""
-    files = sorted((cfg.folder / STAGE).glob("[0-9][0-9][0-9][0-9].pkl"))
+    files = pickled_years(cfg.folder / STAGE)
     if not files:
         raise GlacierError(
             f"{cfg.folder / STAGE} holds no scenes; run first: python dataAPI.py --name={cfg.name}"
@@ -110,7 +151,7 @@ def year_files(cfg: Config) -> list[Path]:
 def read_grid(cfg: Config) -> Grid:
     """Return the grid of the scenes."""
     header = next(pickles.read_pickles(year_files(cfg)[0]))
-    return Grid(header["crs"], tuple(header["transform"]), tuple(header["shape"]))
+    return grid_in(header)
 
 
 def read_scenes(cfg: Config) -> Iterator[Scene]:
@@ -126,8 +167,8 @@ def read_scenes(cfg: Config) -> Iterator[Scene]:
         }
         done = 0
         for content in stream:
-            date = dt.datetime.fromisoformat(content.pop("datetime"))
-            yield Scene(**(shared | content), date=date)
+            time = dt.datetime.fromisoformat(content.pop("datetime"))
+            yield Scene(**(shared | content), date=time.date(), time=time)
             done += 1
         if done != header["count"]:
             raise GlacierError(

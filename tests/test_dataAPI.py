@@ -9,6 +9,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+from archives import Archive, box_around, landsat_layers, scenes_of
 from rasterio.warp import transform, transform_bounds
 
 import config
@@ -18,6 +19,7 @@ from demo.cog_server import CogServer
 from demo.makeGlacier import make_glacier
 from glacier.grid import make_grid
 from glacier.satellites import search, sensors
+from glacier.satellites.items import parse_item
 from glacier.scenes import read_grid, read_scenes, year_files
 from glacier.storage import disk
 
@@ -138,11 +140,11 @@ def test_real_answers_of_the_planetary_computer_are_understood(page, sensor):
     content = json.loads((PAGES / page).read_text())
     row = sensors.find(sensor)
     for feature in content if isinstance(content, list) else content["features"]:
-        item = search.parse_item(pystac.Item.from_dict(feature))
+        item = parse_item(feature, str(PAGES / page))
         assert item.id == feature["id"]
-        assert item.platform.lower() in row.platforms
+        assert item.platform in row.platforms
         assert item.cloud_percent == feature["properties"]["eo:cloud_cover"]
-        addresses = [item.hrefs[key] for key in (*row.bands.values(), *row.quality)]
+        addresses = [item.assets[key].href for key in (*row.bands.values(), *row.quality)]
         assert all(href.startswith("https://") and "?" not in href for href in addresses)
 
 
@@ -218,121 +220,10 @@ def test_missing_pixels_decide_what_is_kept(settings):
 # ── Archives made for one question ───────────────────────────────────────────────────────────────────────────────
 
 
-class Archive:
-    """A catalogue on disk, written item by item."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.items = folder, []
-
-    def add(
-        self,
-        name: str,
-        sensor: str,
-        when: str,
-        layers: dict[str, np.ndarray],
-        crs: str,
-        corner: tuple,
-        pixel_sizes: dict[str, float] | None = None,
-        **properties,
-    ) -> None:
-        """Write an item; layers : asset key -> (H, W). corner : left, top. pixel_sizes : of keys not of 30 m."""
-        row = sensors.find(sensor)
-        folder = self.folder / name
-        folder.mkdir(parents=True)
-        for key, values in layers.items():
-            size = (pixel_sizes or {}).get(key, 30.0)
-            affine = rasterio.Affine(size, 0, corner[0], 0, -size, corner[1])
-            with rasterio.open(
-                folder / f"{key}.tif",
-                "w",
-                driver="COG",
-                dtype=values.dtype,
-                count=1,
-                crs=crs,
-                height=values.shape[0],
-                width=values.shape[1],
-                transform=affine,
-                nodata=row.nodata if key in row.bands.values() else None,
-            ) as file:
-                file.write(values[None])
-        bounds = rasterio.transform.array_bounds(*values.shape, affine)
-        box = transform_bounds(crs, "EPSG:4326", *bounds)
-        self.items.append(name)
-        (folder / f"{name}.json").write_text(
-            json.dumps(
-                {
-                    "type": "Feature",
-                    "stac_version": "1.0.0",
-                    "id": name,
-                    "collection": row.collection,
-                    "bbox": box,
-                    "geometry": None,
-                    "links": [],
-                    "stac_extensions": [],
-                    "properties": {
-                        "datetime": when,
-                        "platform": row.platforms[0],
-                        "eo:cloud_cover": 1.0,
-                        "proj:code": crs,
-                    }
-                    | properties,
-                    "assets": {key: {"href": f"./{key}.tif"} for key in layers},
-                }
-            )
-        )
-
-    def settings(self, box: tuple, sensor: str, **keywords) -> Config:
-        links = [{"rel": "item", "href": f"./{name}/{name}.json"} for name in self.items]
-        (self.folder / "catalog.json").write_text(
-            json.dumps(
-                {
-                    "type": "Catalog",
-                    "stac_version": "1.0.0",
-                    "id": "made",
-                    "description": "-",
-                    "links": links,
-                }
-            )
-        )
-        given = {
-            "name": "made",
-            "source": str(self.folder / "catalog.json"),
-            "boundingBox": box,
-            "sensor": sensor,
-            "years": [2000, 2024],
-            "maxMissingFraction": 1.0,
-        }
-        return config.load(Config, [], **(given | keywords))
-
-
 @pytest.fixture
 def made(tmp_path, monkeypatch) -> Archive:
     monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
     return Archive(tmp_path / "made")
-
-
-def box_around(crs: str, left: float, top: float, width: float, height: float) -> tuple[float, ...]:
-    """Return a box in degrees that lies within a rectangle [m]."""
-    west, south, east, north = transform_bounds(
-        crs, "EPSG:4326", left, top - height, left + width, top
-    )
-    inset_x, inset_y = 0.1 * (east - west), 0.1 * (north - south)
-    return west + inset_x, south + inset_y, east - inset_x, north - inset_y
-
-
-def landsat_layers(values: np.ndarray, oli: bool = True) -> dict[str, np.ndarray]:
-    """Return the assets of a clear Landsat scene whose bands all hold `values`; 0 is fill."""
-    row = sensors.find("landsat-8-9" if oli else "landsat-4-5-7")
-    qa = np.where(values == 0, 1, 64).astype(np.uint16)
-    return {key: values for key in row.bands.values()} | {
-        "qa_pixel": qa,
-        "qa_radsat": np.zeros_like(qa),
-    }
-
-
-def scenes_of(cfg: Config) -> list:
-    assert dataAPI.run(cfg) == 0
-    return list(read_scenes(cfg))
 
 
 def pattern(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -349,6 +240,10 @@ def test_scene_of_the_other_zone_lies_in_its_place(made):
     made.add(
         "other", "landsat-8-9", "2020-05-01T05:00:00Z", landsat_layers(values), "EPSG:32644", corner
     )
+    near = 774_015.0, 3_555_015.0
+    for day in (3, 19):
+        layers = landsat_layers(np.full((150, 150), 9000, np.uint16))
+        made.add(f"near{day}", "landsat-8-9", f"2020-06-{day:02d}T05:00:00Z", layers, CRS, near)
     west, south, east, north = transform_bounds(
         "EPSG:32644", "EPSG:4326", corner[0], corner[1] - 4500, corner[0] + 4500, corner[1]
     )
@@ -356,6 +251,8 @@ def test_scene_of_the_other_zone_lies_in_its_place(made):
     grid = make_grid(cfg.boundingBox, 30.0, 15.0)
     assert grid.crs == "EPSG:32643"
     scene = scenes_of(cfg)[0]
+    assert scene.id == "other"
+    assert scene.resampled
     found, clear = scene.dn[scene.bands.index("green")].astype(float), scene.mask == 0
     rows, columns = np.indices(found.shape)
 

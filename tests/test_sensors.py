@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import config
-from glacier.satellites import sensors
+from glacier.satellites import scaling, sensors
 from glacier.satellites.sensors import CIRRUS, CLOUD, FILL, SATURATED, SHADOW
 
 DATA = config.ROOT.parent / "shared" / "data"
@@ -111,35 +111,61 @@ def test_quality_without_the_saturation_file():
     assert masked(sensors.tm_mask, np.array([1, 64], np.uint16)) == [FILL, 0]
 
 
+def kept_reflectance(numbers: np.ndarray, sensor: sensors.Sensor, statement) -> np.ndarray:
+    """Return the reflectance of an archive's numbers after they are kept as ours, NaN where missing."""
+    missing = numbers == sensor.nodata
+    dn = scaling.stored(numbers, missing, statement, sensor.scale, sensor.offset)
+    assert dn.dtype == np.uint16
+    clear = np.zeros(numbers.shape, np.uint8)
+    return sensors.reflectance(dn, clear, sensor.scale, sensor.offset)
+
+
 @pytest.mark.parametrize(
-    ("baseline", "number", "expected"),
+    ("baseline", "major", "minor"),
     [
-        ("02.14", 5000, 0.5),
-        ("03.01", 5000, 0.5),
-        ("04.00", 6000, 0.5),
-        ("05.10", 6000, 0.5),
-        ("05.11", 900, -0.01),
+        ("02.14", 2, 14),
+        ("2.14", 2, 14),
+        (2.12, 2, 12),
+        ("N0214", 2, 14),
+        ("0510", 5, 10),
+        ("V05.11", 5, 11),
+        ("04.00", 4, 0),
+        (4, 4, 0),
+        (4.0, 4, 0),
+        ("05.11.1", 5, 11),
+        (" 03.01 ", 3, 1),
     ],
 )
-def test_sentinel_offset_goes_by_the_processing_baseline(baseline, number, expected):
-    sensor = sensors.find("sentinel-2")
-    dn = sensors.shifted(
-        np.array([[number, 0]], np.uint16), 0, sensor.shift({"s2:processing_baseline": baseline})
-    )
-    values = sensors.reflectance(dn, np.zeros((1, 2), np.uint8), sensor.scale, sensor.offset)
-    assert values[0, 0] == pytest.approx(expected, abs=1e-6)
-    assert np.isnan(values[0, 1])
+def test_processing_baselines_are_numbers_however_they_are_spelled(baseline, major, minor):
+    assert scaling.parse_baseline(baseline) == (major, minor)
+
+
+@pytest.mark.parametrize(
+    "baseline", [None, "", "unknown", True, "5.x", [5], "N05110", float("nan")]
+)
+def test_what_is_no_baseline_tells_nothing(baseline):
+    assert scaling.parse_baseline(baseline) is None
+
+
+def test_numbers_of_another_scale_keep_their_reflectance_to_half_a_step():
+    sensor = sensors.find("landsat-8-9")
+    numbers = np.array([[0, 500, 5000, 15000]], np.int16)
+    values = kept_reflectance(numbers, sensor, scaling.Statement(1e-4, 0.0, "item"))
+    assert np.isnan(values[0, 0])
+    assert values[0, 1:] == pytest.approx([0.05, 0.5, 1.5], abs=1.4e-5)
 
 
 def test_hls_numbers_below_zero_survive():
     sensor = sensors.find("hls-sentinel")
-    dn = sensors.shifted(
-        np.array([[-9999, -200, 0, 8000]], np.int16), sensor.nodata, sensor.shift({})
-    )
-    assert dn.dtype == np.uint16
-    values = sensors.reflectance(dn, np.zeros((1, 4), np.uint8), sensor.scale, sensor.offset)
+    numbers = np.array([[-9999, -200, 0, 8000]], np.int16)
+    manual = scaling.Statement(sensor.scale, sensor.archive_offset, "manual")
+    values = kept_reflectance(numbers, sensor, manual)
     assert np.isnan(values[0, 0])
     assert values[0, 1:] == pytest.approx([-0.02, 0, 0.8], abs=1e-6)
+
+
+def test_classes_that_no_manual_knows_are_missing():
+    assert masked(sensors.sentinel_mask, np.array([12, 300, 4], np.uint16)) == [FILL, FILL, 0]
 
 
 def test_unknown_sensor_names_the_known_ones():

@@ -72,9 +72,7 @@ def collect(scenes: Iterable[Scene], names: Sequence[str], folder: Path) -> Seri
         layers += [scene.reflectance(name) for name in names if name != "ndsi"]
         paths.append(folder / f"{len(paths)}.npy")
         np.save(paths[-1], np.array(layers, np.float32))
-        records.append(
-            {"id": scene.id, "date": scene.date.date().isoformat(), "platform": scene.platform}
-        )
+        records.append({"id": scene.id, "date": scene.date.isoformat(), "platform": scene.platform})
     index = Layers(paths, 1) if images > 1 else None
     return Series(
         Layers(paths, slice(-len(names), None)), Layers(paths, slice(images)), index, records

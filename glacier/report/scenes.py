@@ -22,7 +22,7 @@ def describe(cfg: Config, folder: Path, counts: dict) -> list[Path]:
         None,
     )
     for scene in read_scenes(cfg):
-        dates.append(scene.date.date())
+        dates.append(scene.date)
         seen.append(1 - scene.missing_fraction)
         rows.append(
             (

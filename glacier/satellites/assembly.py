@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import logging
 import math
 import os
@@ -17,15 +19,27 @@ import numpy as np
 from rasterio.warp import Resampling
 
 from glacier.grid import Grid
-from glacier.satellites import sensors
-from glacier.satellites.reading import UnreadableError, read_file
-from glacier.satellites.search import Item
+from glacier.satellites import scaling, sensors
+from glacier.satellites.items import Item, printable
+from glacier.satellites.reading import (
+    Layer,
+    UnreadableError,
+    check_numbers,
+    check_quality,
+    read_file,
+)
+from glacier.satellites.scaling import Statement
+from glacier.satellites.selection import NEEDED, Acquisition, File
+from glacier.satellites.sensors import Sensor
 from glacier.storage import disk
 
 log = logging.getLogger(__name__)
-# bands without which a scene is of no use; of the others, those that are there
-NEEDED = ("green", "swir16")
 TOO_MUCH_MISSING = "more missing than maxMissingFraction"
+IMPLAUSIBLE = (
+    f"more than {100 * scaling.IMPLAUSIBLE_SHARE:.0f} % of a band's clear pixels reflect below "
+    f"{scaling.POSSIBLE[0]} or above {scaling.POSSIBLE[1]}: check the archive's scale and offset"
+)
+RESAMPLED = "resampled.npy"  # ending of a waiting file whose pixels lay elsewhere
 
 
 @dataclass(frozen=True)
@@ -46,12 +60,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a scene. reason : why it is dropped, or nothing. fault : why it is lost, or nothing."""
+    """What became of a scene. identity : collection and id of its first item.
 
-    id: str
+    reason : why it is dropped, or nothing. fault : why it is lost, or nothing. megabytes : that were read for it.
+    resampled : whether its pixels lay elsewhere. warning : what is doubtful about its numbers, or nothing.
+    """
+
+    identity: tuple[str, str]
     reason: str = ""
     fault: str = ""
     megabytes: float = 0.0
+    resampled: bool = False
+    warning: str = ""
 
 
 @functools.cache
@@ -60,148 +80,264 @@ def reading_pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers)
 
 
-def waiting_file(folder: Path, name: str, kind: str = "pkl") -> Path:
-    """Return where a finished scene (pkl), the reason why it is dropped (txt) or a file of an item (KEY.npy) waits."""
-    return folder / re.sub(r"[^A-Za-z0-9._-]", "_", f"{name}.{kind}")
+def waiting_file(folder: Path, identity: tuple[str, str], kind: str = "pkl") -> Path:
+    """Return where a finished scene (pkl, facts in json), the reason why it is dropped (txt) or a file waits.
 
-
-def read_kept(item: Item, key: str, resampling: Resampling, outside: int, job: Job) -> np.ndarray:
-    """Return a file of an item on the grid, (H, W), from the network once only: it waits until the scene is done.
-
-    It is not forced onto the disk, for it is gone again in a second: a kill spares it, and if a power cut does not it
-    is read again.
+    Whatever signs and length an id has: what tells files apart is a hash of collection and id.
     """
-    path = waiting_file(job.folder, item.id, f"{key}.npy")
-    if path.is_file():
-        with suppress(ValueError, EOFError):
-            return np.load(path, allow_pickle=False)
-    values = read_file(item.hrefs[key], job.grid, resampling, outside)
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    readable = re.sub(r"[^A-Za-z0-9._-]", "_", identity[1])[:80]
+    return folder / f"{readable}-{digest}.{kind}"
+
+
+# ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_kept(item: Item, name: str, file: File, how: tuple, job: Job) -> Layer:
+    """Return a file of an item on the grid, from the network once only: it waits until the scene is done.
+
+    name : of the band or quality file. how : resampling, and the value outside the file. It is not forced onto the
+    disk, for it is gone again in a second: a kill spares it, and if a power cut does not it is read again.
+    """
+    for kind in (f"{name}.npy", f"{name}.{RESAMPLED}"):
+        path = waiting_file(job.folder, item.identity, kind)
+        if path.is_file():
+            with suppress(ValueError, EOFError):
+                return Layer(np.load(path, allow_pickle=False), kind.endswith(RESAMPLED))
+    layer = read_file(file.href, job.grid, *how)
+    kind = RESAMPLED if layer.resampled else "npy"
+    path = waiting_file(job.folder, item.identity, f"{name}.{kind}")
     part = disk.hidden_neighbour(path)
-    with open(part, "wb") as file:
-        np.save(file, values)
+    with open(part, "wb") as target:
+        np.save(target, layer.values)
     os.replace(part, path)
-    return values
+    return layer
 
 
 def read_layers(
-    item: Item, outsides: dict[str, int], resampling: Resampling, job: Job
-) -> dict[str, np.ndarray]:
-    """Return some files of an item, {asset key: (H, W)}, those it has; outsides : asset key -> value outside the file.
+    acquisition: Acquisition,
+    files: dict[str, File],
+    outsides: dict[str, int],
+    resampling: Resampling,
+    job: Job,
+) -> dict[str, Layer]:
+    """Return files of an item by name; outsides : name -> value outside the file.
 
     Raises UnreadableError if one cannot be had, after the others are safe on disk.
     """
+    pool = reading_pool(job.workers)
     reads = {
-        key: reading_pool(job.workers).submit(read_kept, item, key, resampling, outside, job)
-        for key, outside in outsides.items()
-        if key in item.hrefs
+        name: pool.submit(
+            read_kept, acquisition.item, name, file, (resampling, outsides[name]), job
+        )
+        for name, file in files.items()
     }
     wait(reads.values())
-    for key, read in reads.items():
+    for name, read in reads.items():
         if isinstance(read.exception(), UnreadableError):
-            raise UnreadableError(f"{key}: {read.exception()}")
-    return {key: read.result() for key, read in reads.items()}
+            raise UnreadableError(f"{printable(files[name].asset.key)}: {read.exception()}")
+    return {name: read.result() for name, read in reads.items()}
 
 
-def read_mask(item: Item, job: Job) -> np.ndarray:
+def read_mask(acquisition: Acquisition, job: Job) -> np.ndarray:
     """Return the mask bits (H, W) uint8 that the quality files of an item tell."""
-    row = sensors.find(item.sensor)
-    layers = read_layers(item, row.quality, Resampling.nearest, job)
-    return row.mask(*(layers.get(key) for key in row.quality))
+    row = sensors.find(acquisition.sensor)
+    layers = read_layers(acquisition, acquisition.quality, row.quality, Resampling.nearest, job)
+    checked = {name: check_quality(layer.values) for name, layer in layers.items()}
+    return row.mask(*(checked.get(name) for name in row.quality))
 
 
-def read_bands(item: Item, mask: np.ndarray, job: Job) -> np.ndarray:
-    """Return digital numbers (bands, H, W) uint16, 0 where the item has nothing; fill is added to its mask in place."""
-    row = sensors.find(item.sensor)
+@dataclass
+class Bands:
+    """The bands of an item. dn : (bands, H, W) uint16, 0 where missing. doubt : about its scaling, or nothing."""
+
+    dn: np.ndarray
+    resampled: bool = False
+    doubt: str = ""
+
+
+def read_bands(acquisition: Acquisition, mask: np.ndarray, job: Job) -> Bands:
+    """Return the digital numbers of an item; fill is added to its mask (H, W) in place."""
+    row = sensors.find(acquisition.sensor)
     dn = np.zeros((len(job.bands), *job.grid.shape), np.uint16)
     if (mask & sensors.FILL > 0).all():  # it only touches the box
-        return dn
-    keys = {band: row.bands[band] for band in job.bands if band in row.bands}
-    layers = read_layers(item, dict.fromkeys(keys.values(), row.nodata), Resampling.bilinear, job)
+        return Bands(dn)
+    files = {band: file for band, file in acquisition.bands.items() if band in job.bands}
+    outsides = dict.fromkeys(files, row.nodata)
+    layers = read_layers(acquisition, files, outsides, Resampling.bilinear, job)
+    numbers = {name: check_numbers(layer.values, row.nodata) for name, layer in layers.items()}
+    resampled = layers["green"].resampled
+    layers.clear()
+    chosen, doubt = choose_statements(files, numbers, mask == 0, row)
     for index, band in enumerate(job.bands):
-        if keys.get(band) in layers:
-            dn[index] = sensors.shifted(
-                layers.pop(keys[band]), row.nodata, row.shift(item.properties)
-            )
-    mask[(dn[[job.bands.index(band) for band in NEEDED]] == 0).any(0)] |= sensors.FILL
-    return dn
+        if band in numbers:
+            values = numbers.pop(band)
+            missing = values == row.nodata
+            dn[index] = scaling.stored(values, missing, chosen[band], row.scale, row.offset)
+    needed = [job.bands.index(band) for band in NEEDED]
+    mask[(dn[needed] == 0).any(0)] |= sensors.FILL
+    return Bands(dn, resampled, doubt)
 
 
-def read_day(day: list[Item], job: Job) -> dict | None:
-    """Return one scene as the plain dict that is pickled; None if quality alone tells that too much is missing.
+def choose_statements(
+    files: dict[str, File], numbers: dict[str, np.ndarray], clear: np.ndarray, row: Sensor
+) -> tuple[dict[str, Statement], str]:
+    """Return the statement of scaling to follow for each band, and what is doubtful about it, or nothing.
+
+    Where an archive contradicts itself, that of the first source which the pixels bear out.
+    """
+    told = {band: file.statements for band, file in files.items()}
+    sources = [statement.source for statement in told["green"]]
+    if len(sources) == 1:
+        return {band: statements[0] for band, statements in told.items()}, ""
+    by_source = {
+        source: {band: said_by(source, statements) for band, statements in told.items()}
+        for source in sources
+    }
+    for source, statements in by_source.items():
+        borne_out = [
+            scaling.bears_out(numbers[band], clear & (numbers[band] != row.nodata), statement)
+            for band, statement in statements.items()
+        ]
+        if all(borne_out):
+            return statements, f"the archive contradicts itself on the offset; {source} is followed"
+    return by_source[sources[0]], "the archive contradicts itself on the offset"
+
+
+def said_by(source: str, statements: tuple[Statement, ...]) -> Statement:
+    """Return the statement of a source, or the first where that source says nothing."""
+    return next((one for one in statements if one.source == source), statements[0])
+
+
+# ── Scenes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_scene(acquisitions: list[Acquisition], job: Job) -> tuple[dict | None, Outcome]:
+    """Return one scene as the plain dict that is pickled, and its outcome; None if too much is missing.
 
     Of several items the first observed pixel counts: band by band the same item's.
     """
-    masks = [read_mask(item, job) for item in day]
-    if np.logical_and.reduce([mask != 0 for mask in masks]).mean() > job.limit:
-        return None
-    mask, dn = masks[0], read_bands(day[0], masks[0], job)
-    for item, other_mask in zip(day[1:], masks[1:], strict=True):
+    first = acquisitions[0]
+    masks = [read_mask(acquisition, job) for acquisition in acquisitions]
+    missing_in_all = np.logical_and.reduce([mask != 0 for mask in masks])
+    dropped = Outcome(first.item.identity, TOO_MUCH_MISSING)
+    if missing_in_all.mean() > job.limit:
+        return None, dropped
+    mask, bands = masks[0], read_bands(first, masks[0], job)
+    dn, doubts = bands.dn, [bands.doubt]
+    for acquisition, next_mask in zip(acquisitions[1:], masks[1:], strict=True):
         if not mask.any():
             break
-        other_dn = read_bands(item, other_mask, job)
-        better = (mask != 0) & (other_mask == 0) | (mask & sensors.FILL > 0)
-        dn, mask = np.where(better, other_dn, dn), np.where(better, other_mask, mask)
-    first, row = day[0], sensors.find(day[0].sensor)
-    own = (
-        {}
-        if (row.scale, row.offset) == (job.scale, job.offset)
-        else {"scale": row.scale, "offset": row.offset}
-    )
-    return {
+        following = read_bands(acquisition, next_mask, job)
+        doubts.append(following.doubt)
+        better = ((mask != 0) & (next_mask == 0)) | (mask & sensors.FILL > 0)
+        dn = np.where(better, following.dn, dn)
+        mask = np.where(better, next_mask, mask)
+    missing_fraction = float((mask != 0).mean())
+    if missing_fraction > job.limit:
+        return None, dropped
+    row = sensors.find(first.sensor)
+    share = scaling.implausible_share(dn, mask == 0, row.scale, row.offset)
+    warning = next(filter(None, doubts), "")
+    if share > scaling.IMPLAUSIBLE_SHARE:
+        warning = IMPLAUSIBLE
+    outcome = Outcome(first.item.identity, resampled=bands.resampled, warning=warning)
+    facts = describe(acquisitions, job) | {"missing_fraction": missing_fraction}
+    return facts | {"dn": dn, "mask": mask}, outcome
+
+
+def describe(acquisitions: list[Acquisition], job: Job) -> dict:
+    """Return what the archive tells of a scene, as plain values."""
+    items = [acquisition.item for acquisition in acquisitions]
+    first, row = items[0], sensors.find(acquisitions[0].sensor)
+    facts = {
         "id": first.id,
+        "collection": first.collection,
         "datetime": first.datetime.isoformat(),
-        "platform": first.platform,
+        "platform": first.platform or acquisitions[0].sensor,
         "cloud_percent": first.cloud_percent,
-        "missing_fraction": float((mask != 0).mean()),
         "sun_azimuth": first.sun_azimuth,
         "sun_elevation": first.sun_elevation,
-        "collection": first.collection,
-        "tier": worst_tier(day),
-        "geometric_rmse": worst_rmse(day),
-        **own,
-        "dn": dn,
-        "mask": mask,
+        "tier": worst_tier(items),
+        "geometric_rmse": worst_rmse(items),
     }
+    if (row.scale, row.offset) != (job.scale, job.offset):
+        facts |= {"scale": row.scale, "offset": row.offset}
+    return facts
 
 
-def worst_tier(day: list[Item]) -> str:
+def worst_tier(items: list[Item]) -> str:
     """Return the tier of the least certain item of a scene: T2, then RT, then T1; empty if none tells."""
-    tiers = {item.tier for item in day}
+    tiers = {item.tier for item in items}
     return next((tier for tier in ("T2", "RT", "T1") if tier in tiers), "")
 
 
-def worst_rmse(day: list[Item]) -> float:
+def worst_rmse(items: list[Item]) -> float:
     """Return the largest geometric error of a scene's items [m], NaN if none tells."""
-    errors = [item.geometric_rmse for item in day if not math.isnan(item.geometric_rmse)]
+    errors = [item.geometric_rmse for item in items if not math.isnan(item.geometric_rmse)]
     return max(errors, default=math.nan)
 
 
-def fetch(day: list[Item], job: Job) -> Outcome:
+def fetch(acquisitions: list[Acquisition], job: Job) -> Outcome:
     """Read one scene into its waiting file unless it is there; return what became of it.
 
     A scene with too much missing leaves a .txt with the reason, so that it is not read again either.
     """
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # its messages quote signed addresses
-    name = day[0].id
-    path, note = waiting_file(job.folder, name), waiting_file(job.folder, name, "txt")
-    if path.is_file():
-        return Outcome(name)
-    if note.is_file():
-        return Outcome(name, note.read_text())
+    identity = acquisitions[0].item.identity
+    waiting = read_waiting(job.folder, identity)
+    if waiting is not None:
+        return waiting
     job.folder.mkdir(parents=True, exist_ok=True)
     try:
-        scene = read_day(day, job)
+        scene, outcome = read_scene(acquisitions, job)
     except UnreadableError as error:
-        return Outcome(name, fault=f"cannot be read: {error}")
-    files = [waiting_file(job.folder, item.id, f"{key}.npy") for item in day for key in item.hrefs]
-    files = [file for file in files if file.is_file()]
+        return Outcome(identity, fault=f"cannot be read: {error}")
+    except MemoryError:
+        return Outcome(identity, fault="cannot be read: too little memory")
+    files = waiting_layers(acquisitions, job)
     megabytes = 1e-6 * sum(file.stat().st_size for file in files)
-    too_much = scene is None or scene["missing_fraction"] > job.limit
-    with disk.writing(note if too_much else path) as file:
-        if too_much:
-            file.write(TOO_MUCH_MISSING.encode())
-        else:
-            pickle.dump(scene, file, protocol=5)
+    if scene is None:
+        keep_reason(job.folder, identity, outcome.reason)
+    else:
+        keep_scene(job.folder, scene, outcome)
     for file in files:
         file.unlink()
-    return Outcome(name, TOO_MUCH_MISSING if too_much else "", megabytes=megabytes)
+    return Outcome(identity, outcome.reason, "", megabytes, outcome.resampled, outcome.warning)
+
+
+def waiting_layers(acquisitions: list[Acquisition], job: Job) -> list[Path]:
+    """Return the files of a scene's items that wait on disk."""
+    paths = [
+        waiting_file(job.folder, acquisition.item.identity, f"{name}.{kind}")
+        for acquisition in acquisitions
+        for name in (*acquisition.bands, *acquisition.quality)
+        for kind in ("npy", RESAMPLED)
+    ]
+    return [path for path in paths if path.is_file()]
+
+
+def keep_scene(folder: Path, scene: dict, outcome: Outcome) -> None:
+    """Write a finished scene where it waits for its year: what the table tells of it first, then the scene."""
+    identity = scene["collection"], scene["id"]
+    facts = {"resampled": outcome.resampled, "warning": outcome.warning}
+    disk.write_json(waiting_file(folder, identity, "json"), facts)
+    with disk.writing(waiting_file(folder, identity)) as file:
+        pickle.dump(scene | facts, file, protocol=5)
+
+
+def keep_reason(folder: Path, identity: tuple[str, str], reason: str) -> None:
+    """Write why a scene is dropped, so that it is not read again."""
+    with disk.writing(waiting_file(folder, identity, "txt")) as file:
+        file.write(reason.encode())
+
+
+def read_waiting(folder: Path, identity: tuple[str, str]) -> Outcome | None:
+    """Return what became of a scene that waits on disk, None if none does."""
+    note = waiting_file(folder, identity, "txt")
+    if note.is_file():
+        return Outcome(identity, note.read_text(encoding="utf-8"))
+    if not waiting_file(folder, identity).is_file():
+        return None
+    facts = disk.read_json(waiting_file(folder, identity, "json"))
+    return Outcome(identity, resampled=facts["resampled"], warning=facts["warning"])

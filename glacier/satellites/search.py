@@ -1,194 +1,266 @@
-"""Which items a STAC archive has for a box and some years."""
+"""Which items an archive has for a box and some years: a STAC API, a catalogue, a saved answer, or one item."""
 
 from __future__ import annotations
 
-import datetime as dt
-import math
-import re
+import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from config import Config, GlacierError
+import config
+from config import GlacierError
 from glacier.satellites import sensors
-from glacier.satellites.signing import reason_of
+from glacier.satellites.api import search_api
+from glacier.satellites.items import (
+    Item,
+    OddItemError,
+    as_list,
+    is_web,
+    parse_item,
+    printable,
+    resolve,
+)
+from glacier.satellites.web import NotStacError, Reader, SourceError
+from glacier.storage import disk
 
+log = logging.getLogger(__name__)
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
+PLANETARY_COMPUTER_NAME = "planetary-computer"
 SEARCH_TRIES = 6  # of each page
+PAGES_AT_ONCE = 8  # of a catalogue on the web
+MAX_DOCUMENTS = 200_000  # of a catalogue
+WHAT_TO_GIVE = (
+    "give planetary-computer, a STAC API's address, or the path or address of a catalog.json, "
+    "a collection.json, a saved item collection or an item"
+)
 
 
 @dataclass(frozen=True)
-class Item:
-    """What stage 1 needs of a STAC item.
+class Query:
+    """What is asked of an archive.
 
-    platform : in lower case, hyphens for blanks. crs : as "EPSG:32643", or empty. sensor : a key of sensors.SENSORS.
-    shift : added to its digital numbers. hrefs : asset key -> address, not signed.
-    tier : of Landsat's geolocation, T1, T2 or RT, or empty. geometric_rmse : of the ground control points [m], or NaN.
+    source : planetary-computer, a path or an address. box : west, south, east, north [degrees]. years : first, last.
+    sensors : keys of sensors.SENSORS. collection : its id, or empty for the sensors' own.
+    platforms : satellites, or empty for the sensors' own. max_cloud_percent : of a scene.
     """
 
-    id: str
-    datetime: dt.datetime
-    collection: str
-    platform: str
-    cloud_percent: float
-    sun_azimuth: float
-    sun_elevation: float
-    bbox: tuple[float, ...]
-    crs: str
-    properties: dict
-    hrefs: dict[str, str]
-    sensor: str = ""
-    tier: str = ""
-    geometric_rmse: float = math.nan
+    source: str
+    box: tuple[float, ...]
+    years: tuple[int, ...]
+    sensors: tuple[str, ...]
+    collection: str = ""
+    platforms: tuple[str, ...] = ()
+    max_cloud_percent: float = 100.0
+
+    @property
+    def address(self) -> str:
+        """Where the source is."""
+        is_planetary = self.source == PLANETARY_COMPUTER_NAME
+        return PLANETARY_COMPUTER if is_planetary else self.source
+
+    @property
+    def collections(self) -> list[str]:
+        """The collections to ask for: the given one, or those of the sensors."""
+        names = [sensors.find(name).collection for name in self.sensors]
+        return [self.collection] if self.collection else list(dict.fromkeys(names))
+
+    @property
+    def other_collections(self) -> list[str]:
+        """What other archives call them; empty if one was given."""
+        rows = [sensors.find(name) for name in self.sensors]
+        return [] if self.collection else [name for row in rows for name in row.other_collections]
 
 
-def parse_item(item) -> Item:
-    """Return an Item of a pystac.Item. Cloud cover and sun angles are NaN where the item does not tell them."""
-    told = item.properties
-    zenith = float(told.get("s2:mean_solar_zenith", math.nan))
-    azimuth = told.get("view:sun_azimuth", told.get("s2:mean_solar_azimuth", math.nan))
-    when = item.datetime or item.common_metadata.start_datetime
-    hrefs = {key: asset.get_absolute_href() or asset.href for key, asset in item.assets.items()}
-    crs = told.get("proj:code") or (f"EPSG:{told['proj:epsg']}" if told.get("proj:epsg") else "")
-    return Item(
-        item.id,
-        when,
-        item.collection_id or "",
-        str(told.get("platform", "")).lower().replace(" ", "-"),
-        float(told.get("eo:cloud_cover", math.nan)),
-        float(azimuth),
-        float(told.get("view:sun_elevation", 90 - zenith)),
-        tuple(item.bbox or (-180, -90, 180, 90)),
-        crs,
-        {key: value for key, value in told.items() if key == "s2:processing_baseline"},
-        hrefs,
-        tier=read_tier(item.id, told),
-        geometric_rmse=read_geometric_rmse(told),
-    )
+def search(query: Query) -> tuple[list[Item], list[tuple[str, str]]]:
+    """Return the items within box and years, in time order, and (id, reason) of those that cannot be understood.
+
+    GlacierError if the source cannot be asked, or holds items of other places or years only.
+    """
+    items: dict[tuple[str, str], Item] = {}
+    odd: list[tuple[str, str]] = []
+    for feature, address in features_of(query):
+        try:
+            item = parse_item(feature, address)
+        except OddItemError as error:
+            odd.append((name_of(feature, address), str(error)))
+            continue
+        if query.collection in ("", item.collection):
+            items.setdefault(item.identity, item)
+    fitting = [item for item in items.values() if fits(item, query)]
+    if items and not fitting:
+        raise GlacierError(nothing_fits(query, list(items.values())))
+    return sorted(fitting, key=lambda item: (item.datetime, item.id, item.collection)), odd
 
 
-def read_tier(name: str, properties: dict) -> str:
-    """Return Landsat's tier of an item, T1, T2 or RT, from its properties or the end of its id; else empty."""
-    category = str(properties.get("landsat:collection_category", "")).upper()
-    ending = re.search(r"_(T1|T2|RT)(_SR|_ST)?$", name.upper())
-    if category in ("T1", "T2", "RT"):
-        return category
-    return ending[1] if ending else ""
+def name_of(feature, address: str) -> str:
+    """Return what to call an item that cannot be understood: its id, or the name of its page."""
+    name = feature.get("id") if isinstance(feature, dict) else None
+    return printable(str(name or Path(address).name))
 
 
-def read_geometric_rmse(properties: dict) -> float:
-    """Return how far the ground control points of an item lay from their places [m], NaN if it does not tell."""
-    for name, value in properties.items():
-        plain = name.rpartition(":")[2]
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if plain in ("geometric_rmse", "geometric_rmse_model") and is_number:
-            return float(value)
-    return math.nan
+def fits(item: Item, query: Query) -> bool:
+    """Tell whether an item lies within the box and the years of a query."""
+    first, last = query.years
+    return first <= item.datetime.year <= last and overlap(item.bbox, query.box)
 
 
-def search(cfg: Config) -> list[Item]:
-    """Return the items of the source within box and years, in time order; GlacierError if it cannot be asked."""
-    import pystac
-
-    api = cfg.source == Config.source or "://" in cfg.source
-    try:
-        found = {
-            (item.collection_id, item.id): parse_item(item)
-            for item in (search_api(cfg) if api else search_catalogue(cfg))
-        }
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        pystac.errors.STACError,
-    ) as error:
-        raise GlacierError(
-            f"source {cfg.source} is no STAC {'API' if api else 'catalogue'} ({reason_of(error)}); "
-            "give planetary-computer, a STAC API's address or the path of a catalog.json"
-        ) from error
-    return sorted(
-        (
-            item
-            for item in found.values()
-            if cfg.years[0] <= item.datetime.year <= cfg.years[1]
-            and overlap(item.bbox, cfg.boundingBox)
-        ),
-        key=lambda item: (item.datetime, item.id),
+def nothing_fits(query: Query, items: list[Item]) -> str:
+    """Return one line on why none of the items fits: another place, axes changed over, or other years."""
+    here = [item for item in items if overlap(item.bbox, query.box)]
+    box = f"boundingBox {list(query.box)}"
+    if here:
+        years = sorted({item.datetime.year for item in here})
+        return (
+            f"no scene found in the years {list(query.years)}: {query.source} has {len(here)} of this "
+            f"box, of {years[0]} to {years[-1]}; set years to lie within"
+        )
+    south, west, north, east = query.box
+    swapped = (west, south, east, north)
+    if south >= -90 and north <= 90 and any(overlap(item.bbox, swapped) for item in items):
+        words = ",".join(f"{degrees:g}" for degrees in swapped)
+        return (
+            f"no scene found in {box} (west, south, east, north): {query.source} lies elsewhere, "
+            f"but where latitude and longitude are changed over; give --boundingBox={words}"
+        )
+    place = ", ".join(f"{degrees:.3f}" for degrees in items[0].bbox)
+    return (
+        f"no scene found in {box} (west, south, east, north): the {len(items)} items of {query.source} "
+        f"lie elsewhere, the first at {place}; set boundingBox to lie within"
     )
 
 
 def overlap(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
     """Tell whether two boxes (west, south, east, north in degrees) share ground, also across the antimeridian."""
     turn = 360 if first[2] < first[0] else 0
-    return (
-        first[1] < second[3]
-        and first[3] > second[1]
-        and any(
-            first[0] + round_earth < second[2] and first[2] + turn + round_earth > second[0]
-            for round_earth in (-360, 0, 360)
-        )
+    if first[1] >= second[3] or first[3] <= second[1]:
+        return False
+    return any(
+        first[0] + round_earth < second[2] and first[2] + turn + round_earth > second[0]
+        for round_earth in (-360, 0, 360)
     )
 
 
-def halves(box: tuple[float, ...]) -> list[tuple[float, ...]]:
-    """Return a box as one or two that do not cross the antimeridian, which not every server understands."""
-    west, south, east, north = box
-    return (
-        [box] if east <= 180 else [(west, south, 180.0, north), (-180.0, south, east - 360, north)]
-    )
+# ── The kinds of source ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def search_api(cfg: Config) -> Iterator:
-    """Yield the pystac items of a STAC API, all pages; clouds are filtered there if it can, the rest by the caller."""
-    from pystac_client import Client
-    from pystac_client.errors import ClientTypeError
-    from pystac_client.exceptions import APIError
-    from pystac_client.stac_api_io import StacApiIO
-    from urllib3 import Retry
-
-    retries = Retry(
-        total=SEARCH_TRIES,
-        backoff_factor=0.5,
-        status_forcelist=[429, 500, 502, 503, 504],
-        allowed_methods=None,
-    )
-    address = PLANETARY_COMPUTER if cfg.source == Config.source else cfg.source
-    collections = (
-        [cfg.collection]
-        if cfg.collection
-        else list(dict.fromkeys(sensors.find(name).collection for name in cfg.sensor))
-    )
+def features_of(query: Query) -> Iterator[tuple[dict, str]]:
+    """Yield the items of a source as JSON, each with the address that it was read from."""
+    address = query.address
+    if not is_web(address):
+        check_file(query.source)
+    reader = Reader(SEARCH_TRIES)
     try:
-        client = Client.open(address, stac_io=StacApiIO(max_retries=retries), timeout=60)
-        clouds = {"eo:cloud_cover": {"lte": cfg.maxCloudPercent}}
-        query = clouds if client.conforms_to("QUERY") and cfg.maxCloudPercent < 100 else None
-        for box in halves(cfg.boundingBox):
-            yield from client.search(
-                collections=collections,
-                bbox=box,
-                query=query,
-                limit=250,
-                datetime=f"{cfg.years[0]}-01-01/{cfg.years[1]}-12-31T23:59:59Z",
-            ).items()
-    except ClientTypeError as error:
-        raise ValueError(str(error)) from error
-    except APIError as error:
-        raise GlacierError(
-            f"the STAC API {address} does not answer ({reason_of(error)}); "
-            "check the address and the network, then run again"
-        ) from error
+        page = reader.read(address)
+        kind = kind_of(page)
+        if kind == "item":
+            yield page, address
+        elif kind == "items":
+            yield from ((feature, address) for feature in as_list(page["features"]))
+        elif kind == "api":
+            yield from search_api(reader, page, query)
+        else:
+            yield from walk(reader, page, address)
+    except SourceError as error:
+        raise GlacierError(source_line(query, error)) from error
 
 
-def search_catalogue(cfg: Config) -> Iterator:
-    """Yield the pystac items of a catalogue on disk."""
-    import pystac
-
-    if not Path(cfg.source).is_file():
-        raise GlacierError(
-            f"source {cfg.source} does not exist; "
-            "give planetary-computer, a STAC API's address or the path of a catalog.json"
+def check_file(source: str) -> None:
+    """Raise GlacierError for a source on disk that is no file."""
+    path = Path(source)
+    if path.is_dir():
+        pages = sorted(path.glob("*.json"))
+        names = [page.name for page in pages]
+        best = next((name for name in ("catalog.json", "collection.json") if name in names), None)
+        way_out = (
+            f"give --source='{path / best}'" if best else "give the catalog.json of an archive"
         )
-    items = pystac.Catalog.from_file(cfg.source).get_items(recursive=True)
-    yield from (item for item in items if cfg.collection in ("", item.collection_id))
+        raise GlacierError(f"source {source} is a folder; {way_out}")
+    if "://" in source:
+        raise GlacierError(f"source {source} is no address that can be read; {WHAT_TO_GIVE}")
+    if not path.is_file():
+        raise GlacierError(f"source {source} does not exist; {WHAT_TO_GIVE}")
+
+
+def source_line(query: Query, error: SourceError) -> str:
+    """Return one line on why a source cannot be read, and what to do."""
+    if not is_web(query.address):
+        return f"source {query.source} is no STAC catalogue ({error}); {WHAT_TO_GIVE}"
+    if error.status in (401, 403):
+        return f"source {query.address}: {error}; sign in there, or give another source"
+    if isinstance(error, NotStacError):
+        return f"source {query.address} is no STAC API ({error}); {WHAT_TO_GIVE}"
+    return (
+        f"the STAC API {query.address} does not answer ({error}); "
+        "check the address and the network, then run again"
+    )
+
+
+def kind_of(page) -> str:
+    """Return what a page is: item, items, api or catalogue; SourceError if it is none."""
+    if not isinstance(page, dict):
+        raise NotStacError("it is no STAC page")
+    if isinstance(page.get("features"), list):
+        return "items"
+    if page.get("type") == "Feature":
+        return "item"
+    links = [link for link in as_list(page.get("links")) if isinstance(link, dict)]
+    relations = {link.get("rel") for link in links}
+    if relations & {"search", "items"}:
+        return "api"
+    if "stac_version" in page and relations & {"child", "item"}:
+        return "catalogue"
+    raise NotStacError("it is no STAC page: it links to no search, no child and no item")
+
+
+def walk(reader: Reader, page: dict, address: str) -> Iterator[tuple[dict, str]]:
+    """Yield the items of a catalogue and of all below it; a page that cannot be read is told and passed over."""
+    seen, below = {address}, [(page, address)]
+    with ThreadPoolExecutor(PAGES_AT_ONCE) as pool:
+        while below:
+            leaves = []
+            for parent, where in below:
+                for link in as_list(parent.get("links")):
+                    target = target_of(link, where)
+                    if target and target not in seen:
+                        seen.add(target)
+                        leaves.append(target)
+            if len(seen) > MAX_DOCUMENTS:
+                raise SourceError(f"it holds more than {MAX_DOCUMENTS} pages")
+            below = []
+            for target, content in zip(leaves, pool.map(reader_of(reader), leaves), strict=True):
+                if isinstance(content, dict) and content.get("type") != "Feature":
+                    below.append((content, target))
+                else:
+                    yield content, target
+
+
+def reader_of(reader: Reader):
+    """Return a function that reads a page of a catalogue; one that is not there, or no JSON, is given as its error."""
+
+    def read(address: str):
+        try:
+            return reader.read(address)
+        except SourceError as error:
+            if error.may_pass:
+                raise
+            return error
+
+    return read
+
+
+def target_of(link, where: str) -> str:
+    """Return the address of a catalogue's child or item, empty for other links."""
+    if not isinstance(link, dict) or link.get("rel") not in ("child", "item"):
+        return ""
+    href = link.get("href")
+    return resolve(href, where) if isinstance(href, str) and href else ""
+
+
+def source_hash(source: str) -> list[tuple[str, str]]:
+    """Return what stands for a source: the hash of a catalogue on disk, wherever it was moved to, or the address."""
+    path = Path(source)
+    if is_web(source) or source == PLANETARY_COMPUTER_NAME or not path.is_file():
+        return [("source", source)]
+    pages = sorted(path.parent.rglob("*.json"))
+    return [("source", config.fingerprint([disk.file_hash(page) for page in pages]))]

@@ -1,129 +1,300 @@
-"""Which items of an archive are read: by satellite, clouds and bands, grouped by overpass."""
+"""Which items of an archive are read: by satellite, clouds and bands, grouped by overpass, one of each acquisition."""
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-import os
-from pathlib import Path
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-import config
-from config import Config, GlacierError
-from glacier.grid import Grid, make_grid
 from glacier.satellites import sensors
-from glacier.satellites.assembly import NEEDED
-from glacier.satellites.search import Item, search
-from glacier.storage import disk
-from glacier.workers import scenes_at_once
+from glacier.satellites.items import TIERS, WORLD, Asset, Item, plain_platform
+from glacier.satellites.scaling import (
+    Statement,
+    baseline_of,
+    collection_statement,
+    own_statements,
+)
+from glacier.satellites.sensors import Sensor
+
+# bands without which a scene is of no use; of the others, those that are there
+NEEDED = ("green", "swir16")
+# between neighbours of one overpass, at most; an orbit takes 99 minutes
+OVERPASS = dt.timedelta(minutes=20)
+# between two processings of one acquisition, at most: of one frame, or where no frame is told; the next row is 24 s off
+SAME_FRAME_TIME = dt.timedelta(minutes=10)
+SAME_TIME = dt.timedelta(seconds=10)
+SAME_FRAME = 0.8  # of the ground of two boxes that both cover
+OLDER = "an older processing of an acquisition that is there"
 
 
-def sensor_of(cfg: Config, item: Item) -> str:
-    """Return the sensor (a key of sensors.SENSORS) of an item among those of the settings, or an empty text.
+@dataclass(frozen=True)
+class File:
+    """One band of an item, or one of its quality files. statements : of its scaling, the most trusted first."""
 
-    `platforms` and `collection`, where given, replace those of the sensor's row.
+    asset: Asset
+    statements: tuple[Statement, ...] = ()
+
+    @property
+    def href(self) -> str:
+        """Its address, not signed."""
+        return self.asset.href
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """An item and what is read of it. sensor : a key of sensors.SENSORS. bands : by common name. quality : by key."""
+
+    item: Item
+    sensor: str
+    bands: dict[str, File]
+    quality: dict[str, File]
+
+    @property
+    def files(self) -> list[File]:
+        """All its files."""
+        return [*self.bands.values(), *self.quality.values()]
+
+
+Dropped = list[tuple[str, str]]
+
+
+def select(
+    items: Iterable[Item],
+    sensor_names: tuple[str, ...],
+    platforms: tuple[str, ...],
+    max_cloud_percent: float,
+    read_collection: Callable[[str], dict],
+) -> tuple[list[Acquisition], Dropped]:
+    """Return what to read, and (id, reason) of the items left out.
+
+    sensor_names : keys of sensors.SENSORS. platforms : take the place of the sensors' own where given.
+    read_collection : called with the address of a collection where an item does not tell its scaling.
     """
-    platforms = tuple(name.lower() for name in cfg.platforms)
-    if platforms and item.platform not in platforms:
-        return ""
-    rows = {name: sensors.find(name) for name in cfg.sensor}
-    fitting = [name for name, row in rows.items() if platforms or item.platform in row.platforms]
-    fitting.sort(
-        key=lambda name: (
-            item.platform not in rows[name].platforms,
-            item.collection != rows[name].collection,
-        )
-    )  # stable: else in the order given
-    return fitting[0] if fitting else ""
-
-
-def select(cfg: Config, items: list[Item]) -> tuple[list[Item], list[tuple[str, str]]]:
-    """Return the items to read, with their sensor, and (id, reason) of the others. Needed: green, swir16, quality."""
-    kept, dropped = [], []
+    kept: list[Acquisition] = []
+    dropped: Dropped = []
     for item in items:
-        name = sensor_of(cfg, item)
-        if not name:
-            dropped.append((item.id, f"platform {item.platform or 'unknown'}"))
+        sensor = sensor_of(item, sensor_names, platforms)
+        if not sensor:
+            dropped.append((item.label, f"platform {item.platform or 'unknown'}"))
             continue
-        row = sensors.find(name)
-        missing = [
-            key
-            for key in (*(row.bands[band] for band in NEEDED), next(iter(row.quality)))
-            if key not in item.hrefs
-        ]
-        if item.cloud_percent > cfg.maxCloudPercent:
-            dropped.append((item.id, "more cloud than maxCloudPercent"))
-        elif missing:
-            dropped.append((item.id, f"no asset {missing[0]}"))
+        if item.cloud_percent > max_cloud_percent:
+            dropped.append((item.label, "more cloud than maxCloudPercent"))
+            continue
+        acquisition, reason = acquire(item, sensor, read_collection)
+        if acquisition is None:
+            dropped.append((item.label, reason))
         else:
-            kept.append(dataclasses.replace(item, sensor=name))
-    return kept, dropped
+            kept.append(acquisition)
+    return without_duplicates(kept, dropped)
 
 
-def solar_days(items: list[Item], longitude: float, crs: str) -> list[list[Item]]:
-    """Return the items grouped by solar day and satellite: neighbours of one overpass are one scene.
+def sensor_of(item: Item, sensor_names: tuple[str, ...], platforms: tuple[str, ...]) -> str:
+    """Return the sensor of an item among those asked for, a key of sensors.SENSORS, or an empty text.
 
-    The first observed pixel counts, so within a day those of the grid's own projection come first, then the earlier.
+    An item that does not tell its satellite is known by its collection.
     """
-    days: dict[tuple, list[Item]] = {}
-    for item in items:
-        day = (item.datetime + dt.timedelta(hours=((longitude + 180) % 360 - 180) / 15)).date()
-        days.setdefault((day, item.sensor, item.platform), []).append(item)
-    return [sorted(day, key=lambda item: item.crs != crs) for day in days.values()]
+    wanted = {plain_platform(name) for name in platforms}
+    if wanted and item.platform not in wanted:
+        return ""
+    rows = {name: sensors.find(name) for name in sensor_names}
+    by_collection = [name for name, row in rows.items() if is_of(item.collection, row)]
+    if not item.platform:
+        return by_collection[0] if by_collection else ""
+    by_platform = [name for name, row in rows.items() if item.platform in row.platforms]
+    candidates = by_platform or (list(rows) if wanted else [])
+    both = [name for name in candidates if name in by_collection]
+    return next(iter([*both, *candidates]), "")
 
 
-def find_days(cfg: Config, grid: Grid) -> tuple[list[list[Item]], list[tuple[str, str]]]:
-    """Search and select; return the solar days to read and (id, reason) of the items left out."""
-    kept, dropped = select(cfg, search(cfg))
-    if not kept:
-        why = f" (left out: {count_reasons(dropped)})" if dropped else ""
-        raise GlacierError(
-            f"no scene found for boundingBox {list(cfg.boundingBox)}, years {list(cfg.years)} "
-            f"in {cfg.source}{why}; check these settings, maxCloudPercent and platforms"
-        )
-    return solar_days(kept, (cfg.boundingBox[0] + cfg.boundingBox[2]) / 2, grid.crs), dropped
+def is_of(collection: str, row: Sensor) -> bool:
+    """Tell whether a collection is one of a sensor's, whatever its version."""
+    plain = plain_collection(collection)
+    return any(plain == plain_collection(name) for name in row.collections)
 
 
-def find_bands(cfg: Config, days: list[list[Item]]) -> list[str]:
-    """Return the common names of the bands that any item has, in the order of the sensors' rows."""
-    there = {(item.sensor, key) for day in days for item in day for key in item.hrefs}
-    return list(
-        dict.fromkeys(
-            band
-            for name in cfg.sensor
-            for band, key in sensors.find(name).bands.items()
-            if (name, key) in there
-        )
+def plain_collection(name: str) -> str:
+    """Return the name of a collection without capitals and marks."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+# ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def acquire(
+    item: Item, sensor: str, read_collection: Callable[[str], dict]
+) -> tuple[Acquisition | None, str]:
+    """Return what to read of an item; or None, and the reason why it is left out."""
+    row = sensors.find(sensor)
+    assets = {band: find_asset(item, key, band) for band, key in row.bands.items()}
+    quality = {key: find_asset(item, key, "") for key in row.quality}
+    first_quality = next(iter(row.quality))
+    for name, key in (*((band, row.bands[band]) for band in NEEDED), ("", first_quality)):
+        if (assets.get(name) or quality.get(key)) is None:
+            return None, f"no asset {key}"
+    there = [asset for asset in (*assets.values(), *quality.values()) if asset is not None]
+    if any(asset.href.startswith("s3://") for asset in there):
+        return None, "its files have s3:// addresses only"
+    bands = {
+        band: File(asset, statements_of(item, asset, row, read_collection))
+        for band, asset in assets.items()
+        if asset is not None
+    }
+    if not all(bands[band].statements for band in NEEDED):
+        return None, "nothing tells its offset: no raster:bands, flag, baseline or collection"
+    bands = {band: file for band, file in bands.items() if file.statements}
+    files = {key: File(asset) for key, asset in quality.items() if asset is not None}
+    return Acquisition(item, sensor, bands, files), ""
+
+
+def find_asset(item: Item, key: str, common_name: str) -> Asset | None:
+    """Return the file of a band: by the sensor's own key, that key with a pixel size, common name, or band name.
+
+    Of several pixel sizes the finest.
+    """
+    if key in item.assets:
+        return item.assets[key]
+    plain = key.lower()
+    tests: tuple[Callable[[Asset], bool], ...] = (
+        lambda asset: asset.key.lower().removesuffix(".tif") == plain,
+        lambda asset: re.fullmatch(rf"{plain}_\d+m", asset.key.lower()) is not None,
+        lambda asset: common_name != "" and asset.key.lower() == common_name,
+        lambda asset: common_name != "" and common_name in asset.common_names,
+        lambda asset: plain in asset.band_names,
     )
+    for test in tests:
+        fitting = [asset for asset in item.assets.values() if test(asset)]
+        if fitting:
+            return min(fitting, key=lambda asset: (asset.gsd, pixel_size_in(asset.key), asset.key))
+    return None
 
 
-def glacier_grid(cfg: Config) -> Grid:
-    """Return the grid of the settings, on the pixel edges of the first sensor; GlacierError if memory is too small.
+def pixel_size_in(key: str) -> float:
+    """Return the pixel size [m] that a key such as B03_20m names, infinite where it names none."""
+    ending = re.search(r"_(\d+)m$", key.lower())
+    return float(ending[1]) if ending else math.inf
 
-    A scene is held as all its bands and its quality, twice while it is put together.
+
+def statements_of(
+    item: Item, asset: Asset, row: Sensor, read_collection: Callable[[str], dict]
+) -> tuple[Statement, ...]:
+    """Return what is said of a file's scaling, the most trusted first: item, collection, the sensor's manual."""
+    told = own_statements(item, asset, row.scale, row.archive_offset is None)
+    if told:
+        return told
+    if row.archive_offset is not None:
+        return (Statement(asset.scale or row.scale, row.archive_offset, "the sensor's manual"),)
+    content = read_collection(item.collection_address) if item.collection_address else {}
+    shared = collection_statement(content, asset.key, asset.scale or row.scale)
+    return (shared,) if shared else ()
+
+
+# ── Duplicates and overpasses ────────────────────────────────────────────────────────────────────────────────────
+
+
+def without_duplicates(
+    acquisitions: list[Acquisition], dropped: Dropped
+) -> tuple[list[Acquisition], Dropped]:
+    """Return the best processing of each acquisition, in the order given, and the others added to those left out."""
+    best: dict[tuple, list[Acquisition]] = {}
+    older = []
+    for acquisition in sorted(acquisitions, key=processing_rank, reverse=True):
+        day = acquisition.item.datetime.date()
+        days = [day + dt.timedelta(days=step) for step in (-1, 0, 1)]
+        satellite = acquisition.sensor, acquisition.item.platform
+        nearby = [kept for date in days for kept in best.get((*satellite, date), [])]
+        if any(same_acquisition(kept, acquisition) for kept in nearby):
+            older.append(acquisition.item)
+        else:
+            best.setdefault((*satellite, day), []).append(acquisition)
+    older_identities = {item.identity for item in older}
+    kept = [one for one in acquisitions if one.item.identity not in older_identities]
+    return kept, [*dropped, *((item.label, OLDER) for item in older)]
+
+
+def processing_rank(acquisition: Acquisition) -> tuple:
+    """Return what grows with how good a processing is: tier, baseline, when it was processed; then its identity."""
+    item = acquisition.item
+    tier = len(TIERS) - TIERS.index(item.tier) if item.tier else 0
+    return tier, baseline_of(item) or (0, 0), processed_when(item), item.identity
+
+
+def processed_when(item: Item) -> str:
+    """Return when an item was processed, as YYYYMMDDhhmmss, from its id or its properties; else empty."""
+    names = ("s2:generation_time", "processing:datetime", "created")
+    in_id = re.search(r"_(\d{8})_(\d{8})_\d{2}_(?:T1|T2|RT)", item.id.upper())
+    if in_id:
+        return in_id[2]
+    stamp = re.search(r"_(\d{8}T\d{6})(?:\.SAFE)?$", item.id.upper())
+    texts = [item.properties.get(name) for name in names]
+    text = next((text for text in texts if isinstance(text, str)), "")
+    return re.sub(r"\D", "", stamp[1] if stamp else text)[:14]
+
+
+def same_acquisition(first: Acquisition, second: Acquisition) -> bool:
+    """Tell whether two items are the same picture processed twice: satellite, time and frame agree."""
+    one, two = first.item, second.item
+    if first.sensor != second.sensor or one.platform != two.platform:
+        return False
+    if one.place and two.place and one.place != two.place:
+        return False
+    if one.day_only or two.day_only:
+        same_time = one.datetime.date() == two.datetime.date()
+    else:
+        limit = SAME_FRAME_TIME if one.place and two.place else SAME_TIME
+        same_time = abs(one.datetime - two.datetime) <= limit
+    return same_time and shared_ground(one.bbox, two.bbox) >= SAME_FRAME
+
+
+def shared_ground(first: tuple[float, ...], second: tuple[float, ...]) -> float:
+    """Return the share of the ground of two boxes that both cover, [0-1]; 0 where neither tells its box."""
+    if WORLD in (first, second):
+        return 0.0
+    first_east = first[2] + 360 * (first[2] < first[0])
+    second_east = second[2] + 360 * (second[2] < second[0])
+    width = min(first_east, second_east) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    both = max(width, 0.0) * max(height, 0.0)
+    areas = (first_east - first[0]) * (first[3] - first[1])
+    areas += (second_east - second[0]) * (second[3] - second[1])
+    return both / (areas - both) if areas > both else 0.0
+
+
+def overpasses(acquisitions: list[Acquisition], crs: str) -> list[list[Acquisition]]:
+    """Return the acquisitions grouped by satellite and overpass: neighbours of one overpass are one scene.
+
+    acquisitions : in time order. The first observed pixel counts, so within an overpass those of the grid's own
+    projection come first, then the earlier.
     """
-    rows = [sensors.find(name) for name in cfg.sensor]
-    grid = make_grid(cfg.boundingBox, cfg.pixelSize, rows[0].anchor)
-    layers = max(len(row.bands) + len(row.quality) for row in rows)
-    need = 2 * scenes_at_once(cfg) * layers * 2 * grid.shape[0] * grid.shape[1]
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if need > have:
-        raise GlacierError(
-            f"boundingBox is {grid.shape[1]} x {grid.shape[0]} px of {cfg.pixelSize:g} m: its scenes "
-            f"need {need / 1e9:.1f} GB of memory, this machine has {have / 1e9:.1f} GB; "
-            "draw a smaller box or raise pixelSize"
-        )
-    return grid
+    latest: dict[tuple, list[Acquisition]] = {}
+    groups: list[list[Acquisition]] = []
+    for acquisition in acquisitions:
+        key = acquisition.sensor, acquisition.item.platform
+        group = latest.get(key)
+        if group is None or not follows(group[-1].item, acquisition.item):
+            group = []
+            latest[key] = group
+            groups.append(group)
+        group.append(acquisition)
+    return [sorted(group, key=lambda one: one.item.crs != crs) for group in groups]
 
 
-def count_reasons(dropped: list[tuple[str, str]]) -> dict[str, int]:
+def follows(earlier: Item, later: Item) -> bool:
+    """Tell whether an item belongs to the same overpass as an earlier one."""
+    if earlier.day_only or later.day_only:
+        return earlier.datetime.date() == later.datetime.date()
+    return later.datetime - earlier.datetime <= OVERPASS
+
+
+def find_bands(sensor_names: tuple[str, ...], scenes: list[list[Acquisition]]) -> list[str]:
+    """Return the common names of the bands that any item has, in the order of the sensors' rows."""
+    there = {band for scene in scenes for acquisition in scene for band in acquisition.bands}
+    names = [band for name in sensor_names for band in sensors.find(name).bands]
+    return [band for band in dict.fromkeys(names) if band in there]
+
+
+def count_reasons(dropped: Dropped) -> dict[str, int]:
     """Return how many scenes each reason cost."""
     reasons = [reason for _, reason in dropped]
     return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
-
-
-def source_hash(cfg: Config) -> list[tuple[str, str]]:
-    """Return what stands for the source: the hash of a catalogue on disk, wherever it was moved to, or the address."""
-    if cfg.source == Config.source or "://" in cfg.source or not Path(cfg.source).is_file():
-        return [("source", cfg.source)]
-    pages = sorted(Path(cfg.source).parent.rglob("*.json"))
-    return [("source", config.fingerprint([disk.file_hash(path) for path in pages]))]

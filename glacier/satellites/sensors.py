@@ -6,7 +6,7 @@ SATURATED in green or swir16. Snow is never masked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +63,8 @@ def sentinel_mask(scl: np.ndarray) -> np.ndarray:
     """
     table = np.zeros(256, np.uint8)
     table[[0, 1, 3, 8, 9, 10]] = FILL, SATURATED, SHADOW, CLOUD, CLOUD, CIRRUS
-    return table[scl]
+    table[12:] = FILL  # no class: nothing is known of the pixel
+    return table[np.minimum(scl, 255)]
 
 
 def hls_mask(fmask: np.ndarray) -> np.ndarray:
@@ -80,27 +81,6 @@ def hls_mask(fmask: np.ndarray) -> np.ndarray:
     return mask
 
 
-# ── Digital numbers: what is added so that one scale and offset hold for all scenes of a sensor ──────────────────
-
-
-def no_shift(properties: Mapping) -> int:
-    """Return 0: the archive's numbers are kept."""
-    return 0
-
-
-def sentinel_shift(properties: Mapping) -> int:
-    """Return 1000 for processing baselines before 04.00, which lack the 1000 that later ones add to every number.
-
-    The baseline tells, not the date: old scenes are processed again. ESA, Sentinel-2 Products Specification Document.
-    """
-    return 0 if str(properties.get("s2:processing_baseline", "")) >= "04.00" else 1000
-
-
-def hls_shift(properties: Mapping) -> int:
-    """Return 10000: numbers are signed in the archive, and kept unsigned here."""
-    return 10000
-
-
 # ── The sensors ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -108,14 +88,18 @@ def hls_shift(properties: Mapping) -> int:
 class Sensor:
     """One row of SENSORS.
 
+    collection : of the Planetary Computer. other_collections : its names elsewhere.
     platforms : in lower case, hyphens for blanks. bands : STAC common name -> asset key.
-    reflectance = (archive's number + shift) * scale + offset [1]; the number `nodata` is missing, and kept as 0.
+    scale, offset : reflectance = number * scale + offset [1] of the numbers that are kept; 0 is missing.
+    archive_offset : of the archive's own numbers, where its documents fix one for all files; None: each item tells.
+    nodata : the archive's number for missing.
     quality : asset key -> value outside the file, in the order `mask` takes them; only the first is needed, a missing
         one is given as None.
     pixel_size : the finest [m]. anchor : the archive's pixel edges lie on multiples of it plus this [m].
     """
 
     collection: str
+    other_collections: tuple[str, ...]
     platforms: tuple[str, ...]
     bands: dict[str, str]
     scale: float
@@ -125,7 +109,12 @@ class Sensor:
     pixel_size: float
     anchor: float
     nodata: int = 0
-    shift: Callable[[Mapping], int] = no_shift
+    archive_offset: float | None = None
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        """All names of its collection, the Planetary Computer's first."""
+        return (self.collection, *self.other_collections)
 
 
 TM_BANDS = {name: name for name in ("blue", "green", "red", "nir08", "swir16", "swir22")}
@@ -138,12 +127,15 @@ MSI_BANDS = {
     "nir08": "B8A",
     "swir16": "B11",
     "swir22": "B12",
+    "nir": "B08",
 }
 SENTINELS = ("sentinel-2a", "sentinel-2b", "sentinel-2c")
 LANDSAT = {
     "collection": "landsat-c2-l2",
+    "other_collections": ("landsat-c2l2-sr",),
     "scale": 2.75e-05,
     "offset": -0.2,
+    "archive_offset": -0.2,
     "quality": {"qa_pixel": 1, "qa_radsat": 0},
     "pixel_size": 30.0,
     "anchor": 15.0,
@@ -154,7 +146,7 @@ HLS = {
     "nodata": -9999,
     "quality": {"Fmask": 255},
     "mask": hls_mask,
-    "shift": hls_shift,
+    "archive_offset": 0.0,
     "pixel_size": 30.0,
     "anchor": 0.0,
 }
@@ -168,6 +160,7 @@ SENSORS = {
     ),
     "sentinel-2": Sensor(
         collection="sentinel-2-l2a",
+        other_collections=("sentinel-2-c1-l2a", "sentinel-s2-l2a-cogs"),
         platforms=SENTINELS,
         bands=MSI_BANDS,
         scale=1e-4,
@@ -176,10 +169,10 @@ SENSORS = {
         mask=sentinel_mask,
         pixel_size=10.0,
         anchor=0.0,
-        shift=sentinel_shift,
     ),
     "hls-landsat": Sensor(
         collection="hls2-l30",
+        other_collections=("HLSL30_2.0", "HLSL30.v2.0"),
         platforms=("landsat-8", "landsat-9"),
         **HLS,
         bands={
@@ -192,7 +185,13 @@ SENSORS = {
             "swir22": "B07",
         },
     ),
-    "hls-sentinel": Sensor(collection="hls2-s30", platforms=SENTINELS, bands=MSI_BANDS, **HLS),
+    "hls-sentinel": Sensor(
+        collection="hls2-s30",
+        other_collections=("HLSS30_2.0", "HLSS30.v2.0"),
+        platforms=SENTINELS,
+        bands=MSI_BANDS,
+        **HLS,
+    ),
 }
 
 
@@ -203,13 +202,6 @@ def find(name: str) -> Sensor:
             f"unknown sensor {name!r}; known: {', '.join(SENSORS)}{nearest(name, SENSORS)}"
         )
     return SENSORS[name]
-
-
-def shifted(dn: np.ndarray, nodata: int, shift: int) -> np.ndarray:
-    """Return an archive's numbers (H, W) as uint16 plus `shift`, at least 1; 0 where they are `nodata`."""
-    if dn.dtype == np.uint16 and nodata == 0 and shift == 0:
-        return dn
-    return np.where(dn == nodata, 0, (dn.astype(np.int32) + shift).clip(1, 65535)).astype(np.uint16)
 
 
 def reflectance(

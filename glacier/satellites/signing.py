@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 
 from config import GlacierError
+from glacier.satellites.items import printable
 
 BLOBS = ".blob.core.windows.net"  # files there need a token
 TOKEN_TIMEOUT = 120  # seconds
@@ -19,7 +20,9 @@ SIGNING = threading.Lock()  # one request for a token, however many files wait f
 
 def reason_of(error: BaseException) -> str:
     """Return an error's text on one line, at most 200 characters, without what follows the `?` of an address."""
-    return re.sub(r"\?[^\s'\")]*", "", " ".join(str(error).split()))[:200] or type(error).__name__
+    text = " ".join(str(error).split())
+    without_secrets = re.sub(r"\?[^\s'\")]*", "", text)
+    return printable(without_secrets) or type(error).__name__
 
 
 def ask_for_signature(href: str) -> str:

@@ -1,0 +1,138 @@
+"""What a run of stage 1 will read, known before a pixel is: scenes, grid, bands."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from dataclasses import dataclass
+
+from config import GlacierError
+from glacier.grid import Grid, choose_lattice, lattice_of, make_grid
+from glacier.satellites import search as archive
+from glacier.satellites import sensors
+from glacier.satellites.reading import peek
+from glacier.satellites.search import Query
+from glacier.satellites.selection import (
+    Acquisition,
+    Dropped,
+    count_reasons,
+    find_bands,
+    overpasses,
+    select,
+)
+from glacier.satellites.web import Reader, SourceError
+from glacier.workers import scenes_at_once
+
+OPENED = 5  # files at most, to learn how pixels lie where the items do not tell
+REQUESTS_PER_FILE = 3  # size, header, pixels; more where the box cuts through wide files
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be read. scenes : the acquisitions of each, in time order. bands : common names. dropped : and why."""
+
+    grid: Grid
+    scenes: list[list[Acquisition]]
+    bands: list[str]
+    dropped: Dropped
+
+
+def make_plan(query: Query, pixel_size: float, workers: int, earlier: Grid | None) -> Plan:
+    """Search, select, and return the plan; GlacierError if there is nothing to read or memory is too small.
+
+    pixel_size : of the grid [m]. earlier : the grid of scenes that are there already, which is kept.
+    """
+    check_memory(query, pixel_size, workers)
+    items, odd = archive.search(query)
+    acquisitions, dropped = select(
+        items, query.sensors, query.platforms, query.max_cloud_percent, read_collection
+    )
+    dropped = [*odd, *dropped]
+    if not acquisitions:
+        raise GlacierError(nothing_line(query, dropped))
+    grid = earlier or choose_grid(query, pixel_size, acquisitions)
+    scenes = overpasses(acquisitions, grid.crs)
+    return Plan(grid, scenes, find_bands(query.sensors, scenes), dropped)
+
+
+@functools.cache
+def read_collection(address: str) -> dict:
+    """Return the collection at an address, an empty one if there is none; asked for once."""
+    try:
+        content = Reader(archive.SEARCH_TRIES).read(address)
+    except SourceError as error:
+        if error.may_pass:
+            raise GlacierError(f"the collection {address} does not answer ({error})") from error
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def nothing_line(query: Query, dropped: Dropped) -> str:
+    """Return one line on why there is nothing to read, with where the box lies and what to try."""
+    west, south, east, north = query.box
+    left_out = f" (left out: {count_reasons(dropped)})" if dropped else ""
+    line = (
+        f"no scene found for boundingBox {list(query.box)}, years {list(query.years)} "
+        f"in {query.source}{left_out}; check these settings, maxCloudPercent and platforms"
+    )
+    if dropped:
+        return line
+    place = f"{(south + north) / 2:.2f} N, {(west + east) / 2:.2f} E"
+    line += f". The box lies at {place}"
+    if west >= -90 and east <= 90:
+        swapped = ",".join(f"{degrees:g}" for degrees in (south, west, north, east))
+        line += f"; if latitude came first, give --boundingBox={swapped}"
+    return line
+
+
+def choose_grid(query: Query, pixel_size: float, acquisitions: list[Acquisition]) -> Grid:
+    """Return the grid on which most items lie already, so that they are copied and not resampled.
+
+    Where items do not tell how their pixels lie, the files of a few of them are opened, and stand for the others.
+    """
+    greens = [acquisition.bands["green"].asset for acquisition in acquisitions]
+    told = [green for green in greens if green.crs and green.transform]
+    silent = [green for green in greens if not (green.crs and green.transform)]
+    lattices = [lattice_of(green.crs, green.transform, pixel_size) for green in told]
+    samples = silent[:: math.ceil(len(silent) / OPENED)] if silent else []
+    for sample in samples:
+        lattice = lattice_of(*peek(sample.href), pixel_size)
+        lattices += [lattice] * round(len(silent) / len(samples))
+    anchor = sensors.find(query.sensors[0]).anchor
+    return make_grid(query.box, pixel_size, choose_lattice(query.box, lattices, anchor))
+
+
+def check_memory(query: Query, pixel_size: float, workers: int) -> None:
+    """Raise GlacierError if the scenes of a box do not fit into memory.
+
+    A scene is held as all its bands and its quality, twice while it is put together.
+    """
+    rows = [sensors.find(name) for name in query.sensors]
+    grid = make_grid(query.box, pixel_size, rows[0].anchor)
+    layers = max(len(row.bands) + len(row.quality) for row in rows)
+    need = 2 * scenes_at_once(workers) * layers * 2 * grid.shape[0] * grid.shape[1]
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > have:
+        raise GlacierError(
+            f"boundingBox is {grid.shape[1]} x {grid.shape[0]} px of {pixel_size:g} m: its scenes "
+            f"need {need / 1e9:.1f} GB of memory, this machine has {have / 1e9:.1f} GB; "
+            "draw a smaller box or raise pixelSize"
+        )
+
+
+def plan_table(plan: Plan, years: tuple[int, ...]) -> list[tuple]:
+    """Return a row a year: scenes, files, MB (uncompressed), requests; their sums, and why others are left out."""
+    height, width = plan.grid.shape
+    megabytes = 2e-6 * height * width  # a file's
+    rows: list[tuple] = [("year", "scenes", "files", "MB", "requests")]
+    for year in range(years[0], years[1] + 1):
+        scenes = [scene for scene in plan.scenes if scene[0].item.datetime.year == year]
+        files = sum(len(acquisition.files) for scene in scenes for acquisition in scene)
+        rows.append(
+            (year, len(scenes), files, round(files * megabytes, 1), files * REQUESTS_PER_FILE)
+        )
+    sums = [round(sum(row[column] for row in rows[1:]), 1) for column in range(1, 5)]
+    rows.append(("all", *sums))
+    reasons = count_reasons(plan.dropped)
+    return [*rows, *((f"left out: {reason}", count) for reason, count in reasons.items())]

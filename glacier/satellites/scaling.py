@@ -1,0 +1,154 @@
+"""How an archive's numbers become reflectance, and whom to believe when its statements differ.
+
+Order of trust: scale and offset of the file in the item, a flag that the offset was applied, the processing baseline,
+the collection. Nothing told: the scene is refused. Archives contradict themselves (Earth Search names an offset of -0.1
+beside the flag that it was applied); then the first statement that the pixels bear out counts.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from glacier.satellites.items import Asset, Item, read_scaling
+
+ALIKE = 1e-9  # two offsets [1] that differ by less are the same statement
+FIRST_WITH_OFFSET = 4  # ESA's processing baseline 04.00 added 1000 to every number
+OFFSET = -0.1
+POSSIBLE = -0.05, 1.6  # reflectance of clear ground [1]; beyond it something is wrong
+IMPLAUSIBLE_SHARE = 0.05
+# a few pixels in deep shadow come out below 0 by right; more than this share of a scene do not
+NEGATIVE_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What someone says of a file: reflectance = number * scale + offset. source : who says it, for people."""
+
+    scale: float
+    offset: float
+    source: str
+
+
+# ── Who says what ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def own_statements(
+    item: Item, asset: Asset, scale: float, offset_varies: bool
+) -> tuple[Statement, ...]:
+    """Return what an item says of one of its files, the most trusted first, each offset once; nothing if it is silent.
+
+    scale : of the sensor, where only the offset is told. offset_varies : whether processing changed the offset.
+    """
+    own_scale = asset.scale or scale
+    offsets = {"its raster:bands": asset.offset}
+    if offset_varies:
+        applied = offset_by_flag(item.properties)
+        offsets["its flag boa_offset_applied"] = applied
+        offsets["its baseline"] = offset_by_baseline(item) if applied is None else None
+    told: list[Statement] = []
+    for source, offset in offsets.items():
+        repeated = [one for one in told if offset is not None and abs(one.offset - offset) < ALIKE]
+        if offset is not None and not repeated:
+            told.append(Statement(own_scale, offset, source))
+    return tuple(told)
+
+
+def offset_by_flag(properties: dict) -> float | None:
+    """Return 0 where a flag says that the offset was applied to the numbers, None where none says so."""
+    flags = [value for name, value in properties.items() if name.endswith(":boa_offset_applied")]
+    applied = any(str(flag).strip().lower() in ("true", "1", "1.0") for flag in flags)
+    return 0.0 if applied else None
+
+
+def offset_by_baseline(item: Item) -> float | None:
+    """Return the offset of a Sentinel-2 processing baseline, None where none is told.
+
+    The baseline tells, not the date: old scenes are processed again. ESA, Sentinel-2 Products Specification Document.
+    """
+    baseline = baseline_of(item)
+    if baseline is None:
+        return None
+    return OFFSET if baseline[0] >= FIRST_WITH_OFFSET else 0.0
+
+
+def baseline_of(item: Item) -> tuple[int, int] | None:
+    """Return the processing baseline as (4, 0), from its properties or the product's name; None where not told."""
+    for name, value in item.properties.items():
+        if name.rpartition(":")[2] == "processing_baseline" or name == "processing:version":
+            baseline = parse_baseline(value)
+            if baseline is not None:
+                return baseline
+    texts = [value for value in item.properties.values() if isinstance(value, str)]
+    for text in (item.id, *texts):
+        named = re.search(r"_N(\d{2})\.?(\d{2})(?:_|\.|$)", text)
+        if named:
+            return int(named[1]), int(named[2])
+    return None
+
+
+def parse_baseline(value) -> tuple[int, int] | None:
+    """Return a baseline as two numbers from "04.00", "2.14", 2.12, "N0214" or "0214"; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    text = str(value).strip().upper().lstrip("NV")
+    digits = re.fullmatch(r"(\d{2})(\d{2})", text)
+    dotted = re.fullmatch(r"(\d{1,2})(?:\.(\d{1,2}))?(?:\.\d+)*", text)
+    parts = digits or dotted
+    return (int(parts[1]), int(parts[2] or 0)) if parts else None
+
+
+def collection_statement(content: dict, key: str, scale: float) -> Statement | None:
+    """Return what a collection says of the file `key` of all its items, None where it tells no offset."""
+    assets = content.get("item_assets")
+    asset = assets.get(key) if isinstance(assets, dict) else None
+    if not isinstance(asset, dict):
+        return None
+    own_scale, offset = read_scaling(asset)
+    return None if offset is None else Statement(own_scale or scale, offset, "its collection")
+
+
+# ── Numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def stored(
+    numbers: np.ndarray, missing: np.ndarray, statement: Statement, scale: float, offset: float
+) -> np.ndarray:
+    """Return numbers (H, W) of an archive as uint16 of our scale and offset, at least 1; 0 where missing.
+
+    Where the scales agree this adds a whole number and loses nothing.
+    """
+    gain, shift = statement.scale / scale, (statement.offset - offset) / scale
+    if abs(gain - 1) < ALIKE and abs(shift - round(shift)) < 1e-6:
+        plain = numbers if round(shift) == 0 else numbers.astype(np.int32) + round(shift)
+        if plain.dtype == np.uint16 and not missing.any():
+            return plain
+    else:
+        plain = np.rint(numbers * gain + shift)
+    return np.where(missing, 0, plain.clip(1, 65535)).astype(np.uint16)
+
+
+def bears_out(numbers: np.ndarray, clear: np.ndarray, statement: Statement) -> bool:
+    """Tell whether numbers (H, W) agree with a statement: hardly any clear pixel reflects less than nothing.
+
+    clear : (H, W), True where they show clear ground.
+    """
+    lowest = -statement.offset / statement.scale
+    values = numbers[clear]
+    return values.size == 0 or float((values < lowest).mean()) <= NEGATIVE_SHARE
+
+
+def implausible_share(dn: np.ndarray, clear: np.ndarray, scale: float, offset: float) -> float:
+    """Return the largest share [0-1] of the clear pixels of a band that reflect what no ground can.
+
+    dn : (bands, H, W) uint16, 0 where missing; reflectance = dn * scale + offset. clear : (H, W), True over ground.
+    """
+    low, high = ((bound - offset) / scale for bound in POSSIBLE)
+    shares = [0.0]
+    for band in dn:
+        values = band[clear & (band > 0)]
+        if values.size:
+            shares.append(float(((values < low) | (values > high)).mean()))
+    return max(shares)

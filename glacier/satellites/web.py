@@ -1,0 +1,175 @@
+"""JSON from the web and from disk, within limits: bytes, waiting, depth; each fault is one clear line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from glacier.satellites.items import is_web, printable
+from glacier.satellites.signing import reason_of
+
+MEGABYTE = 1 << 20
+MAX_BYTES = 128 * MEGABYTE  # of an answer, unpacked; a page of 250 items has about 8
+MAX_SECONDS = 180.0  # of an answer, however slowly it drips
+CONNECT_TIMEOUT, READ_TIMEOUT = 4.0, 60.0
+PATIENCE = 300.0  # seconds of waiting in all, once the server has answered
+FIRST_PATIENCE = 8.0  # before it has: without a network a user is not kept waiting
+LONGEST_WAIT = 30.0  # whatever a server asks for
+TRY_AGAIN = {429, 500, 502, 503, 504}
+
+
+class SourceError(Exception):
+    """A page that cannot be had; the text says why, without secrets.
+
+    status : of the answer, or 0. may_pass : whether it was tried again until patience ended.
+    """
+
+    def __init__(self, reason: str, status: int = 0, may_pass: bool = False):
+        super().__init__(reason)
+        self.status, self.may_pass = status, may_pass
+
+
+class NotStacError(SourceError):
+    """A page that is there, and is not what a STAC archive answers."""
+
+
+def parse_json(content: bytes) -> object:
+    """Return what a JSON text holds; SourceError if it is none, a web page, or nested without end."""
+    start = content[:200].lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<head", b"<body")):
+        raise NotStacError("it is a web page, perhaps one to sign in, and no JSON")
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except RecursionError:
+        raise NotStacError("its JSON is nested too deep") from None
+    except ValueError as error:
+        raise NotStacError(f"it is no JSON ({reason_of(error)[:80]})") from None
+
+
+class Reader:
+    """Reads pages one after another; how long it has waited counts over all of them.
+
+    tries : of each page, at most. waited : seconds so far. answered : whether any page has come yet.
+    """
+
+    def __init__(self, tries: int):
+        import requests
+
+        self.session = requests.Session()
+        self.session.max_redirects = 5
+        self.tries = tries
+        self.waited = 0.0
+        self.answered = False
+
+    def read(self, address: str, body: dict | None = None, tries: int | None = None) -> object:
+        """Return the JSON at an address of the web, or in a file; SourceError if it cannot be had.
+
+        body : is sent by POST; without it the page is asked for by GET.
+        """
+        if not is_web(address):
+            return parse_json(read_local(Path(address)))
+        return self.persist(lambda: self.ask(address, body), tries or self.tries)
+
+    def persist(self, ask: Callable[[], object], tries: int) -> object:
+        """Return what `ask` returns, tried again after faults that pass, within the patience."""
+        for attempt in range(tries):
+            start = time.monotonic()
+            try:
+                content = ask()
+            except TemporaryError as error:
+                self.waited += time.monotonic() - start
+                patience = PATIENCE if self.answered else FIRST_PATIENCE
+                pause = min(max(0.5 * 2**attempt, error.wait), LONGEST_WAIT)
+                if attempt == tries - 1 or self.waited + pause > patience:
+                    raise SourceError(str(error), error.status, may_pass=True) from None
+                self.waited += pause
+                time.sleep(pause)
+            else:
+                self.answered = True
+                return content
+        raise AssertionError("unreachable")
+
+    def ask(self, address: str, body: dict | None) -> object:
+        """Return the JSON of one answer; SourceError or TemporaryError if there is none."""
+        import requests
+
+        method = "GET" if body is None else "POST"
+        try:
+            with self.session.request(
+                method,
+                address,
+                json=body,
+                headers={"Accept": "application/geo+json, application/json"},
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                stream=True,
+            ) as answer:
+                check_status(answer.status_code, answer.headers)
+                return parse_json(read_body(answer))
+        except requests.exceptions.TooManyRedirects:
+            raise SourceError("it leads from one address to the next without end") from None
+        except (requests.exceptions.RequestException, OSError) as error:
+            raise TemporaryError(connection_reason(error)) from None
+
+
+class TemporaryError(Exception):
+    """A fault that may pass. wait : seconds that the server asks for. status : of the answer, or 0."""
+
+    def __init__(self, reason: str, wait: float = 0.0, status: int = 0):
+        super().__init__(reason)
+        self.wait, self.status = wait, status
+
+
+def check_status(status: int, headers) -> None:
+    """Raise for an answer that is none: at once where waiting cannot help."""
+    if status in (401, 403):
+        raise SourceError(f"it asks for an account (HTTP {status})", status)
+    if status in TRY_AGAIN:
+        asked = headers.get("Retry-After", "")
+        wait = float(asked) if asked.isascii() and asked.isdigit() else 0.0
+        raise TemporaryError(f"HTTP {status}", wait, status)
+    if status >= 400:
+        raise SourceError(f"HTTP {status}", status)
+
+
+def read_body(answer) -> bytes:
+    """Return the unpacked bytes of an answer; SourceError if it is too long, TemporaryError if it does not end."""
+    end = time.monotonic() + MAX_SECONDS
+    parts, size = [], 0
+    for part in answer.iter_content(1 << 16):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_BYTES:
+            raise SourceError(f"its answer is longer than {MAX_BYTES // MEGABYTE} MB")
+        if time.monotonic() > end:
+            raise TemporaryError(f"its answer did not end within {MAX_SECONDS:.0f} s")
+    return b"".join(parts)
+
+
+def read_local(path: Path) -> bytes:
+    """Return the bytes of a plain file; SourceError if it is none or too long."""
+    if not path.is_file():
+        raise SourceError(f"{printable(str(path))} is not there")
+    if path.stat().st_size > MAX_BYTES:
+        raise SourceError(f"{printable(str(path))} is longer than {MAX_BYTES // MEGABYTE} MB")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{printable(str(path))}: {error.strerror}") from None
+
+
+def connection_reason(error: BaseException) -> str:
+    """Return why a server cannot be reached, in a few words."""
+    text = reason_of(error)
+    for sign, words in (
+        ("NameResolution", "its name cannot be resolved: no network?"),
+        ("Name or service not known", "its name cannot be resolved: no network?"),
+        ("Connection refused", "the connection is refused"),
+        ("unreachable", "the network is unreachable"),
+        ("timed out", "it does not answer in time"),
+        ("Connection aborted", "the connection broke"),
+    ):
+        if sign in text:
+            return words
+    return printable(text)
