@@ -33,7 +33,7 @@ LADDER = ((60.0, 0.3), (40.0, 0.6), (20.0, 0.8))
 HALF = 0.5  # observation added to both sides before a logarithm, Haldane (1956), 10.1111/j.1469-1809.1956.tb01285.x
 RARE = 1e-4  # R nearer to 0 or 1 than this counts as this before its logarithm
 UNIT = 1024  # weights are whole numbers of 1 / UNIT, so that their sums are exact
-BLOCK = 4096  # pixels worked on at once
+BLOCK = 1024  # pixels worked on at once
 
 
 def kernel(days: np.ndarray, width: float) -> np.ndarray:
@@ -61,13 +61,11 @@ class Climatology:
         self.x = x
         self.days = np.array([day.toordinal() for day in dates])
         self.kept_out = np.zeros(shape, bool) if kept_out is None else kept_out
-        self.bins = np.empty(
-            values.shape, np.uint8
-        )  # the first threshold that is not exceeded; K: not observed
-        self.shares = np.empty(steps)  # of the region's pixels that were observed
-        self.region_sums = np.empty(
-            (steps, len(x), channels)
-        )  # pixels of the region at or below each threshold
+        # of each value the first threshold that it does not exceed; K where it was not observed
+        self.bins = np.empty(values.shape, np.uint8)
+        # of the region's pixels: the share that was observed, and how many lie at or below each threshold
+        self.shares = np.empty(steps)
+        self.region_sums = np.empty((steps, len(x), channels))
         for step in range(steps):
             self._add(step, np.asarray(values[step]), np.asarray(observed[step]))
         self._kept: tuple[bytes, np.ndarray] = (b"none", np.empty(0))
@@ -190,7 +188,8 @@ class Season:
         inner = region.clip(RARE, 1 - RARE)
         prior = 1 / (1 + np.exp(-(np.log(inner / (1 - inner)) + offset)))
         prior = np.where((region <= 0) | (region >= 1), region, prior)
-        prior = np.maximum.accumulate(prior, axis=0)
+        for level in range(1, thresholds):  # d need not rise, F must
+            np.maximum(prior[level], prior[level - 1], out=prior[level])
         below = counts(bins, self.weights, thresholds)
         return (below + PRIOR * prior) / (below[-1] + PRIOR)
 
@@ -210,11 +209,15 @@ def counts(bins: np.ndarray, weights: np.ndarray, thresholds: int) -> np.ndarray
 
     bins : (P, N), of P steps. weights : (P,), of the steps, in 1 / UNIT. thresholds : K.
     """
-    sums = np.zeros((thresholds + 1, bins.shape[1]), np.int32)
-    pixels = np.arange(bins.shape[1])
-    for step in np.flatnonzero(weights):
-        sums[bins[step], pixels] += weights[step]
-    return sums[:-1].cumsum(axis=0, dtype=np.int32) / np.float32(UNIT)
+    used = np.flatnonzero(weights)
+    pixels = bins.shape[1]
+    cells = bins[used] * np.intp(pixels) + np.arange(pixels)  # (used, N), of a table (K + 1, N)
+    repeated = np.repeat(weights[used], pixels)
+    sums = np.bincount(cells.ravel(), repeated, minlength=(thresholds + 1) * pixels)
+    below = (sums / UNIT).astype(np.float32).reshape(thresholds + 1, pixels)[:-1]
+    for level in range(1, thresholds):  # quicker than a cumulative sum along the first axis
+        below[level] += below[level - 1]
+    return below
 
 
 def log_odds(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
