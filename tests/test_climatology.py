@@ -1,17 +1,20 @@
 """Climatology of pixels whose season and noise are known: bias, coverage, what it reads and what it leaves out."""
 
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from glacier import distribution
-from glacier.climatology import UNIT, Climatology, without_year
-from glacier.seasons import step_middle
+from glacier import climatology, distribution
+from glacier.climatology import UNIT, WIDTH, Climatology, without_year
+from glacier.seasons import step_middle, year_step
 
 X = distribution.thresholds(ndsi=True)
 NOISE = 0.15
+PIXELS = Path(__file__).resolve().parents[2] / "shared" / "data" / "pixels"
+CLEAR = (0, 1, 3)  # cfmask: land, water, snow
 
 
 def season(days: np.ndarray) -> np.ndarray:
@@ -142,3 +145,49 @@ def test_a_plain_ensemble_by_hand():
     levels = np.searchsorted(X, np.float32([0.05, 0.1, 0.45, 0.5]))
     assert F[levels, 0, 0, 0].tolist() == [0, 0.25, 0.25, 1]
     assert np.isnan(F[:, 0, 0, 1]).all()
+
+
+def landsat_pixel(path: Path, every: int):
+    """Return values (T, 1, 1, 1), observed and dates of a pixel's snow index, the median of each step's clear dates."""
+    table = np.genfromtxt(path, delimiter=",")
+    green, swir = table[:, 2], table[:, 5]
+    valid = (
+        np.isin(table[:, 8], CLEAR) & (green > 0) & (swir > 0) & (np.maximum(green, swir) < 16000)
+    )
+    index = ((green - swir) / (green + swir))[valid]
+    days = [date.fromordinal(int(day)) for day in table[valid, 0]]
+    steps = np.array([year_step(day, every) for day in days])
+    first, last = int(steps.min()), int(steps.max())
+    values = np.zeros((last - first + 1, 1, 1, 1), np.float32)
+    observed = np.zeros((len(values), 1, 1), bool)
+    for step in np.unique(steps):
+        values[step - first] = np.median(index[steps == step])
+        observed[step - first] = True
+    return values, observed, [step_middle(step, every) for step in range(first, last + 1)]
+
+
+@pytest.mark.skipif(not PIXELS.is_dir(), reason="the real pixels of ../shared/data are not here")
+def test_a_narrower_kernel_pays_with_many_years(monkeypatch):
+    """Over the last ten years of real pixels of three decades the rule wins against the fixed width."""
+    scores = {"rule": 0.0, "fixed": 0.0}
+    rules = {"rule": climatology.width, "fixed": lambda days: WIDTH}
+    names = ("fmask_fail", "normal", "persistent_snow")
+    series = [landsat_pixel(next(PIXELS.glob(f"*_{name}.csv")), 12) for name in names]
+    for name, rule in rules.items():
+        monkeypatch.setattr(climatology, "width", rule)
+        for values, observed, dates in series:
+            model = Climatology(values, observed, dates, X)
+            last_decade = np.flatnonzero(
+                observed[:, 0, 0] & (np.arange(len(values)) >= len(values) - 120)
+            )
+            for step in last_decade:
+                F = model.distribution(dates[step], range(step))
+                scores[name] += distribution.crps(F, values[step], X).item()
+    assert scores["rule"] < scores["fixed"]
+
+
+def test_the_kernel_keeps_its_width_up_to_twenty_years():
+    days = np.arange(0, 40 * 365)
+    assert climatology.width(days[: 19 * 365]) == WIDTH
+    assert climatology.width(days) == pytest.approx(WIDTH / 2, rel=0.01)
+    assert climatology.width(days[:0]) == WIDTH

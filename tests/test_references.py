@@ -1,0 +1,189 @@
+"""Reference forecasts against series whose answer is known, and what they may not read."""
+
+from datetime import date, timedelta
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from DeepLearning.verification import references
+from DeepLearning.verification.references import DampedPersistence, RegionalCarry, Ridge, shifted
+from glacier import distribution
+from glacier.climatology import Climatology, without_year
+
+X = distribution.thresholds(ndsi=True)
+EVERY, YEARS, SIDE = 12, 5, 6
+WHOLE = slice(None)
+
+
+class StandIn:
+    """A glacier of composites alone: the parts of Glacier that reference forecasts read."""
+
+    sequence_length, horizon, x, shape = 3, 2, X, (SIDE, SIDE)
+
+    def __init__(self, values, observed, kept_out=None):
+        self.days = [
+            date(2010, 1, 16) + timedelta(days=round(365.25 * step / EVERY))
+            for step in range(len(values) + 12)
+        ]
+        self.series = SimpleNamespace(unclipped=values, observed=observed, steps_per_year=EVERY)
+        days = self.days[: len(values)]
+        self.base = SimpleNamespace(
+            climatology=Climatology(values, observed, days, X, kept_out), distribution=self.known
+        )
+        starts = range(len(values) - self.sequence_length - self.horizon + 1)
+        windows = [SimpleNamespace(start=start) for start in starts]
+        self.patches = SimpleNamespace(windows=windows)
+
+    def windows(self, part):
+        return range(len(self.patches.windows))
+
+    def middle(self, step):
+        return self.days[step]
+
+    def known(self, step, before, rows=WHOLE):
+        climatology = self.base.climatology
+        past = range(before or 0)
+        if before is None:
+            past = without_year(climatology.days, self.days[step])
+        return climatology.distribution(self.days[step], past, rows)
+
+
+def series(carry: float = 0.0, seed: int = 0):
+    """Return values (T, 1, SIDE, SIDE) and observed: a season, and regional departures of which a part carries on."""
+    random = np.random.default_rng(seed)
+    steps = np.arange(EVERY * YEARS)
+    departure = np.zeros(len(steps))
+    for step in steps[1:]:
+        departure[step] = carry * departure[step - 1] + 0.15 * random.standard_normal()
+    usual = 0.2 + 0.4 * np.cos(2 * np.pi * steps / EVERY)
+    noise = 0.05 * random.standard_normal((len(steps), 1, SIDE, SIDE))
+    values = (usual + departure)[:, None, None, None] + noise
+    observed = random.random((len(steps), SIDE, SIDE)) < 0.9
+    return values.astype(np.float32), observed
+
+
+def median(F):
+    return distribution.quantile(F, 0.5, X)
+
+
+@pytest.mark.parametrize("name", references.REFERENCES)
+def test_no_reference_reads_the_future(name):
+    """Noise from the first target on leaves F byte-equal."""
+    values, observed = series(0.7)
+    answers = []
+    for _ in range(2):
+        reference = references.references(StandIn(values, observed))[name]
+        answers.append(reference.function(40, 41, WHOLE).tobytes())
+        values, observed = values.copy(), observed.copy()
+        values[40:] = np.random.default_rng(1).uniform(-1, 1, values[40:].shape)
+        observed[40:] = ~observed[40:]
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("name", references.REFERENCES | references.FITTED)
+def test_each_answers_rising_functions_for_the_rows_asked_for(name):
+    values, observed = series(0.7)
+    glacier = StandIn(values, observed)
+    reference = (references.REFERENCES | references.FITTED)[name](glacier)
+    place = SimpleNamespace(first=37, target=40, rows=slice(1, 4))
+    F = reference(torch.zeros(1), SimpleNamespace(place=place))
+    assert F.shape == (1, 2, len(X), 1, 3, SIDE)
+    assert F.dtype == torch.float32
+    assert (F.diff(dim=2) >= 0).all()
+    assert F.min() >= 0
+    assert F[:, :, -1].numpy() == pytest.approx(1, abs=1e-6)
+    whole = reference.function(40, 41, WHOLE)
+    assert F[0, 1].numpy() == pytest.approx(whole[:, :, 1:4], abs=1e-5)
+
+
+def test_same_season_is_the_ensemble_of_the_same_step():
+    values, observed = series()
+    glacier = StandIn(values, observed)
+    F = references.SameSeason(glacier).function(40, 40, WHOLE)
+    row, column = np.argwhere(observed[[4, 16, 28]].all(axis=0))[0]
+    earlier = values[[4, 16, 28], 0, row, column]
+    by_hand = (earlier[:, None] <= X).mean(axis=0)
+    assert F[:, 0, row, column] == pytest.approx(by_hand)
+
+
+def test_an_ensemble_without_the_season_takes_the_whole_past():
+    values, observed = series()
+    observed[4::EVERY] = False
+    glacier = StandIn(values, observed)
+    F = references.SameSeason(glacier).function(40, 40, WHOLE)
+    seen = observed[:40, 2, 2]
+    by_hand = (values[:40, 0, 2, 2][seen, None] <= X).mean(axis=0)
+    assert F[:, 0, 2, 2] == pytest.approx(by_hand)
+
+
+def test_persistence_puts_its_median_on_the_last_composite():
+    values, observed = series(0.7)
+    F = references.Persistence(StandIn(values, observed)).function(40, 41, WHOLE)
+    assert median(F) == pytest.approx(values[39], abs=0.06)
+
+
+def test_a_region_with_more_snow_than_usual_has_more_snow_next_and_less_of_it_later():
+    values, observed = series()
+    plain = references.Climatology(StandIn(values, observed))
+    values[39] += 0.3
+    glacier = StandIn(values, observed)
+    carried = [RegionalCarry(glacier).function(40, step, WHOLE) for step in (40, 43)]
+    usual = [plain.function(40, step, WHOLE) for step in (40, 43)]
+    more = [
+        (distribution.mean(a, X) - distribution.mean(b, X)).mean()
+        for a, b in zip(carried, usual, strict=True)
+    ]
+    assert more[0] > 0.02
+    assert abs(more[1]) < 0.5 * more[0]
+
+
+def test_carry_keeps_what_cannot_occur_out():
+    function = np.array([0, 0, 0.2, 0.7, 1, 1], np.float32).reshape(-1, 1, 1, 1)
+    answer = references.moved(function, np.full((6, 1, 1, 1), -2.0))
+    assert answer.ravel()[[0, 1, 4, 5]].tolist() == [0, 0, 1, 1]
+    assert (answer[2:4] < function[2:4]).all()
+
+
+def test_a_shift_moves_all_quantiles():
+    function = np.clip((X + 0.3) / 0.6, 0, 1).astype(np.float32).reshape(-1, 1, 1, 1)
+    answer = shifted(function, np.full((1, 1, 1), 0.2), X)
+    for p in (0.1, 0.5, 0.9):
+        expected = distribution.quantile(function, p, X).item() + 0.2
+        assert distribution.quantile(answer, p, X).item() == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize("reference", [DampedPersistence, Ridge])
+def test_fits_find_what_carries_over(reference):
+    """A departure that carries on is forecast better than by climatology; without one little is lost."""
+    for carry, lowest, highest in ((0.9, 0.1, 1.0), (0.0, -0.15, 0.15)):
+        values, observed = series(carry)
+        glacier = StandIn(values, observed)
+        fit, plain = reference(glacier), references.Climatology(glacier)
+        sums = np.zeros(2)
+        for step in range(24, len(values)):
+            for place, forecast in enumerate((fit, plain)):
+                F = forecast.function(step, step, WHOLE)
+                sums[place] += distribution.crps(F, values[step], X).sum()
+        assert lowest < 1 - sums[0] / sums[1] < highest
+
+
+def test_damped_persistence_with_little_to_go_by_stays_near_climatology():
+    """Departures of almost nothing, and targets far away, once made a factor of thousands."""
+    values, observed = series()
+    values[:] = 0.2 + 1e-4 * np.random.default_rng(0).standard_normal(values.shape)
+    values[3::5] += 0.5
+    factors = DampedPersistence(StandIn(values, observed)).factors
+    assert np.abs(factors).max() < 1
+
+
+def test_the_kept_out_block_is_not_fitted_on():
+    values, observed = series(0.7)
+    kept_out = np.zeros((SIDE, SIDE), bool)
+    kept_out[:3, :3] = True
+    before = Ridge(StandIn(values, observed, kept_out)).coefficients
+    values = values.copy()
+    values[:, :, :3, :3] += np.random.default_rng(1).normal(0, 0.3, values[:, :, :3, :3].shape)
+    after = Ridge(StandIn(values, observed, kept_out)).coefficients
+    assert after == pytest.approx(before, abs=1e-5)
