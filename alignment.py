@@ -21,18 +21,29 @@ from pathlib import Path
 
 import numpy as np
 
+import config
 from config import Config
-from glacier import console, outlines, workers
-from glacier.aligned import COMPOSITES, STAGE, read_aligned_scenes, read_composites, write_records
+from glacier import console, outlines, stages, workers
+from glacier.aligned import (
+    COMPOSITES,
+    FILES,
+    STAGE,
+    AlignedScenes,
+    holds_scenes,
+    read_aligned_scenes,
+    read_composites,
+    write_composite_records,
+    write_scene_records,
+)
 from glacier.composites import KINDS, Arrays, composite, fill_gaps, shapes
 from glacier.coregistration.resampling import resample
 from glacier.coregistration.series import estimate_transforms, one_thread
 from glacier.coregistration.stack import Series, channel_names, collect
-from glacier.coregistration.verdict import Transforms
+from glacier.coregistration.verdict import Transforms, admit, allowed_error, geometric_doubt
 from glacier.grid import Grid
 from glacier.ground import OUTLINE_ERROR, ndsi, outline_mask, persistent_snow
 from glacier.report import pages
-from glacier.report.alignment import describe, draw
+from glacier.report.alignment import describe, draw_before_after, summary, unaligned_warning
 from glacier.scenes import read_grid, read_scenes
 from glacier.storage import disk, runner
 
@@ -56,26 +67,23 @@ USES = (
     "motionModel",
     "stoppingCriterion",
     "maxIterations",
+    "maxGeometricError",
     "stepsPerYear",
 )
-MAX_CORRECTION = 60.0  # m, five times what Landsat's Tier 1 allows (12 m RMSE); at least 2 px, for coarser sensors
 
 
 def stable_ground(cfg: Config, grid: Grid, series: Series) -> np.ndarray:
     """Return the weights of co-registration, float32 (H, W): 1 on ground, 0 on ice that may move."""
     if cfg.iceOutline:
-        ice, origin = outline_mask(cfg.iceOutline, grid, OUTLINE_ERROR), cfg.iceOutline
+        ice = outline_mask(cfg.iceOutline, grid, OUTLINE_ERROR)
+        origin = cfg.iceOutline
     elif series.index is not None:
         dates = [date.fromisoformat(record["date"]) for record in series.records]
-        ice, origin = (
-            persistent_snow(series.index, dates),
-            "snow and ice that outlast the melt season",
-        )
+        ice = persistent_snow(series.index, dates)
+        origin = "snow and ice that outlast the melt season"
     else:
-        ice, origin = (
-            np.zeros(grid.shape, bool),
-            "no iceOutline and no swir16 band to find it: motion may be lost",
-        )
+        ice = np.zeros(grid.shape, bool)
+        origin = "no iceOutline and no swir16 band to find it: motion may be lost"
     log.info("  moving ice: %.0f %% of the scene (%s)", 100 * ice.mean(), origin)
     return (~ice).astype(np.float32)
 
@@ -95,67 +103,90 @@ def workplace(cfg: Config) -> Iterator[Executor | None]:
         yield pool
 
 
-def find_transforms(cfg: Config, grid: Grid, series: Series) -> Transforms:
-    """Return where the scenes lie, found by several processes at once."""
+def find_transforms(cfg: Config, grid: Grid, series: Series) -> tuple[Transforms, np.ndarray]:
+    """Return where the scenes lie, and which of them belong in the composites, (T,) bool."""
     stable = stable_ground(cfg, grid, series)
-    limit = max(2.0, MAX_CORRECTION / abs(grid.transform[0]))
     with workplace(cfg) as executor:
-        return estimate_transforms(
+        transforms = estimate_transforms(
             series.images,
             cfg.motionModel,
             cfg.alignmentMethod,
             stable,
             gauge=cfg.alignmentFrame,
-            limit=limit,
+            limit=allowed_error(grid.pixel_size),
             criterion=cfg.stoppingCriterion,
             iterations=cfg.maxIterations,
             executor=executor,
         )
+    doubts = [geometric_doubt(record, cfg.maxGeometricError) for record in series.records]
+    return admit(transforms, doubts)
+
+
+def co_register(cfg: Config, folder: Path, made_with: str) -> None:
+    """Make scenes.npy and the records of the scenes, of which scenes.json comes last."""
+    grid = read_grid(cfg)
+    names = channel_names(cfg.extractNDSI, next(read_scenes(cfg)).bands)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scenes.json").unlink(missing_ok=True)  # it stands for the scenes made with it
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+        series = collect(read_scenes(cfg), names, Path(scratch))
+        transforms, admitted = find_transforms(cfg, grid, series)
+        shape = (len(series.records), len(names), *grid.shape)
+        with disk.writing_array(folder / "scenes.npy", shape) as aligned:
+            for i, scene in enumerate(console.progress(series.channels, "resampling")):
+                aligned[i] = [resample(channel, transforms.matrices[i]) for channel in scene]
+            draw_before_after(folder, series, aligned, transforms.accepted, grid)
+    write_scene_records(folder, grid, names, series.records, transforms, admitted, made_with)
+
+
+def make_composites(cfg: Config, folder: Path, scenes: AlignedScenes) -> None:
+    """Make the composites of the co-registered scenes, and their record."""
+    days = [date.fromisoformat(day) for day in scenes.dates]
+    with contextlib.ExitStack() as files:
+
+        def out(steps: int) -> Arrays:
+            sizes = shapes(steps, scenes.values.shape[1:])
+            arrays = []
+            for name, size, kind in zip(COMPOSITES, sizes, KINDS, strict=True):
+                array = files.enter_context(disk.writing_array(folder / name, size, kind))
+                arrays.append(array)
+            return Arrays(*arrays)
+
+        *_, steps = composite(scenes.values, days, cfg.stepsPerYear, out, scenes.in_composites)
+    write_composite_records(folder, scenes, steps, cfg.stepsPerYear)
 
 
 def make_aligned(cfg: Config, folder: Path) -> runner.Result:
-    """Do the work of the stage in its folder; return what it made."""
-    grid = read_grid(cfg)
-    names = channel_names(cfg, next(read_scenes(cfg)).bands)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch,
-        contextlib.ExitStack() as files,
-    ):
-        series = collect(read_scenes(cfg), names, Path(scratch))
-        transforms = find_transforms(cfg, grid, series)
-        aligned = files.enter_context(
-            disk.writing_array(
-                folder / "scenes.npy", (len(series.records), len(names), *grid.shape)
-            )
-        )
-        for i, scene in enumerate(console.progress(series.channels, "resampling")):
-            aligned[i] = [resample(channel, transforms.matrices[i]) for channel in scene]
+    """Do the work of the stage in its folder; return what it made. Other steps a year need other composites only."""
+    made_with = scenes_fingerprint(cfg)
+    if not cfg.force and holds_scenes(folder, made_with):
+        log.info("  the co-registered scenes are as before: only the composites are made anew")
+    else:
+        co_register(cfg, folder, made_with)
+    scenes = read_aligned_scenes(cfg)
+    make_composites(cfg, folder, scenes)
+    counts, table = summary(scenes, read_composites(cfg))
+    warning = unaligned_warning(scenes)
+    if warning:
+        log.warning("  %s", warning)
+    pictures = describe(cfg, folder, table, warning)
+    return runner.Result([*(folder / name for name in FILES), *pictures], counts, table)
 
-        def out(steps: int) -> Arrays:
-            sizes = shapes(steps, aligned.shape[1:])
-            return Arrays(
-                *(
-                    files.enter_context(disk.writing_array(folder / name, size, kind))
-                    for name, size, kind in zip(COMPOSITES, sizes, KINDS, strict=True)
-                )
-            )
 
-        days = [date.fromisoformat(record["date"]) for record in series.records]
-        values, observed, steps = composite(aligned, days, cfg.stepsPerYear, out)
-        pictures = draw(
-            folder / "quicklooks", series, aligned, transforms, values, steps, grid.transform[0]
-        )
-        seen = float(observed.mean())
-    arrays = [folder / name for name in ("scenes.npy", *COMPOSITES)]
-    result = write_records(cfg, folder, grid, names, series.records, transforms, steps, seen)
-    pictures += describe(cfg, folder, result.table)
-    return runner.Result([*result.files, *arrays, *pictures], result.counts, result.table)
+def scenes_fingerprint(cfg: Config) -> str:
+    """Return what the co-registered scenes depend on, as 16 hexadecimal digits: all but the steps of the year."""
+    settings = runner.used_settings(cfg, [name for name in USES if name != "stepsPerYear"])
+    return config.fingerprint([settings, outline_inputs(cfg), runner.need(cfg, stages.RAW_DATA)])
+
+
+def outline_inputs(cfg: Config) -> list[tuple[str, str]]:
+    """Return what stands for the file of the outline, as the manifest holds it."""
+    return runner.file_inputs(cfg, ["iceOutline"], outlines.files(cfg.iceOutline))
 
 
 def check_inputs(cfg: Config) -> None:
     """Raise GlacierError if bands are missing or the outline is none."""
-    channel_names(cfg, next(read_scenes(cfg)).bands)
+    channel_names(cfg.extractNDSI, next(read_scenes(cfg)).bands)
     if cfg.iceOutline:
         outline_mask(cfg.iceOutline, read_grid(cfg))
 
@@ -167,7 +198,7 @@ def run(cfg: Config) -> int:
         STAGE,
         USES,
         make_aligned,
-        runner.file_inputs(cfg, ["iceOutline"], outlines.files(cfg.iceOutline)),
+        outline_inputs(cfg),
         check_inputs,
     )
     pages.report(cfg)

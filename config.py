@@ -87,6 +87,11 @@ class Config:
         1e-5, "ECC: smallest gain of an iteration that goes on", low=0
     )
     maxIterations: int = setting(100, "ECC: iterations at most", low=1)
+    maxGeometricError: float = setting(
+        12.0,
+        "scenes with more, and Landsat's Tier 2, count only where others confirm them [m]",
+        low=0,
+    )
     iceOutline: str | None = setting(
         None,
         "outline file of the moving ice, or FILE:ID for one glacier of it; None: found from the "

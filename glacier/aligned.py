@@ -9,104 +9,118 @@ from pathlib import Path
 
 import numpy as np
 
-from config import Config
+import config
+from config import Config, GlacierError
 from glacier import stages
 from glacier.coregistration.transforms import middle_shift
 from glacier.coregistration.verdict import Transforms
 from glacier.grid import Grid
 from glacier.seasons import year_step
-from glacier.storage import disk, runner
+from glacier.storage import disk
 
 STAGE = stages.ALIGNED
 # as composites.Arrays has them
 COMPOSITES = ("composites.npy", "observed.npy", "seen.npy", "spread.npy")
+BEFORE_AFTER = "quicklooks/coregistration.gif"
+# what is made with scenes.json, which stands for it
+BESIDE_SCENES = ("scenes.npy", "quality.json", BEFORE_AFTER)
+# all of the stage but other pictures
+FILES = ("scenes.json", *BESIDE_SCENES, *COMPOSITES, "composites.json")
 
 
-def write_records(
-    cfg: Config,
+def write_scene_records(
     folder: Path,
     grid: Grid,
     names: Sequence[str],
     records: list[dict],
     transforms: Transforms,
-    steps: Sequence[date],
-    seen: float,
-) -> runner.Result:
-    """Write scenes.json and composites.json; return them with the closing table. seen : observed part of all pixels."""
-    numbers = [
-        year_step(date.fromisoformat(record["date"]), cfg.stepsPerYear) for record in records
-    ]
-    common = {
-        "schema": disk.SCHEMA,
-        "channels": names,
-        "crs": grid.crs,
-        "transform": grid.transform,
-    }
-    scenes = [
-        record
-        | {
+    admitted: np.ndarray,
+    made_with: str,
+) -> None:
+    """Write quality.json and scenes.json, which says that all scenes are there.
+
+    names : of the channels. records : of stack.Series. admitted : (T,) bool, which scenes belong in the composites.
+    made_with : fingerprint of all that the scenes depend on.
+    """
+    verdicts = zip(*transforms[:4], admitted, strict=True)
+    scenes = []
+    for record, verdict in zip(records, verdicts, strict=True):
+        matrix, quality, accepted, reason, in_composites = verdict
+        result = {
             "matrix": matrix.tolist(),
             "quality": round(float(quality), 4),
             "accepted": bool(accepted),
             "reason": reason,
+            "in_composites": bool(in_composites),
         }
-        for record, matrix, quality, accepted, reason in zip(records, *transforms[:4], strict=True)
+        scenes.append(record | result)
+    disk.write_json(folder / "quality.json", quality_records(records, transforms, grid))
+    content = {
+        "schema": disk.SCHEMA,
+        "channels": list(names),
+        "crs": grid.crs,
+        "transform": list(grid.transform),
+        "scenes": scenes,
+        "files": {name: disk.file_hash(folder / name) for name in BESIDE_SCENES},
+    }
+    # of the content too, so that a damaged record stands for nothing
+    made_with = config.fingerprint([made_with, content])
+    disk.write_json(folder / "scenes.json", content | {"made_with": made_with})
+
+
+def holds_scenes(folder: Path, made_with: str) -> bool:
+    """Return whether the folder holds all co-registered scenes, undamaged, made with just these settings and inputs."""
+    try:
+        content = disk.read_json(folder / "scenes.json")
+        written = content.pop("made_with", "")
+        if written != config.fingerprint([made_with, content]):
+            return False
+        return all(
+            disk.file_hash(folder / name) == value for name, value in content["files"].items()
+        )
+    except (GlacierError, OSError):
+        return False
+
+
+def write_composite_records(
+    folder: Path, scenes: AlignedScenes, steps: Sequence[date], steps_per_year: int
+) -> Path:
+    """Write composites.json; return its path. steps : first day of each composite."""
+    days = [date.fromisoformat(day) for day in scenes.dates]
+    numbers = [year_step(day, steps_per_year) for day in days]
+    admitted = [
+        number for number, chosen in zip(numbers, scenes.in_composites, strict=True) if chosen
     ]
-    series = {
-        "steps_per_year": cfg.stepsPerYear,
+    content = {
+        "schema": disk.SCHEMA,
+        "channels": scenes.channels,
+        "crs": scenes.crs,
+        "transform": scenes.transform,
+        "steps_per_year": steps_per_year,
         "dates": [day.isoformat() for day in steps],
-        "counts": [numbers.count(year_step(day, cfg.stepsPerYear)) for day in steps],
+        "counts": [admitted.count(year_step(day, steps_per_year)) for day in steps],
     }
-    files = [
-        disk.write_json(folder / "scenes.json", common | {"scenes": scenes}),
-        disk.write_json(folder / "composites.json", common | series),
-        disk.write_json(folder / "quality.json", quality_records(records, transforms, grid)),
-    ]
-    aligned = int(transforms.accepted.sum())
-    unaligned = {
-        reason: transforms.reasons.count(reason)
-        for reason in dict.fromkeys(transforms.reasons)
-        if reason
-    }
-    counts = {
-        "scenes": len(scenes),
-        "aligned": aligned,
-        "unaligned": unaligned,
-        "composites": len(steps),
-        "observed_fraction": round(seen, 4),
-    }
-    table = [
-        ("scenes", len(scenes)),
-        ("co-registered", aligned),
-        *((f"kept unaligned: {reason}", number) for reason, number in unaligned.items()),
-        ("composites", len(steps)),
-        ("really observed [%]", round(100 * seen, 1)),
-    ]
-    return runner.Result(files, counts, table)
+    return disk.write_json(folder / "composites.json", content)
 
 
 def quality_records(records: list[dict], transforms: Transforms, grid: Grid) -> dict:
     """Return what is known of each scene: see Transforms.measures; shifts in metres, east and north."""
-    east, south = (
-        np.array([middle_shift(matrix, grid.shape) for matrix in transforms.matrices]).T
-        * grid.transform[0]
-    )
+    shifts = np.array([middle_shift(matrix, grid.shape) for matrix in transforms.matrices])
+    east, south = shifts.T * grid.pixel_size
     columns = {
         "shift_east_m": east,
         "shift_north_m": -south,
         "quality": transforms.quality,
         **transforms.measures,
     }
-    scenes = [
-        {"id": record["id"], "date": record["date"], "accepted": bool(accepted), "reason": reason}
-        | {
-            name: None if np.isnan(values[i]) else round(float(values[i]), 4)
-            for name, values in columns.items()
-        }
-        for i, (record, accepted, reason) in enumerate(
-            zip(records, transforms.accepted, transforms.reasons, strict=True)
-        )
-    ]
+    scenes = []
+    for i, record in enumerate(records):
+        scene = {"id": record["id"], "date": record["date"]}
+        scene["accepted"] = bool(transforms.accepted[i])
+        scene["reason"] = transforms.reasons[i]
+        for name, values in columns.items():
+            scene[name] = None if np.isnan(values[i]) else round(float(values[i]), 4)
+        scenes.append(scene)
     return {"schema": disk.SCHEMA, "scenes": scenes}
 
 
@@ -133,7 +147,8 @@ class AlignedScenes:
     """The co-registered scenes, memory-mapped, in time order.
 
     values : (T, C, H, W) float32, NaN where masked. dates : ISO. matrices : (T, 3, 3) common frame px -> scene px as
-    delivered. quality : (T,). accepted : (T,) bool; the others are as delivered. transform : as in Composites.
+    delivered. quality : (T,). accepted : (T,) bool; the others are as delivered. reasons : why not, empty if accepted.
+    in_composites : (T,) bool, which belong in the composites. transform : as in Composites.
     """
 
     values: np.ndarray
@@ -142,6 +157,8 @@ class AlignedScenes:
     matrices: np.ndarray
     quality: np.ndarray
     accepted: np.ndarray
+    reasons: tuple[str, ...]
+    in_composites: np.ndarray
     channels: tuple[str, ...]
     crs: str
     transform: tuple[float, ...]
@@ -166,17 +183,16 @@ def read_aligned_scenes(cfg: Config) -> AlignedScenes:
     """Return the co-registered scenes of a glacier; GlacierError if they are missing or damaged."""
     folder = cfg.folder / STAGE
     record = disk.read_json(folder / "scenes.json")
-    ids, dates, matrices, quality, accepted = (
-        [scene[key] for scene in record["scenes"]]
-        for key in ("id", "date", "matrix", "quality", "accepted")
-    )
+    scenes = record["scenes"]
     return AlignedScenes(
         disk.read_array(folder / "scenes.npy"),
-        tuple(ids),
-        tuple(dates),
-        np.array(matrices),
-        np.array(quality),
-        np.array(accepted),
+        tuple(scene["id"] for scene in scenes),
+        tuple(scene["date"] for scene in scenes),
+        np.array([scene["matrix"] for scene in scenes]),
+        np.array([scene["quality"] for scene in scenes]),
+        np.array([scene["accepted"] for scene in scenes]),
+        tuple(scene["reason"] for scene in scenes),
+        np.array([scene["in_composites"] for scene in scenes]),
         tuple(record["channels"]),
         record["crs"],
         tuple(record["transform"]),

@@ -112,25 +112,33 @@ def composite(
     dates: Sequence[date],
     steps_per_year: int,
     out: Callable[[int], Arrays] | None = None,
+    admitted: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[date]]:
     """Return a composite for each step of the year: values (S, C, H, W), observed (S, H, W), first day of each step.
 
     scenes : (T, C, H, W), NaN where missing. dates : of the scenes, in any order. Steps run unbroken from the first
     with a seen pixel to the last; values have no gaps (fill_step). out : called with S, gives the arrays to fill, see
-    Arrays; None: in memory.
+    Arrays; None: in memory. admitted : (T,) bool, the scenes that count; None: all.
     """
     numbers = np.array([year_step(day, steps_per_year) for day in dates])
+    admitted = np.ones(len(dates), bool) if admitted is None else admitted
     order = np.argsort(numbers, kind="stable")
+    order = order[admitted[order]]
+    if not len(order):
+        raise GlacierError(
+            f"none of {len(dates)} scenes is left for composites; raise maxGeometricError, "
+            "or take more years, then run dataAPI.py"
+        )
     first = next((numbers[i] for i in order if np.isfinite(scenes[i]).all(axis=0).any()), None)
     if first is None:
         raise GlacierError(
             "no scene has a pixel without cloud; raise maxCloudPercent or maxMissingFraction, "
             "then run dataAPI.py"
         )
-    steps = int(numbers.max() - first) + 1
+    steps = int(numbers[order[-1]] - first) + 1
     made = out(steps) if out else Arrays(*map(np.empty, shapes(steps, scenes.shape[1:]), KINDS))
     for step in console.progress(range(steps), "composites"):
-        members = np.flatnonzero(numbers == first + step)
+        members = np.flatnonzero((numbers == first + step) & admitted)
         made.values[step], made.spread[step], made.seen[step] = robust_mean(scenes, members)
         made.observed[step] = np.isfinite(made.values[step]).all(axis=0)
         made.values[step] = fill_step(made.values, made.observed, step, steps_per_year)

@@ -1,6 +1,8 @@
 """Co-registration, composites and gap filling against answers known beforehand."""
 
+import dataclasses
 import json
+import shutil
 from datetime import date, timedelta
 
 import numpy as np
@@ -8,15 +10,23 @@ import pytest
 from conftest import command, copy_home
 from scipy import ndimage
 
+import alignment
+import config
+import dataAPI
 from config import GlacierError
-from glacier.aligned import read_aligned_scenes, read_composites
+from glacier.aligned import holds_scenes, read_aligned_scenes, read_composites
 from glacier.composites import KERNEL, KINDS, Arrays, composite, fill_gaps, shapes
+from glacier.coregistration.adjustment import Pair, adjust
+from glacier.coregistration.consensus import confirmed_scenes
 from glacier.coregistration.resampling import resample
 from glacier.coregistration.series import estimate_transforms, neighbour_pairs
 from glacier.coregistration.transforms import corner_shift
+from glacier.coregistration.verdict import admit, geometric_doubt
 from glacier.grid import Grid
 from glacier.ground import ndsi, outline_mask, persistent_snow
+from glacier.report.alignment import unaligned_warning
 from glacier.seasons import step_date, year_step
+from glacier.storage import disk, pickles, runner
 
 
 def ground(seed=0, shape=(160, 160), smooth=1.5):
@@ -130,11 +140,117 @@ def test_little_stable_ground_means_shifts_only():
     assert np.ptp(found.matrices[:, :2, 2], axis=0) == pytest.approx([1.2, 0.4], abs=0.1)
 
 
-def test_correction_beyond_the_limit_is_not_believed():
-    stack = np.array([moved(ground(), *shift) for shift in ((0, 0), (0.3, 0), (0, 0.3), (6, 2))])
-    found = estimate_transforms(stack, "translation", limit=3.0, gauge="archive")
-    assert found.accepted.tolist() == [True, True, True, False]
-    assert "larger than 3.0 px" in found.reasons[3]
+SMALL = [(0.3, -0.2), (-0.4, 0.1), (0.0, 0.4), (0.2, 0.3)]  # px
+
+
+def seasons(shifts, shape=(128, 128), seed=2):
+    """Scenes (T, H, W) of one ground under changing light, at the given shifts, with a little noise."""
+    rng = np.random.default_rng(seed)
+    lasting, passing = ground(seed, shape), ground(seed + 1, shape, smooth=4)
+    scenes = [lasting + rng.uniform(0, 0.5) * passing for _ in shifts]
+    moved_scenes = [moved(scene, *shift) for scene, shift in zip(scenes, shifts, strict=True)]
+    return np.array(moved_scenes) + rng.normal(0, 0.01, (len(shifts), *shape)).astype(np.float32)
+
+
+def find(stack, **settings):
+    """Transforms as the stage estimates them, for a product that may be 2 px off."""
+    return estimate_transforms(stack, "translation", gauge="archive", limit=2.0, **settings)
+
+
+@pytest.mark.parametrize(
+    "far", [[(6, 4)], [(-9, 3)], [(2.5, -17)], [(6, 4), (6, 4)], [(40, -25)], [(7, 0), (-3, 8)]]
+)
+def test_misplaced_scenes_are_put_right(far):
+    """Clear scenes far off, alone or two together, are found where they are, and the others not moved by them."""
+    shifts = np.array([*SMALL, *far])
+    found = find(seasons(shifts))
+    assert found.accepted.all()
+    assert not found.displaced.any()
+    known = shifts - np.median(shifts, axis=0)
+    assert found.matrices[:, :2, 2] == pytest.approx(known, abs=0.15)
+
+
+def test_misplaced_cloudy_scene_is_put_right():
+    shifts = [*SMALL, (-7, 5)]
+    stack = seasons(shifts)
+    stack[-1, 20:110, :75] = np.nan
+    found = find(stack)
+    assert found.accepted[-1]
+    in_place = np.array(shifts) - np.median(shifts, axis=0)
+    assert found.matrices[:, :2, 2] == pytest.approx(in_place, abs=0.15)
+
+
+def test_scene_beyond_the_search_stays_and_is_flagged():
+    """90 of 128 px off nothing can be proved."""
+    wide = seasons([*SMALL, (0, 0)], shape=(128, 256))
+    stack = np.array([*wide[:-1, :, :128], wide[-1, :, 90:218]])
+    found = find(stack)
+    assert found.accepted.tolist() == [True] * 4 + [False]
+    assert not found.displaced.any()
+    assert (found.matrices[-1] == np.eye(3)).all()
+
+
+def test_rare_state_stays_in_the_composites():
+    """First snow looks like no other scene: unconfirmed, as delivered, and not left out."""
+    stack = seasons([*SMALL, (0.2, 0.1)])
+    stack[-1] = 0.9 + 0.05 * ground(11, (128, 128), smooth=5)
+    found, admitted = admit(find(stack), [""] * 5)
+    assert found.accepted.tolist() == [True] * 4 + [False]
+    assert admitted.all()
+
+
+def test_cloud_that_always_lies_alike_is_not_confirmed():
+    """Scan lines missing at the same places match each other at zero shift; the cloud between them shows no ground."""
+    stack = seasons([*SMALL, (0, 0)])
+    stack[-1] = ground(21, (128, 128), smooth=6)
+    stack[:, ::8] = np.nan
+    stack[:, 1::8] = 0.2
+    found = find(stack)
+    assert not found.accepted[-1]
+    assert found.reasons[-1]
+
+
+def test_displaced_scene_that_cannot_be_put_right_is_left_out(monkeypatch):
+    """Two others prove that it lies 7 px off, but the checks do not agree to the correction."""
+    from glacier.coregistration import verdict
+
+    def worse(checks, clear):
+        return np.arange(5) < 4
+
+    monkeypatch.setattr(verdict, "fits_better", worse)
+    found, admitted = admit(find(seasons([*SMALL, (6, 4)])), [""] * 5)
+    assert found.displaced.tolist() == [False] * 4 + [True]
+    assert admitted.tolist() == [True] * 4 + [False]
+    assert "cannot be put right" in found.reasons[-1]
+
+
+def test_doubtful_products_enter_only_where_others_confirm_them():
+    """Tier 2, or a geometric error of more than 12 m."""
+    records = [{"tier": tier, "geometric_rmse": None} for tier in ("T1", "T2", "RT", "", "T2")]
+    records += [{"tier": "T1", "geometric_rmse": rmse} for rmse in (11.9, 12.1)]
+    doubts = [geometric_doubt(record, 12.0) for record in records]
+    assert [bool(doubt) for doubt in doubts] == [False, True, False, False, True, False, True]
+    stack = seasons([*SMALL, (0, 0), (0, 0), (0, 0)])
+    stack[4:] = [ground(seed, (128, 128)) for seed in (31, 32, 33)]  # shows another place
+    found, admitted = admit(find(stack), doubts)
+    assert found.accepted.tolist() == [True] * 4 + [False] * 3
+    assert admitted.tolist() == [True] * 4 + [False, True, False]
+    assert "Tier 2" in found.reasons[4]
+    assert "12 m" in found.reasons[6]
+
+
+def test_scenes_at_the_end_of_one_comparison_are_not_confirmed():
+    """A ring of four, a chain of two, a triangle at the end of one link, and one alone."""
+    ends = [(0, 1), (1, 2), (2, 3), (0, 3), (3, 4), (4, 5), (2, 6), (6, 7), (7, 8), (6, 8)]
+    pairs = [Pair(*pair, np.eye(3), 0.1, 10.0) for pair in ends]
+    assert np.flatnonzero(confirmed_scenes(pairs, 10)).tolist() == [0, 1, 2, 3]
+    pairs.append(Pair(5, 8, np.eye(3), 0.1, 10.0))  # now every scene but the last has two ways
+    assert np.flatnonzero(confirmed_scenes(pairs, 10)).tolist() == list(range(9))
+    assert confirmed_scenes([pairs[0]], 2).all()
+    assert not confirmed_scenes([pairs[0]], 3).any()
+    assert not confirmed_scenes(
+        [pairs[0], pairs[0]], 3
+    ).any()  # two images of one pair are one partner
 
 
 def test_archive_frame_is_the_middle_of_the_scenes():
@@ -182,8 +298,6 @@ def test_quality_tells_what_was_gained():
 
 def test_joint_adjustment_outvotes_a_wrong_pair():
     """Five scenes, all ten pairs right but one, which is 5 px off: nobody moves by more than 0.05 px."""
-    from glacier.coregistration.adjustment import Pair, adjust
-
     shifts = np.array([(0, 0), (1, 2), (-1, 0.5), (0.3, -2), (2, 1)])
     pairs = []
     for i in range(5):
@@ -359,6 +473,20 @@ def test_persistent_snow_is_what_outlasts_the_summer():
     assert not snow[:, 22:].any()
 
 
+def test_melt_season_lies_around_the_month_with_least_snow():
+    """August has the least snow. What melts in July is ground; what is bare in October only, snow that lasts."""
+    index = np.full((24, 40, 60), 0.8, np.float32)
+    dates = [date(2013 + i // 12, 1 + i % 12, 5) for i in range(24)]
+    for scene, day in zip(index, dates, strict=True):
+        scene[:, :20] = -0.2 if day.month in (7, 8) else 0.8
+        scene[:20, :20] = -0.2 if day.month == 8 else 0.8
+        scene[:, 40:] = -0.2 if day.month == 10 else 0.8
+    index[:, 25:, :20][[6, 18]] = -0.2
+    snow = persistent_snow(index, dates, margin=1)
+    assert snow[:, 42:].all()
+    assert not snow[:, :17].any()
+
+
 @pytest.mark.parametrize("crs", [None, "EPSG:32643"])
 def test_outline_in_any_crs_lands_on_its_pixels(tmp_path, crs):
     """A square of 20 x 10 px, in metres or in degrees."""
@@ -390,10 +518,141 @@ def test_outline_in_any_crs_lands_on_its_pixels(tmp_path, crs):
         outline_mask(str(tmp_path / "ice.geojson"), grid)
 
 
+def snow_index(quarter, texture):
+    """The true snow index of a quarter, (H, W): rock and snow by the same texture, more snow in winter."""
+    return np.clip((0.35, 0.25, -0.1, 0.1)[quarter] + 0.15 * texture, -0.9, 0.95)
+
+
+def write_scenes(folder, images, days):
+    """Write rawData/ of scenes with the given snow index, (T, H, W), as Landsat would deliver them."""
+    header = {
+        "schema": disk.SCHEMA,
+        "crs": "EPSG:32643",
+        "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3550015.0],
+        "shape": list(images[0].shape),
+        "bands": ["green", "nir08", "swir16"],
+        "scale": 2.75e-5,
+        "offset": -0.2,
+        "nodata": 0,
+    }
+    files = []
+    for year in sorted({day.year for day in days}):
+        members = [i for i, day in enumerate(days) if day.year == year]
+        files.append(folder / f"{year}.pkl")
+        with disk.writing(files[-1]) as file:
+            file.write(pickles.pickled(header | {"count": len(members)}))
+            for i in members:
+                index = images[i]
+                bands = np.array([0.3 * (1 + index), 0.3 + 0.2 * index, 0.3 * (1 - index)])
+                scene = {
+                    "id": f"scene{i:02}",
+                    "datetime": f"{days[i]}T05:00:00",
+                    "platform": "landsat-8",
+                    "cloud_percent": 0.0,
+                    "missing_fraction": 0.0,
+                    "sun_azimuth": 150.0,
+                    "sun_elevation": 40.0,
+                    "tier": "T1",
+                    "geometric_rmse": 5.0,
+                    "mask": np.zeros(index.shape, np.uint8),
+                    "dn": np.round((bands + 0.2) / 2.75e-5).astype(np.uint16),
+                }
+                file.write(pickles.pickled(scene))
+    return files
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    """A glacier whose ground and shifts are known, after stage 2: its settings, shifts [px], days and texture."""
+    rng = np.random.default_rng(8)
+    texture = ground(6, (96, 96), smooth=1.2)
+    texture = texture / texture.std()
+    days = [date(2014 + i // 4, 2 + 3 * (i % 4), 10) for i in range(8)]
+    shifts = rng.uniform(-0.8, 0.8, (8, 2))
+    shifts[5] = 6.0, 4.0
+    images = [
+        moved(snow_index(i % 4, texture), *shift) + rng.normal(0, 0.005, texture.shape)
+        for i, shift in enumerate(shifts)
+    ]
+    images[4] = 0.9 + 0.02 * ground(12, (96, 96), smooth=4)  # snow has hidden all
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLACIER_HOME", str(tmp_path_factory.mktemp("known")))
+        cfg = config.load(config.Config, name="known", workers=1)
+        files = write_scenes(cfg.folder / "rawData", images, days)
+        settings = runner.used_settings(cfg, dataAPI.USES)
+        runner.write_manifest(cfg.folder / "rawData", settings, {}, files, {}, 0.0)
+        assert alignment.run(cfg) == 0
+        yield cfg, shifts, days, texture
+
+
+def test_stage_writes_the_shifts_that_were_put_in(stage):
+    """To the east and to the north in metres, the misplaced scene too; the one that shows nothing is not moved."""
+    cfg, shifts, days, _ = stage
+    records = disk.read_json(cfg.folder / "aligned" / "quality.json")["scenes"]
+    assert [record["date"] for record in records] == [str(day) for day in days]
+    accepted = [record["accepted"] for record in records]
+    assert accepted == [True] * 4 + [False] + [True] * 3
+    in_place = shifts - np.median(shifts[accepted], axis=0)
+    in_place[4] = 0
+    east = [record["shift_east_m"] for record in records]
+    north = [record["shift_north_m"] for record in records]
+    assert east == pytest.approx(30 * in_place[:, 0], abs=3)
+    assert north == pytest.approx(-30 * in_place[:, 1], abs=3)
+
+
+def test_stage_makes_composites_of_the_truth(stage):
+    """Each composite is the true index of its quarter, where the misplaced scene was alone in its quarter as well."""
+    cfg, shifts, _, texture = stage
+    composites = read_composites(cfg)
+    frame = np.median(np.delete(shifts, 4, axis=0), axis=0)
+    inner = (slice(8, -8), slice(8, -8))
+    for step, values in enumerate(composites.values):
+        if step == 4:
+            assert values.mean() == pytest.approx(0.9, abs=0.01)  # the rare state is there
+            continue
+        truth = moved(snow_index(step % 4, texture), *frame)
+        error = np.sqrt(np.mean((values[0] - truth)[inner] ** 2))
+        assert error < 0.02, step
+    assert composites.counts == (1,) * 8
+    assert composites.observed[:, 8:-8, 8:-8].all()
+
+
+def test_other_steps_a_year_make_other_composites_only(stage, tmp_path):
+    """The co-registered scenes stay, to their time of writing; whatever else changes, they are made anew."""
+    cfg, *_ = stage
+    folder = cfg.folder / "aligned"
+    kept = {name: (folder / name).stat().st_mtime_ns for name in ("scenes.npy", "quality.json")}
+    half_yearly = dataclasses.replace(cfg, stepsPerYear=2)
+    assert alignment.run(half_yearly) == 0
+    composites = read_composites(half_yearly)
+    assert composites.counts == (2,) * 4
+    assert kept == {name: (folder / name).stat().st_mtime_ns for name in kept}
+    assert (folder / "quicklooks" / "coregistration.gif").is_file()
+    assert holds_scenes(folder, alignment.scenes_fingerprint(cfg))
+    for name, value in (("motionModel", "translation"), ("maxGeometricError", 3.0)):
+        changed = dataclasses.replace(cfg, **{name: value})
+        assert not holds_scenes(folder, alignment.scenes_fingerprint(changed))
+    copy = shutil.copytree(folder, tmp_path / "aligned")
+    assert holds_scenes(copy, alignment.scenes_fingerprint(cfg))
+    values = np.load(copy / "scenes.npy", mmap_mode="r+")
+    values[3, 0, 40, 40] += 1
+    values.flush()
+    assert not holds_scenes(copy, alignment.scenes_fingerprint(cfg))
+
+
+def test_most_scenes_unaligned_is_said(stage):
+    cfg, *_ = stage
+    scenes = read_aligned_scenes(cfg)
+    assert unaligned_warning(scenes) == ""
+    few = dataclasses.replace(scenes, accepted=np.arange(8) < 3)
+    warning = unaligned_warning(few)
+    assert warning.startswith("5 of 8 scenes stayed where the archive put them")
+    assert "the other 3 scenes only" in warning
+
+
 @pytest.fixture(scope="module")
 def series(finished_home):
     """Composites, aligned scenes and known misregistration of the small demo glacier."""
-    import config
     from demo.makeGlacier import read_truth
 
     with pytest.MonkeyPatch.context() as patch:

@@ -19,17 +19,17 @@ from threadpoolctl import threadpool_limits
 
 from config import GlacierError
 from glacier import console
-from glacier.coregistration.adjustment import Pair, adjust, largest_group, scaled
+from glacier.coregistration.adjustment import FREE, Pair, adjust, largest_group, scaled
 from glacier.coregistration.ecc import register_ecc
 from glacier.coregistration.orientation import register_orientation
 from glacier.coregistration.resampling import local_contrast
 from glacier.coregistration.transforms import MODELS, corner_shift
-from glacier.coregistration.verdict import MEASURES, Transforms, judge
+from glacier.coregistration.verdict import NO_MATCH, Transforms, judge, unaligned
 
 log = logging.getLogger(__name__)
 # scenes that each scene is compared with: the most similar ones, and any others
 NEIGHBOURS, FAR = 3, 3
-MAX_SHIFT = 60.0  # px between two scenes; a larger one is not believed
+MAX_SHIFT = 0.5  # of the frame's shorter side, between two scenes; further off, they share too little ground
 MIN_STABLE = 0.03  # part of the scene that must be stable ground
 MIN_PIXELS = 100 * 100  # stable ground for more than shifts [px]
 # px, how far scenes as delivered lie apart: shifts; rotations and scales
@@ -85,6 +85,7 @@ def compare(
 ) -> list[Pair]:
     """Return the believable matches of two scenes (numbers in the stack), one for each of their images."""
     first, second = ends
+    furthest = MAX_SHIFT * min(stable.shape)
     matches = [
         register(one, other, stable, model)
         for one, other in zip(stack[first], stack[second], strict=True)
@@ -92,7 +93,7 @@ def compare(
     return [
         Pair(first, second, *match)
         for match in matches
-        if match is not None and corner_shift(match.matrix, stable.shape) <= MAX_SHIFT
+        if match is not None and corner_shift(match.matrix, stable.shape) <= furthest
     ]
 
 
@@ -117,7 +118,8 @@ def estimate_transforms(
     model, method : a key of MODELS, METHODS. criterion, iterations : when ECC stops.
     gauge : "central": the common frame is that of the scene most like the others; "archive": the middle of all scenes
         as delivered, whose positions then also count as weak measurements.
-    limit : largest correction that is believed [px]. executor : where pairs are compared, in processes; None: here.
+    limit : how far from its place the product may put a scene [px]; see verdict.judge.
+    executor : where pairs are compared, in processes; None: here.
     A scene whose correction cannot be believed keeps the identity, and a reason.
     """
     for word, value, known in (
@@ -149,9 +151,9 @@ def estimate_transforms(
     found = console.progress(run(work, ends), "pairs of scenes", len(ends))
     pairs, members = largest_group([pair for matches in found for pair in matches], count)
     if not pairs:
-        return unaligned(count, "it matches no other scene")
+        return unaligned(count, NO_MATCH)
     matrices = adjust(
-        pairs, count, shape, (ARCHIVE_SHIFT, ARCHIVE_SHAPE) if gauge == "archive" else (1e3, 1e3)
+        pairs, count, shape, (ARCHIVE_SHIFT, ARCHIVE_SHAPE) if gauge == "archive" else FREE
     )
     central = int(np.where(members, alike @ members, -np.inf).argmax())
     frame = np.median(matrices[members], axis=0) if gauge == "archive" else matrices[central]
@@ -174,10 +176,3 @@ def affordable(model: str, stable: np.ndarray) -> str:
         )
         return "translation"
     return model
-
-
-def unaligned(count: int, reason: str) -> Transforms:
-    """Return the transforms of scenes that all stay as delivered, for one reason."""
-    unknown = {name: np.full(count, np.nan) for name in MEASURES}
-    identity = np.tile(np.eye(3), (count, 1, 1))
-    return Transforms(identity, np.zeros(count), np.zeros(count, bool), (reason,) * count, unknown)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from config import Config, GlacierError
+from config import GlacierError
 from glacier.ground import ndsi
 from glacier.scenes import Scene
 
@@ -16,17 +17,20 @@ from glacier.scenes import Scene
 BRIGHTNESS = ("nir08", "red", "green")
 
 
-def channel_names(cfg: Config, bands: Sequence[str]) -> tuple[str, ...]:
-    """Return the channels of the aligned series; GlacierError if the archive lacks a band that they need."""
-    needed = ("green", "swir16") if cfg.extractNDSI else ("red", "green", "blue")
+def channel_names(snow_index: bool, bands: Sequence[str]) -> tuple[str, ...]:
+    """Return the channels of the aligned series; GlacierError if the archive lacks a band that they need.
+
+    snow_index : True for the snow index, False for red, green and blue. bands : of the archive.
+    """
+    needed = ("green", "swir16") if snow_index else ("red", "green", "blue")
     missing = [band for band in needed if band not in bands]
     if missing:
         raise GlacierError(
-            f"extractNDSI={cfg.extractNDSI} needs the bands {', '.join(needed)}, but the archive lacks "
-            f"{', '.join(missing)} (it has {', '.join(bands)}); set extractNDSI to {not cfg.extractNDSI} "
+            f"extractNDSI={snow_index} needs the bands {', '.join(needed)}, but the archive lacks "
+            f"{', '.join(missing)} (it has {', '.join(bands)}); set extractNDSI to {not snow_index} "
             "or choose another collection"
         )
-    return ("ndsi",) if cfg.extractNDSI else needed
+    return ("ndsi",) if snow_index else needed
 
 
 class Layers(Sequence):
@@ -51,7 +55,7 @@ class Series(NamedTuple):
     channels : (C, H, W) each, what is aligned. images : (B, H, W) each, what is compared to find the transforms: the
     logarithm of the brightness, in which the sun's height is only a constant, and the snow index, which hardly
     depends on the light; each errs in its own way. index : (H, W) each, the snow index; None without swir16.
-    records : id, date, platform of each scene.
+    records : id, date, platform, tier and geometric_rmse [m] of each scene.
     """
 
     channels: Layers
@@ -72,7 +76,15 @@ def collect(scenes: Iterable[Scene], names: Sequence[str], folder: Path) -> Seri
         layers += [scene.reflectance(name) for name in names if name != "ndsi"]
         paths.append(folder / f"{len(paths)}.npy")
         np.save(paths[-1], np.array(layers, np.float32))
-        records.append({"id": scene.id, "date": scene.date.isoformat(), "platform": scene.platform})
+        rmse = None if math.isnan(scene.geometric_rmse) else scene.geometric_rmse
+        record = {
+            "id": scene.id,
+            "date": scene.date.isoformat(),
+            "platform": scene.platform,
+            "tier": scene.tier,
+            "geometric_rmse": rmse,
+        }
+        records.append(record)
     index = Layers(paths, 1) if images > 1 else None
     return Series(
         Layers(paths, slice(-len(names), None)), Layers(paths, slice(images)), index, records

@@ -1,4 +1,4 @@
-"""Which corrections are believed: checks of each scene against its neighbours."""
+"""Which corrections are believed, and which scenes are known to lie in the wrong place."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from glacier.coregistration.adjustment import Pair
-from glacier.coregistration.resampling import agreement, local_contrast, seen_through
+from glacier.coregistration.checks import CHECKS, check_pair, mean_seen
+from glacier.coregistration.consensus import CERTAIN, agreeing_pairs, confirmed_scenes
 from glacier.coregistration.transforms import corner_shift
 
-CLEAR = 3.0  # times its expected error that a correction must be to stand against one of two checks
+GEOLOCATION = 60.0  # m, five times what Landsat's Tier 1 allows (12 m RMSE)
+LEAST_GEOLOCATION = 2.0  # px, for coarser sensors
+MIN_QUALITY = 0.15  # correlation with its neighbours, below which a scene shows the same ground by chance only
 MEASURES = ("strength", "expected_error", "residual", "nmad_before", "nmad_after")
+NO_MATCH = "it matches no other scene"
+NOT_CONFIRMED = "no two other scenes agree on where it lies"
+NOTHING_IN_COMMON = "it has too little in common with its neighbours"
+WORSE = "the correction made it worse"
 
 
 class Transforms(NamedTuple):
     """Where the scenes lie, and whether that is believed.
 
     matrices : (T, 3, 3), common frame px (x, y, 1) -> scene px; the identity if not accepted. quality : (T,) in [0, 1],
-    correlation with its neighbours over stable ground. accepted : (T,) bool. reasons : why not, empty if accepted.
+    correlation with its neighbours over stable ground. accepted : (T,) bool, True if two other scenes confirm where it
+    lies and the correction makes it fit better. reasons : why not, empty if accepted.
     measures : (T,) arrays by name, NaN where unknown: strength (of the clearest match, see Match), expected_error [px],
     residual [px] (what an independent method, phase correlation, still finds against the neighbours; where that does
     not hold, the expected error), nmad_before and nmad_after (of the difference of local contrast to the neighbours).
+    displaced : (T,) bool, True if two other scenes prove that it lies far off and it cannot be put right.
     """
 
     matrices: np.ndarray
@@ -32,6 +40,15 @@ class Transforms(NamedTuple):
     accepted: np.ndarray
     reasons: tuple[str, ...]
     measures: dict[str, np.ndarray]
+    displaced: np.ndarray
+
+
+def unaligned(count: int, reason: str) -> Transforms:
+    """Return the transforms of scenes that all stay as delivered, for one reason."""
+    identity = np.tile(np.eye(3), (count, 1, 1))
+    unknown = {name: np.full(count, np.nan) for name in MEASURES}
+    none = np.zeros(count, bool)
+    return Transforms(identity, np.zeros(count), none, (reason,) * count, unknown, none)
 
 
 def judge(
@@ -43,89 +60,143 @@ def judge(
     central: int | None,
     run: Callable = map,
 ) -> Transforms:
-    """Return the transforms, with scenes taken back that match no other or lie worse on their neighbours than before,
-    by correlation and by NMAD. Moving shadows and snow lines easily mislead one of them: where only one got better, the
-    correction must be CLEAR.
+    """Return the transforms; those count that two other scenes confirm and that make their scene fit better.
 
-    Before means: this scene as delivered, its two best neighbours where they are now. central : a scene that is right;
-    None: the frame is the archive's, and a scene whose corners are in place within the expected error stays there.
+    A scene fits better if both checks say so, correlation and NMAD; moving shadows and snow lines easily mislead one of
+    them: where only one got better, the correction must be CERTAIN times its error.
+    limit : how far from its place the product may put a scene [px]. One that two others see further off is put right
+    as any other; where the checks do not agree to that, it is displaced.
+    central : a scene that is right; None: the frame is the archive's, and a scene whose corners are in place within the
+    expected error stays there.
     """
-    count = len(stack)
-    best = [
-        sorted((pair for pair in pairs if scene in pair[:2]), key=lambda pair: pair.error)[:2]
+    count, shape = len(stack), stable.shape
+    agreeing = agreeing_pairs(pairs, matrices, shape)
+    confirmed = confirmed_scenes(agreeing, count)
+    of_agreeing, of_all = best_pairs(agreeing, count), best_pairs(pairs, count)
+    best = [few or two for few, two in zip(of_agreeing, of_all, strict=True)]
+    error = np.array([min([pair.error for pair in two], default=np.nan) for two in best])
+    strength = np.array([max([pair.strength for pair in two], default=np.nan) for two in best])
+    if central is None:
+        shift = corner_shifts(matrices, shape)
+        matrices = np.where((shift < error)[:, None, None], np.eye(3), matrices)
+    shift = corner_shifts(matrices, shape)
+    checks = check_scenes(stack, stable, best, matrices, run)
+    quality = np.clip(np.nan_to_num(checks["after"]), 0, 1)
+    fits = fits_better(checks, shift > CERTAIN * error)
+    if central is not None:
+        fits[central] = True
+    failures = {  # the first that holds is the reason
+        NO_MATCH: np.array([not two for two in best]),
+        NOT_CONFIRMED: ~confirmed,
+        NOTHING_IN_COMMON: quality < MIN_QUALITY,
+        WORSE: ~fits,
+    }
+    accepted = ~np.any(list(failures.values()), axis=0)
+    displaced = confirmed & ~accepted & is_far(matrices, confirmed, shape, limit, error)
+    reasons = [
+        next((reason for reason, fails in failures.items() if fails[scene]), "")
         for scene in range(count)
     ]
-    error = np.array([min((pair.error for pair in chosen), default=np.nan) for chosen in best])
-    if central is None:
-        in_place = np.array([corner_shift(matrix, stable.shape) for matrix in matrices]) < error
-        matrices = np.where(in_place[:, None, None], np.eye(3), matrices)
-    checks: list[list[tuple]] = [[] for _ in range(count)]
-    ends = sorted({pair[:2] for chosen in best for pair in chosen})
-    for both, found in zip(
-        ends,
-        run(partial(check_pair, stack=stack, stable=stable, matrices=matrices), ends),
-        strict=True,
-    ):
-        for scene, check in zip(both, found, strict=True):
-            checks[scene].append(check)
-    means = np.array([mean_seen(check) if check else np.full(5, np.nan) for check in checks])
-    before, after, residual, nmad_before, nmad_after = means.T
-    strength = np.array(
-        [max((pair.strength for pair in chosen), default=np.nan) for chosen in best]
-    )
-    shift = np.array([corner_shift(matrix, stable.shape) for matrix in matrices])
-    gains = (after >= before).astype(int) + (nmad_after <= nmad_before)
-    better = (gains == 2) | ((gains == 1) & (shift > CLEAR * error)) | (np.arange(count) == central)
-    reasons = tuple(
-        "it matches no other scene"
-        if not chosen
-        else f"the correction is larger than {limit:.1f} px"
-        if moved > limit
-        else ""
-        if fits
-        else "the correction made it worse"
-        for chosen, moved, fits in zip(best, shift, better, strict=True)
-    )
-    accepted = np.array([not reason for reason in reasons])
-    residual = np.where(residual < 1, residual, error)
-    measures = dict(
-        zip(MEASURES, (strength, error, residual, nmad_before, nmad_after), strict=True)
-    )
-    quality = np.clip(np.nan_to_num(after), 0, 1)
-    return Transforms(
-        np.where(accepted[:, None, None], matrices, np.eye(3)), quality, accepted, reasons, measures
-    )
+    for scene in np.flatnonzero(displaced):
+        reasons[scene] = f"it lies more than {limit:.1f} px off and cannot be put right"
+    residual = np.where(checks["residual"] < 1, checks["residual"], error)
+    values = (strength, error, residual, checks["nmad_before"], checks["nmad_after"])
+    matrices = np.where(accepted[:, None, None], matrices, np.eye(3))
+    measures = dict(zip(MEASURES, values, strict=True))
+    return Transforms(matrices, quality, accepted, tuple(reasons), measures, displaced)
 
 
-def check_pair(
-    ends: tuple[int, int], stack: Sequence, stable: np.ndarray, matrices: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each of two scenes: correlation before and after, residual [px], NMAD before and after.
+def best_pairs(pairs: Sequence[Pair], count: int) -> list[list[Pair]]:
+    """Return the most certain comparisons of each scene with two others, fewer if there are fewer."""
+    best: list[dict[int, Pair]] = [{} for _ in range(count)]  # of each scene, by partner
+    for pair in sorted(pairs, key=lambda pair: pair.error):
+        for scene, partner in (pair[:2], pair[1::-1]):
+            if len(best[scene]) < 2:
+                best[scene].setdefault(partner, pair)
+    return [list(partners.values()) for partners in best]
 
-    ends : their numbers in the stack. matrices : (T, 3, 3), common frame px -> scene px, of all scenes.
-    The residual is what phase correlation, which had no part in the alignment, still finds between them.
+
+def corner_shifts(matrices: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the largest displacement of the corners of each scene, (T,) px."""
+    return np.array([corner_shift(matrix, shape) for matrix in matrices])
+
+
+def check_scenes(
+    stack: Sequence,
+    stable: np.ndarray,
+    best: Sequence[Sequence[Pair]],
+    matrices: np.ndarray,
+    run: Callable,
+) -> dict[str, np.ndarray]:
+    """Return the CHECKS of each scene by name, (T,), the mean over its best pairs; NaN without one."""
+    ends = sorted({pair[:2] for two in best for pair in two})
+    check = partial(check_pair, stack=stack, stable=stable, matrices=matrices)
+    of_scene: list[list[np.ndarray]] = [[] for _ in best]
+    for both, results in zip(ends, run(check, ends), strict=True):
+        for scene, result in zip(both, results, strict=True):
+            if any(pair[:2] == both for pair in best[scene]):
+                of_scene[scene].append(result)
+    unknown = np.full(len(CHECKS), np.nan)
+    means = [mean_seen(results) if results else unknown for results in of_scene]
+    return dict(zip(CHECKS, np.array(means).T, strict=True))
+
+
+def fits_better(checks: dict[str, np.ndarray], clear: np.ndarray) -> np.ndarray:
+    """Return which corrections make the scene fit better, (T,) bool.
+
+    clear : (T,) bool, the corrections for which one of the two checks is enough.
     """
-    checks, to_other, back = [], matrices[ends[1]], np.linalg.inv(matrices[ends[0]])
-    for one, other in zip(*(stack[scene] for scene in ends), strict=True):
-        first, second = (
-            cv2.GaussianBlur(image, (0, 0), 1)
-            * (image != 0)  # lest it counts that resampling smooths
-            for image in (local_contrast(one), local_contrast(other))
-        )
-        after, nmad_after = agreement(first, second, stable, to_other @ back)
-        moved = seen_through(second, to_other @ back)
-        both = stable & (first != 0) & (moved != 0)
-        residual = np.hypot(*cv2.phaseCorrelateIterative(first * both, moved * both))
-        for matrix in (to_other, back):
-            before, nmad_before = agreement(first, second, stable, matrix)
-            checks.append((before, after, residual, nmad_before, nmad_after))
-    return mean_seen(checks[::2]), mean_seen(checks[1::2])
+    correlates = checks["after"] >= checks["before"]
+    differs_less = checks["nmad_after"] <= checks["nmad_before"]
+    return (correlates & differs_less) | ((correlates | differs_less) & clear)
 
 
-def mean_seen(values: Sequence) -> np.ndarray:
-    """Return the mean over the first axis of what is not NaN; NaN where nothing is."""
-    values = np.array(values, float)
-    seen = np.isfinite(values)
-    return np.where(seen, values, 0).sum(axis=0) / np.where(
-        seen.any(axis=0), seen.sum(axis=0), np.nan
-    )
+def is_far(
+    matrices: np.ndarray,
+    confirmed: np.ndarray,
+    shape: tuple[int, int],
+    limit: float,
+    error: np.ndarray,
+) -> np.ndarray:
+    """Return which scenes lie beyond `limit` [px] and beyond CERTAIN times their error, (T,) bool.
+
+    Seen from the middle of all confirmed scenes, wherever the common frame is.
+    """
+    if not confirmed.any():
+        return np.zeros(len(matrices), bool)
+    middle = np.median(matrices[confirmed], axis=0)
+    shift = corner_shifts(matrices @ np.linalg.inv(middle), shape)
+    return (shift > limit) & (shift > CERTAIN * error)
+
+
+def allowed_error(pixel_size: float) -> float:
+    """Return how far from its place a product may put a scene [px], at pixels of so many metres."""
+    return max(LEAST_GEOLOCATION, GEOLOCATION / pixel_size)
+
+
+def geometric_doubt(record: dict, most: float) -> str:
+    """Return why the product itself is not sure where a scene lies, or nothing.
+
+    record : of stack.Series, with Landsat's tier, T1, T2 or RT, or empty, and the geometric_rmse of its ground control
+    points [m], None where not told. most : what is taken without a doubt [m].
+    """
+    if record["tier"] == "T2":
+        return "Landsat Tier 2"
+    if record["geometric_rmse"] is not None and record["geometric_rmse"] > most:
+        return f"geometric error above {most:g} m"
+    return ""
+
+
+def admit(transforms: Transforms, doubts: Sequence[str]) -> tuple[Transforms, np.ndarray]:
+    """Return the transforms with complete reasons, and which scenes belong in the composites, (T,) bool.
+
+    doubts : of geometric_doubt, for each scene. A scene is left out where others prove that it is displaced, or where
+    its product doubts its place and no others confirm it. Any other unconfirmed scene stays: a rare state, such as the
+    first snow, looks like no other.
+    """
+    doubtful = np.array([bool(doubt) for doubt in doubts])
+    admitted = transforms.accepted | ~(doubtful | transforms.displaced)
+    reasons = list(transforms.reasons)
+    for scene in np.flatnonzero(doubtful & ~transforms.accepted):
+        reasons[scene] = f"{doubts[scene]}, and {reasons[scene]}"
+    return transforms._replace(reasons=tuple(reasons)), admitted

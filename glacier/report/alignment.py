@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 
 from config import Config
-from glacier.aligned import read_aligned_scenes, read_composites
+from glacier.aligned import (
+    BEFORE_AFTER,
+    AlignedScenes,
+    Composites,
+    read_aligned_scenes,
+    read_composites,
+)
 from glacier.coregistration.stack import Series
-from glacier.coregistration.transforms import middle_shift
-from glacier.coregistration.verdict import Transforms
+from glacier.coregistration.transforms import corner_shift, middle_shift
+from glacier.coregistration.verdict import allowed_error
 from glacier.figures import charts, maps
+from glacier.grid import Grid
 from glacier.report import pages
 from glacier.storage import disk
 
@@ -31,47 +38,95 @@ def to_map(scene: np.ndarray) -> np.ndarray:
     )
 
 
-def draw(
-    folder: Path,
-    series: Series,
-    aligned: np.ndarray,
-    transforms: Transforms,
-    values: np.ndarray,
-    steps: Sequence[date],
-    pixel_size: float,
-) -> list[Path]:
-    """Draw every composite, and the six clearest scenes before and after co-registration; return the files."""
-    pixel_size *= thinning(values.shape[-2:])
-    label = "NDSI [1]" if values.shape[1] == 1 else "reflectance x 2 [1]"
-    files = [
-        maps.map_row(
-            folder / f"composite_{day}.png",
-            [to_map(scene)],
-            [str(day)],
-            label,
-            pixel_size=pixel_size,
-        )
-        for scene, day in zip(values, steps, strict=True)
-    ]
+def summary(scenes: AlignedScenes, composites: Composites) -> tuple[dict, list[tuple]]:
+    """Return the counts of the manifest and the closing table."""
+    total = len(scenes.ids)
+    confirmed = int(scenes.accepted.sum())
+    unconfirmed = Counter(by_reason(scenes, ~scenes.accepted & scenes.in_composites))
+    left_out = Counter(by_reason(scenes, ~scenes.in_composites))
+    limit = allowed_error(abs(scenes.transform[0]))
+    shape = scenes.values.shape[-2:]
+    far = sum(corner_shift(matrix, shape) > limit for matrix in scenes.matrices)
+    observed = float(composites.observed.mean())
+    counts = {
+        "scenes": total,
+        "aligned": confirmed,
+        "far_off_put_right": far,
+        "unaligned": dict(unconfirmed),
+        "left_out": dict(left_out),
+        "composites": len(composites.dates),
+        "observed_fraction": round(observed, 4),
+    }
+    table = [("scenes", total), ("confirmed by two others and put in place", confirmed)]
+    if far:
+        table.append((f"of these more than {limit:.1f} px off as delivered", far))
+    for reason, number in unconfirmed.items():
+        table.append((f"unconfirmed, as delivered: {reason}", number))
+    for reason, number in left_out.items():
+        table.append((f"left out of the composites: {reason}", number))
+    table.append(("composites", len(composites.dates)))
+    table.append(("really observed [%]", round(100 * observed, 1)))
+    return counts, table
+
+
+def by_reason(scenes: AlignedScenes, members: np.ndarray) -> list[str]:
+    """Return why some scenes, (T,) bool, are not accepted."""
+    return [scenes.reasons[scene] for scene in np.flatnonzero(members)]
+
+
+def unaligned_warning(scenes: AlignedScenes) -> str:
+    """Return what it means that most scenes stayed as delivered; nothing where most are in place."""
+    confirmed = int(scenes.accepted.sum())
+    total = len(scenes.ids)
+    if 2 * confirmed >= total:
+        return ""
+    return (
+        f"{total - confirmed} of {total} scenes stayed where the archive put them: no two others confirm where they "
+        "lie. The composites are as sharp as the archive's geolocation; velocities use the other "
+        f"{confirmed} scenes only. Clearer scenes (a lower maxCloudPercent) or more years give more partners"
+    )
+
+
+def draw_before_after(
+    folder: Path, series: Series, aligned: np.ndarray, accepted: np.ndarray, grid: Grid
+) -> Path:
+    """Draw the six clearest scenes before and after co-registration; return the file."""
+    label = "NDSI [1]" if aligned.shape[1] == 1 else "reflectance x 2 [1]"
     seen = np.array([np.isfinite(scene[0]).mean() for scene in series.channels])
-    best = sorted(np.argsort(-(seen + transforms.accepted), kind="stable")[:6].tolist())
+    best = np.argsort(-(seen + accepted), kind="stable")[:6]
     frames, titles = [], []
-    for i in best:
+    for i in sorted(best.tolist()):
         before, after = to_map(series.channels[i]), to_map(aligned[i])
-        frames.append(
-            np.concatenate([before, np.full_like(before[..., :4], np.nan), after], axis=-1)
-        )
+        gap = np.full_like(before[..., :4], np.nan)
+        frames.append(np.concatenate([before, gap, after], axis=-1))
         titles.append(f"{series.records[i]['date']}: as delivered | co-registered")
-    return [
-        *files,
-        maps.animation(
-            folder / "coregistration.gif", frames, titles, label, seconds=0.4, pixel_size=pixel_size
-        ),
-    ]
+    return maps.animation(
+        folder / BEFORE_AFTER,
+        frames,
+        titles,
+        label,
+        seconds=0.4,
+        pixel_size=grid.pixel_size * thinning(grid.shape),
+    )
 
 
-def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
-    """Draw the shifts that were undone and the last composites for the report; return the files."""
+def draw_composites(folder: Path, composites: Composites) -> list[Path]:
+    """Draw every composite; return the files."""
+    label = "NDSI [1]" if composites.values.shape[1] == 1 else "reflectance x 2 [1]"
+    pixel_size = composites.transform[0] * thinning(composites.values.shape[-2:])
+    files = []
+    for scene, day in zip(composites.values, composites.dates, strict=True):
+        path = folder / f"composite_{day}.png"
+        maps.map_row(path, [to_map(scene)], [day], label, pixel_size=pixel_size)
+        files.append(path)
+    return files
+
+
+def describe(cfg: Config, folder: Path, table: list[tuple], warning: str = "") -> list[Path]:
+    """Draw the composites, and for the report the shifts that were undone; return all pictures and the section.
+
+    table : of `summary`. warning : of `unaligned_warning`.
+    """
     scenes, found = read_aligned_scenes(cfg), read_composites(cfg)
     pixel_size, quicklooks = found.transform[0], folder / "quicklooks"
     middles = np.array(
@@ -123,6 +178,7 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
         folder,
         "Co-registration and composites",
         [("what", "number"), *table],
+        *([warning + "."] if warning else []),
         pages.Picture(
             moved,
             "How far each scene lay from the common frame before co-registration, which undid it",
@@ -144,9 +200,10 @@ def describe(cfg: Config, folder: Path, table: list[tuple]) -> list[Path]:
             "where snow came or went, or a cloud was missed",
         ),
         pages.Picture(
-            quicklooks / "coregistration.gif",
+            folder / BEFORE_AFTER,
             "Clear scenes as delivered (left) and co-registered: on the "
             "right only the ice and the snow line may still move",
         ),
     )
-    return [moved, better, seen, last, spread, section]
+    every = draw_composites(quicklooks, found)
+    return [*every, moved, better, seen, last, spread, section]
