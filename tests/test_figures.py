@@ -1,15 +1,18 @@
 """Pictures carry their scale, and the report page carries everything else with it."""
 
+import base64
 import datetime as dt
 import html
+import io
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from config import Config
 from glacier.figures import charts, maps
-from glacier.report import pages
+from glacier.report import answer, pages
 from glacier.storage import runner
 
 SCENE = np.linspace(0, 1, 40 * 60, dtype=np.float32).reshape(40, 60)
@@ -85,7 +88,7 @@ def test_the_report_shows_a_glaciers_sections_in_run_order_and_needs_no_other_fi
     assert (
         len(
             re.findall(
-                r'<img src="data:image/png;base64,[\w+/=]{1000,}" alt="A &quot;map&quot;">', page
+                r'<img src="data:image/png;base64,[\w+/=]{1000,}" alt="A &#34;map&#34;">', page
             )
         )
         == 5
@@ -118,3 +121,65 @@ def test_nothing_sticks_out_of_a_picture(shape, count):
             assert min(left, bottom) >= -1
             assert right <= figure.bbox.width + 1
             assert top <= figure.bbox.height + 1
+
+
+def test_a_section_full_of_scripts_stays_text(tmp_path):
+    attack = "<script>alert(1)</script>"
+    picture = pages.Picture(tmp_path / f"{attack[:8]}.png", attack)
+    rows = [(attack, "n"), (attack, 1.0)]
+    path = pages.section(tmp_path, attack, attack, rows, picture, pages.Fold(attack, rows))
+    piece = path.read_text()
+    assert "<script" not in piece
+    assert html.unescape(piece).count("<script") == 10
+
+
+def test_pictures_that_would_make_the_page_too_large_are_made_smaller(cfg, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (300, 1500, 3), np.uint8)
+    picture = cfg.folder / "rawData" / "quicklooks" / "a picture.png"
+    Image.fromarray(noise).save(picture)
+    whole = pages.report(cfg).read_text()
+    assert "image/webp" not in whole
+    monkeypatch.setattr(pages, "MOST_BYTES", picture.stat().st_size)
+    page = pages.report(cfg).read_text()
+    assert page.count("image/png") == 4
+    (small,) = re.findall('data:image/webp;base64,([^"]+)', page)
+    with Image.open(io.BytesIO(base64.b64decode(small))) as image:
+        assert image.size == (1000, 200)
+    assert len(page) < len(whole) / 2
+
+
+def test_the_trend_of_snow_is_that_put_in():
+    """1.5 km2 less each year, below a season of 200 km2 and seen half of the time."""
+    days = [dt.date(year, month, 1) for year in range(2010, 2020) for month in (1, 4, 7, 10)]
+    season = np.array([200.0, 150.0, 10.0, 60.0] * 10)
+    noise = np.random.default_rng(0).normal(0, 1, 40)
+    values = season + noise - 1.5 * np.repeat(np.arange(10), 4)
+    text = answer.trend(days, values)
+    slope, low, high, count = map(float, re.findall(r"[-+]?[\d.]+(?!²)", text.replace("km²", "")))
+    assert slope == pytest.approx(-1.5, abs=0.15)
+    assert low < -1.5 < high
+    assert high - low < 0.5
+    assert count == 40
+    assert "no trend" in answer.trend(days[:8], values[:8])
+
+
+def test_the_first_page_says_what_is_known_and_what_is_not_yet(cfg):
+    first = answer.answer(cfg, [])
+    assert first.place == "32.10° N, 77.50° E"
+    values = {figure.name: figure.value for figure in first.figures}
+    assert values["Scenes"] == "none yet"
+    assert values["Forecast"] == "not scored yet"
+    folder = cfg.folder.parent.parent / "DeepLearning/runs/a-Network-001/forecast"
+    folder.mkdir(parents=True)
+    head = "part,first_day,last_day,quantity,unit,p5,p50,p95,observed_pixels"
+    rows = [
+        f"past,{year}-{month:02d}-01,{year}-{month:02d}-28,snow_covered_area,km2,1,{area},9,{seen}"
+        for year in range(2010, 2016)
+        for month, area, seen in ((1, 30, 100), (7, 10, 100), (10, 500, 20))
+    ]
+    line = "past,2014-10-01,2015-09-30,end_of_summer_snow_line,m,4800,4900,5000,300"
+    (folder / "snow.csv").write_text("\n".join([head, *rows, line]))
+    values = {figure.name: figure for figure in answer.answer(cfg, [folder]).figures}
+    assert values["Snow-covered area"].value == "20 km²"  # October was hardly seen
+    assert values["Snow line at the end of summer"].value == "4900 m"
+    assert values["Snow line at the end of summer"].note == "4800 to 5000 m, 2015"

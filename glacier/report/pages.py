@@ -1,11 +1,13 @@
-"""The report: a section a stage, and one page of all sections."""
+"""The report: a section a stage, and one page that opens with the answer and holds all sections."""
 
 from __future__ import annotations
 
 import base64
 import html
+import io
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,23 +15,14 @@ import yaml
 
 import config
 from config import Config
+from glacier.report.answer import answer
 from glacier.stages import STAGES
 from glacier.storage import disk, runner
 
 SECTION = "section.html"  # of each folder that has something to show
-
-
-STYLE = """
-body { margin: 0 auto; max-width: 50rem; padding: 0 1rem 3rem; font: 1rem/1.5 system-ui, sans-serif; color: #222; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-top: 1px solid #ccc; padding-top: 1rem; }
-figure { margin: 1.2rem 0; } img { max-width: 100%; height: auto; } figcaption, details { font-size: .9rem; }
-.wide { overflow-x: auto; margin: .8rem 0; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top; } th { border-bottom: 1px solid #888; }
-.number { text-align: right; } .old { color: #b2182b; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-@media (max-width: 40rem) { table { font-size: .8rem; } th, td { padding-right: .5rem; } }
-@media print { nav { display: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
-  body { max-width: none; } details::details-content { content-visibility: visible; } }
-"""
+MOST_BYTES = 5_000_000  # of all pictures; in the page they take a third more
+NARROWER = 1000  # px, the width of pictures that would make the page too large
+NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]\d+)?")
 
 
 class Picture(NamedTuple):
@@ -46,85 +39,99 @@ class Fold(NamedTuple):
     rows: Sequence[tuple]
 
 
+class Chapter(NamedTuple):
+    """A section on the page. changed : the inputs that were made again since."""
+
+    title: str
+    content: str
+    changed: list[str]
+    provenance: str
+
+
+@cache
+def template(name: str):
+    """Return a template of this folder; what it is given is escaped."""
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.tests["numeric"] = lambda cell: bool(NUMBER.fullmatch(cell))
+    return environment.get_template(name)
+
+
 def section(folder: Path, title: str, *parts: str | Picture | Fold | Sequence[tuple]) -> Path:
     """Write the report's section of a stage as a piece of HTML that names its pictures; return its path.
 
     parts : a text is a paragraph, rows are a table with the first row as its head.
     """
-    pieces = [f"<h2>{html.escape(title)}</h2>"]
-    for part in parts:
-        if isinstance(part, str):
-            pieces.append(f"<p>{html.escape(part)}</p>")
-        elif isinstance(part, Picture):
-            name, text = (
-                html.escape(str(word)) for word in (part.path.relative_to(folder), part.caption)
-            )
-            pieces.append(
-                f'<figure><img src="{name}" alt="{text}"><figcaption>{text}</figcaption></figure>'
-            )
-        elif isinstance(part, Fold):
-            pieces.append(
-                f"<details><summary>{html.escape(part.title)}</summary>{table(part.rows)}</details>"
-            )
-        else:
-            pieces.append(table(part))
+    described = [describe(part, folder) for part in parts]
+    piece = template("parts.html.j2").render(title=title, parts=described)
     with disk.writing(folder / SECTION) as file:
-        file.write("\n".join(pieces).encode())
+        file.write(piece.encode())
     return folder / SECTION
 
 
-def table(rows: Sequence[tuple]) -> str:
-    """Return rows as an HTML table; the first row is the head, numbers stand to the right."""
-    lines = []
-    for tag, row in zip(("th", *["td"] * len(rows)), rows, strict=False):
-        cells = [
-            (f"{cell:.4g}" if isinstance(cell, float) else html.escape(str(cell))) for cell in row
-        ]
-        marks = [
-            ' class="number"' if re.fullmatch(r"[-+]?[\d.,]+(e[-+]\d+)?", cell) else ""
-            for cell in cells
-        ]
-        lines.append(
-            "".join(f"<{tag}{mark}>{cell}</{tag}>" for cell, mark in zip(cells, marks, strict=True))
-        )
-    return (
-        '<div class="wide"><table>'
-        + "".join(f"<tr>{line}</tr>" for line in lines)
-        + "</table></div>"
-    )
+def describe(part: str | Picture | Fold | Sequence[tuple], folder: Path) -> dict:
+    """Return a part of a section as the template wants it."""
+    if isinstance(part, str):
+        return {"kind": "text", "text": part}
+    if isinstance(part, Picture):
+        name = str(part.path.relative_to(folder))
+        return {"kind": "picture", "name": name, "caption": part.caption}
+    if isinstance(part, Fold):
+        return {"kind": "fold", "title": part.title, "rows": texts(part.rows)}
+    return {"kind": "table", "rows": texts(part)}
+
+
+def texts(rows: Sequence[tuple]) -> list[list[str]]:
+    """Return the cells of a table as texts, numbers with four digits."""
+    table = []
+    for row in rows:
+        cells = [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row]
+        table.append(cells)
+    return table
 
 
 def report(cfg: Config) -> Path:
-    """Write datasets/<name>/report.html, the sections of all finished stages and runs as one page; return its path.
+    """Write datasets/<name>/report.html; return its path.
 
-    The page needs no other file and no network. Each section tells what it was made with, and from what.
+    The page opens with the answer; the sections of all finished stages and runs follow, folded. It needs no other file
+    and no network. Each section tells what it was made with, and from what.
     """
-    made = {
-        folder: manifest
-        for folder in with_sections(cfg)
-        if (manifest := runner.read_manifest(folder))
-    }
-    now = {
-        folder.name: runner.manifest_hash(made[folder])
-        for folder in made
-        if folder.parent == cfg.folder
-    }
-    links, sections = [], []
-    for number, (folder, manifest) in enumerate(made.items()):
-        piece = embed(folder, (folder / SECTION).read_text())
-        links.append(f'<a href="#part{number}">{re.search("<h2>(.*)</h2>", piece)[1]}</a>')
-        old = [name for name, value in manifest["inputs"].items() if now.get(name, value) != value]
-        note = f'<p class="old">{", ".join(old)} changed since: run this again.</p>' if old else ""
-        sections.append(f'<section id="part{number}">{piece}{note}{provenance(manifest)}</section>')
-    title = html.escape(cfg.name)
-    page = (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
-        f"<h1>{title}</h1><nav>{' · '.join(links)}</nav>{''.join(sections)}</body></html>"
+    folders = with_sections(cfg)
+    manifests = {folder: runner.read_manifest(folder) for folder in folders}
+    finished = {folder: manifest for folder, manifest in manifests.items() if manifest}
+    stages = [folder for folder in finished if folder.parent == cfg.folder]
+    present = {folder.name: runner.manifest_hash(finished[folder]) for folder in stages}
+    first_page = answer(cfg, list(finished))
+    room = Room(pictures_of(first_page, finished))
+    chapters = [chapter(folder, finished[folder], present, room) for folder in finished]
+    pictures = [
+        {"source": room.source(picture.path), "caption": picture.caption}
+        for picture in first_page.pictures
+    ]
+    page = template("page.html.j2").render(
+        name=cfg.name, answer=first_page._replace(pictures=pictures), chapters=chapters
     )
     with disk.writing(cfg.folder / "report.html") as file:
         file.write(page.encode())
     return cfg.folder / "report.html"
+
+
+def chapter(folder: Path, manifest: dict, present: dict[str, str], room: Room) -> Chapter:
+    """Return the section of a folder. present : hashes of the stages as they are."""
+    from markupsafe import Markup
+
+    piece = (folder / SECTION).read_text()
+    title = html.unescape(re.search("<h2>(.*)</h2>", piece)[1])
+    body = re.sub("<h2>.*</h2>", "", piece, count=1)
+    inputs = manifest["inputs"]
+    changed = [name for name in inputs if present.get(name, inputs[name]) != inputs[name]]
+    told = {key: manifest[key] for key in ("settings", "inputs", "packages", "seconds")}
+    provenance = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=100)
+    return Chapter(title, Markup(embed(folder, body, room)), changed, provenance)
 
 
 def with_sections(cfg: Config) -> list[Path]:
@@ -132,28 +139,72 @@ def with_sections(cfg: Config) -> list[Path]:
     stages, name = [cfg.folder / stage for stage in STAGES], re.escape(cfg.name)
     runs = config.home() / "DeepLearning" / "runs"
     own = re.compile(rf"{name}-\w+-[\d-]+(/(evaluation|forecast))?|.*/(evaluation|forecast)-{name}")
-    found = sorted(
-        path.parent
-        for depth in ("*", "*/*")
-        for path in runs.glob(f"{depth}/{SECTION}")
-        if own.fullmatch(path.parent.relative_to(runs).as_posix())
+    sections = [*runs.glob(f"*/{SECTION}"), *runs.glob(f"*/*/{SECTION}")]
+    folders = sorted(path.parent for path in sections)
+    own_folders = [path for path in folders if own.fullmatch(path.relative_to(runs).as_posix())]
+    return [folder for folder in (*stages, *own_folders) if (folder / SECTION).is_file()]
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures that the section of a folder names."""
+    names = re.findall(r'src="([^"]+)"', (folder / SECTION).read_text())
+    return [folder / html.unescape(name) for name in names]
+
+
+def pictures_of(first_page, folders) -> list[Path]:
+    """Return all pictures of the page."""
+    pictures = [picture.path for picture in first_page.pictures]
+    for folder in folders:
+        pictures += pictures_in(folder)
+    return [path for path in pictures if path.is_file()]
+
+
+class Room:
+    """Pictures as addresses that hold them; where all together take more than MOST_BYTES, the largest are made smaller.
+
+    paths : of all pictures of the page.
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        sizes = {path: path.stat().st_size for path in paths}
+        total = sum(sizes[path] for path in paths)
+        self.smaller: set[Path] = set()
+        for path in sorted(sizes, key=sizes.get, reverse=True):
+            if total <= MOST_BYTES:
+                break
+            self.smaller.add(path)
+            total -= 0.8 * sizes[path]  # what a smaller one saves, about
+
+    def source(self, path: Path) -> str:
+        """Return the address of a picture; empty for one that is not there."""
+        if not path.is_file():
+            return ""
+        kind, content = path.suffix[1:], path.read_bytes()
+        if path in self.smaller:
+            kind, content = "webp", as_webp(content)
+        return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def as_webp(content: bytes) -> bytes:
+    """Return a picture or an animation as WebP, at most NARROWER px wide."""
+    from PIL import Image, ImageSequence
+
+    with Image.open(io.BytesIO(content)) as image:
+        height = round(image.height * min(1, NARROWER / image.width))
+        size = (min(image.width, NARROWER), height)
+        frames = [frame.convert("RGB").resize(size) for frame in ImageSequence.Iterator(image)]
+        duration = image.info.get("duration", 0)
+    made = io.BytesIO()
+    frames[0].save(
+        made, "WEBP", quality=75, save_all=True, append_images=frames[1:], duration=duration
     )
-    return [folder for folder in (*stages, *found) if (folder / SECTION).is_file()]
+    return made.getvalue()
 
 
-def embed(folder: Path, piece: str) -> str:
+def embed(folder: Path, piece: str, room: Room) -> str:
     """Return a piece of HTML with the pictures it names inside it."""
 
-    def inside(found: re.Match) -> str:
-        path = folder / html.unescape(found[1])
-        content = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
-        return f'src="data:image/{path.suffix[1:]};base64,{content}"'
+    def inside(match: re.Match) -> str:
+        return f'src="{room.source(folder / html.unescape(match[1]))}"'
 
     return re.sub(r'src="([^"]+)"', inside, piece)
-
-
-def provenance(manifest: dict) -> str:
-    """Return what a stage or run was made with, folded away."""
-    told = {key: manifest[key] for key in ("settings", "inputs", "packages", "seconds")}
-    text = html.escape(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=100))
-    return f"<details><summary>Made with these settings, inputs and versions</summary><pre>{text}</pre></details>"
