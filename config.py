@@ -63,6 +63,11 @@ class Config:
         0.5, "scenes with more missing in the box are dropped [0-1]", low=0, high=1
     )
     pixelSize: float = setting(30.0, "of the common grid [m]", low=0.1)
+    elevation: str | None = setting(
+        "cop-dem-glo-30",
+        "of the ground: that, from the source, the path of a GeoTIFF [m], or None",
+        path=True,
+    )
     workers: int = setting(8, "files read, or pairs of scenes compared, at once", low=1)
     executor: str = setting(
         "threads", "what reads and compares scenes: this machine, or a Dask scheduler's address"
@@ -319,7 +324,8 @@ def load(
             if key not in kinds:
                 raise GlacierError(f"{origin}: unknown setting {key!r}{nearest(str(key), kinds)}")
             values[key], origins[key] = convert(key, value, kinds[key], origin), origin
-            if cls.__dataclass_fields__[key].metadata["path"]:
+            field = cls.__dataclass_fields__[key]
+            if field.metadata["path"] and values[key] != field.default:
                 values[key] = absolute(values[key], folder)
     cfg = cls(**values)
     for key, origin in origins.items():
@@ -329,7 +335,7 @@ def load(
 
 def absolute(value: str | None, folder: Path) -> str | None:
     """Return a path as seen from `folder` (of the file it was written in); addresses and names stay as they are."""
-    if value is None or "://" in value or value == Config.source:
+    if value is None or "://" in value:
         return value
     container = CONTAINER.match(value)
     if container:  # a variable of a file, as netcdf:granule.nc:vx

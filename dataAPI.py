@@ -4,7 +4,8 @@
     python dataAPI.py --name=parvati
 
 Reads the Planetary Computer, another STAC API, a catalogue or items on disk or the web (`source`).
-Writes datasets/<name>/rawData/<year>.pkl: all bands as digital numbers with their mask, scene by scene.
+Writes datasets/<name>/rawData/<year>.pkl: all bands as digital numbers with their mask, scene by scene; and
+context/elevation.npy, the elevation of the ground.
 Exit code 3: scenes were lost to faults of archive or network; the same command tries those again, and only those.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import config
 from config import Config, GlacierError
-from glacier import console
+from glacier import console, elevation
 from glacier.report import pages
 from glacier.report.scenes import describe
 from glacier.satellites import sensors, signing
@@ -153,7 +154,14 @@ def run(cfg: Config) -> int:
     check_box(cfg)
     if cfg.dryRun:
         return say_plan(cfg)
-    code = runner.run_stage(cfg, STAGE, USES, make_years, source_hash(cfg.source))
+    code = runner.run_stage(
+        cfg,
+        STAGE,
+        USES,
+        make_years,
+        source_hash(cfg.source),
+        after=lambda: elevation.make_elevation(cfg, read_grid(cfg)),
+    )
     pages.report(cfg)
     return code
 

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 CRS = rasterio.CRS.from_epsg(32643)
 CENTRE = 77.65, 32.1  # degrees: near the Parvati glacier, Himachal Pradesh, India
 COLLECTION = "landsat-c2-l2"
+MODEL_COLLECTION = "cop-dem-glo-30"
 SOURCE = "archive/catalog.json"  # as glacier.yaml names it
 PARTIAL_SHARE = 0.06  # of the scenes lie at the edge of the swath
 
@@ -134,6 +135,8 @@ def make_glacier(
         dict(zip(ids, shifts.tolist(), strict=True)),
         dict(zip(ids, clouds, strict=True)),
     )
+    inner = slice(PAD, -PAD)
+    write_model(folder, landscape.elevation[inner, inner], transform, bounding_box)
     write_catalogue(folder, ids, dates, bounding_box)
     return read_truth(folder)
 
@@ -294,28 +297,83 @@ def link(relation: str, address: str) -> dict:
     return {"rel": relation, "href": address, "type": kind}
 
 
+def write_model(
+    folder: Path, elevation: np.ndarray, transform: rasterio.Affine, bounding_box: tuple
+) -> None:
+    """Write the elevation (H, W) [m] as a collection with one item, as the Planetary Computer has Copernicus'."""
+    name = "Copernicus_DSM_COG_10_demo_DEM"
+    place = folder / MODEL_COLLECTION
+    (place / name).mkdir(parents=True, exist_ok=True)
+    write_cog(place / name / "elevation.tif", elevation[None], transform, names=("elevation m",))
+    west, south, east, north = bounding_box
+    corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+    item = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": name,
+        "collection": MODEL_COLLECTION,
+        "bbox": list(bounding_box),
+        "geometry": {"type": "Polygon", "coordinates": [corners]},
+        "properties": {
+            "datetime": None,
+            "start_datetime": "2010-12-12T00:00:00Z",
+            "end_datetime": "2012-12-31T00:00:00Z",
+            "platform": "TanDEM-X",
+            "gsd": PIXEL_SIZE,
+        },
+        "stac_extensions": [],
+        "links": [
+            link("root", "../../catalog.json"),
+            link("parent", "../collection.json"),
+            link("collection", "../collection.json"),
+        ],
+        "assets": {
+            "data": {
+                "href": "./elevation.tif",
+                "type": "image/tiff; application=geotiff; profile=cloud-optimized",
+                "roles": ["data"],
+            }
+        },
+    }
+    write_json(place / name / f"{name}.json", item)
+    links = [
+        link("root", "../catalog.json"),
+        link("parent", "../catalog.json"),
+        link("item", f"./{name}/{name}.json"),
+    ]
+    text = "The elevation of a valley that was computed, not observed"
+    days = ("2010-12-12", "2012-12-31")
+    content = collection_of(MODEL_COLLECTION, text, bounding_box, days, links)
+    write_json(place / "collection.json", content)
+
+
+def collection_of(
+    name: str, text: str, bounding_box: tuple, days: tuple[str, str], links: list[dict]
+) -> dict:
+    """Return a STAC collection of one place. days : first and last, ISO 8601."""
+    first, last = days
+    return {
+        "type": "Collection",
+        "stac_version": "1.0.0",
+        "id": name,
+        "license": "CC0-1.0",
+        "description": text,
+        "extent": {
+            "spatial": {"bbox": [list(bounding_box)]},
+            "temporal": {"interval": [[f"{first}T00:00:00Z", f"{last}T23:59:59Z"]]},
+        },
+        "links": links,
+    }
+
+
 def write_catalogue(folder: Path, ids: list[str], dates: list[date], bounding_box: tuple) -> None:
     """Write collection.json, then catalog.json: an archive that has one is complete."""
-    write_json(
-        folder / "collection.json",
-        {
-            "type": "Collection",
-            "stac_version": "1.0.0",
-            "id": COLLECTION,
-            "license": "CC0-1.0",
-            "description": "A valley glacier that was computed, not observed, in the form of Landsat Collection 2 "
-            "Level-2",
-            "extent": {
-                "spatial": {"bbox": [list(bounding_box)]},
-                "temporal": {"interval": [[f"{dates[0]}T00:00:00Z", f"{dates[-1]}T23:59:59Z"]]},
-            },
-            "links": [
-                link("root", "./catalog.json"),
-                link("parent", "./catalog.json"),
-                *(link("item", f"./{name}/{name}.json") for name in ids),
-            ],
-        },
-    )
+    text = "A valley glacier that was computed, not observed, in the form of Landsat Collection 2 Level-2"
+    items = [link("item", f"./{name}/{name}.json") for name in ids]
+    links = [link("root", "./catalog.json"), link("parent", "./catalog.json"), *items]
+    days = (dates[0].isoformat(), dates[-1].isoformat())
+    content = collection_of(COLLECTION, text, bounding_box, days, links)
+    write_json(folder / "collection.json", content)
     write_json(
         folder / "catalog.json",
         {
@@ -323,7 +381,11 @@ def write_catalogue(folder: Path, ids: list[str], dates: list[date], bounding_bo
             "stac_version": "1.0.0",
             "id": "demo-glacier",
             "description": "A glacier of known motion",
-            "links": [link("root", "./catalog.json"), link("child", "./collection.json")],
+            "links": [
+                link("root", "./catalog.json"),
+                link("child", "./collection.json"),
+                link("child", f"./{MODEL_COLLECTION}/collection.json"),
+            ],
         },
     )
 

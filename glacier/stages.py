@@ -5,9 +5,10 @@ from __future__ import annotations
 from glacier.storage.runner import Stage
 
 RAW_DATA = Stage("rawData", "dataAPI.py", (), "alignment.py")
+CONTEXT = Stage("context", "dataAPI.py", (), "alignment.py")
 ALIGNED = Stage("aligned", "alignment.py", (RAW_DATA,), "createPatches.py")
 PATCHES = Stage("patches", "createPatches.py", (ALIGNED,), "movement.py")
 MOVEMENT = Stage(
     "movement", "movement.py", (RAW_DATA, ALIGNED), "DeepLearning/trainAttentionLSTM.py"
 )
-STAGES = (RAW_DATA, ALIGNED, PATCHES, MOVEMENT)
+STAGES = (RAW_DATA, CONTEXT, ALIGNED, PATCHES, MOVEMENT)

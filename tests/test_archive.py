@@ -18,7 +18,7 @@ import config
 import dataAPI
 from config import Config, GlacierError
 from demo.cog_server import CogServer
-from demo.makeGlacier import make_glacier
+from demo.makeGlacier import MODEL_COLLECTION, make_glacier
 from glacier import workers
 from glacier.satellites import reading, search, signing
 from glacier.satellites.selection import select
@@ -57,7 +57,7 @@ def quick(monkeypatch):
 
 
 def write_catalogue(glacier: Path, address: str, folder: Path) -> Path:
-    """Write the archive's catalogue with its files at a web address; return its path."""
+    """Write the archive's catalogue, of its scenes alone, with its files at a web address; return its path."""
     for path in [
         glacier / "catalog.json",
         glacier / "collection.json",
@@ -66,6 +66,8 @@ def write_catalogue(glacier: Path, address: str, folder: Path) -> Path:
         content = json.loads(path.read_text())
         for key, asset in content.get("assets", {}).items():
             asset["href"] = f"{address}/{path.parent.name}/{key}.tif"
+        links = content["links"]
+        content["links"] = [link for link in links if MODEL_COLLECTION not in link["href"]]
         target = folder / path.relative_to(glacier)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(content))
@@ -87,6 +89,7 @@ def settings(glacier, tmp_path, monkeypatch):
             "years": YEARS,
             "maxCloudPercent": 100.0,
             "maxMissingFraction": 0.95,
+            "elevation": None,
         }
         return config.load(Config, [], **(given | keywords))
 

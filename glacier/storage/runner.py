@@ -202,11 +202,13 @@ def run_stage(
     work: Callable[[Config, Path], Result],
     files: Iterable[tuple[str, str]] = (),
     check: Callable[[Config], None] | None = None,
+    after: Callable[[], int] | None = None,
 ) -> int:
     """Make a stage of a glacier unless it is up to date; return the exit code.
 
     uses : the settings that change what it makes. files : (name, hash) of inputs that are no stage.
-    work : called with the settings and the folder, returns a Result. check : see `make`.
+    work : called with the settings and the folder, returns a Result. check : see `make`. after : called then, makes
+    what belongs to the stage, in a folder of its own.
     """
     inputs = {earlier.folder: need(cfg, earlier) for earlier in stage.reads}
     code = make(
@@ -218,6 +220,8 @@ def run_stage(
         stage.command(cfg),
         None if check is None else lambda: check(cfg),
     )
+    if after is not None:
+        code = max(code, after())
     log.info("Next: python %s --name=%s", stage.next_script, cfg.name)
     return code
 
