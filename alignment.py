@@ -13,9 +13,8 @@ import contextlib
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from datetime import date
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def workplace(cfg: Config) -> Iterator[Executor | None]:
     if processes == 1:
         yield None
         return
-    with ProcessPoolExecutor(processes, initializer=one_thread) as pool:
+    with workers.processes(processes, one_thread) as pool:
         yield pool
 
 
@@ -128,8 +127,8 @@ def co_register(cfg: Config, folder: Path, made_with: str) -> None:
     names = channel_names(cfg.extractNDSI, next(read_scenes(cfg)).bands)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scenes.json").unlink(missing_ok=True)  # it stands for the scenes made with it
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
-        series = collect(read_scenes(cfg), names, Path(scratch))
+    with disk.scratch(folder) as scratch:
+        series = collect(read_scenes(cfg), names, scratch)
         transforms, admitted = find_transforms(cfg, grid, series)
         shape = (len(series.records), len(names), *grid.shape)
         with disk.writing_array(folder / "scenes.npy", shape) as aligned:

@@ -11,8 +11,10 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import os
 import re
+import stat
 import types
 import typing
 from dataclasses import dataclass
@@ -21,6 +23,16 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent
+
+# bounds of what is read as a setting
+LONGEST_NAME = 100  # bytes; a file name may have 255
+LONGEST_TEXT = 4000
+LONGEST_NUMBER = 40  # digits
+LARGEST_INTEGER = 1 << 53
+LARGEST_YAML = 1_000_000  # bytes
+DEEPEST_YAML = 20
+# user:password@ in an address
+SECRET = re.compile(r"(?<=://)[^/?#\s]*@")
 CONTAINER = re.compile(r'(?i)(netcdf|hdf5|zarr):"?(?P<path>[^":]+)"?:')
 
 
@@ -42,7 +54,7 @@ class Config:
     # fmt: off
     name: str = setting("parvati", "folder under datasets/")
     boundingBox: tuple[float, ...] = setting((77.488, 31.993, 77.821, 32.225), "west, south, east, north [degrees]")
-    years: tuple[int, ...] = setting((2013, 2022), "first and last year, both included")
+    years: tuple[int, ...] = setting((2013, 2022), "first and last year, both included", low=1900, high=2200)
     # fmt: on
 
     # ── 1 Scenes: dataAPI.py ─────────────────────────────────────────────────────────────────────────────────────
@@ -68,7 +80,7 @@ class Config:
         "of the ground: that, from the source, the path of a GeoTIFF [m], or None",
         path=True,
     )
-    workers: int = setting(8, "files read, or pairs of scenes compared, at once", low=1)
+    workers: int = setting(8, "files read, or pairs of scenes compared, at once", low=1, high=512)
     executor: str = setting(
         "threads", "what reads and compares scenes: this machine, or a Dask scheduler's address"
     )
@@ -146,8 +158,7 @@ class Config:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             check_rule(field, getattr(self, field.name))
-        if not self.name or self.name != Path(self.name).name or self.name.startswith("."):
-            raise GlacierError(f"name is a plain folder name under datasets/; got {self.name!r}")
+        check_name(self.name)
         box = self.boundingBox
         if len(box) != 4 or not (
             -180 <= box[0] < box[2] <= box[0] + 360
@@ -176,94 +187,186 @@ class Config:
 
 def home() -> Path:
     """Return the folder that holds datasets/ and DeepLearning/runs/: the project's, or GLACIER_HOME (a bigger disk)."""
-    return Path(os.environ.get("GLACIER_HOME", ROOT)).resolve()
+    named = os.environ.get("GLACIER_HOME")
+    if named is None:
+        return ROOT
+    folder = Path(named).resolve()
+    if not named.strip() or not folder.is_dir():
+        raise GlacierError(
+            f"GLACIER_HOME is {named!r}, which is no folder; make it (mkdir -p), name another, or unset it"
+        )
+    return folder
 
 
 def check_rule(field: dataclasses.Field, value) -> None:
     """Raise GlacierError if a value breaks the range or the choices of its setting."""
-    choices, low, high = (field.metadata.get(key) for key in ("choices", "low", "high"))
+    choices = field.metadata.get("choices")
+    low = field.metadata.get("low")
+    high = field.metadata.get("high")
     if choices is not None and value not in choices:
+        names = ", ".join(choices)
         raise GlacierError(
-            f"{field.name} must be one of {', '.join(choices)}; got {value!r}{nearest(value, choices)}"
+            f"{field.name} must be one of {names}; got {value!r}{nearest(value, choices)}"
         )
-    if value is None or (low is None and high is None):
-        return
-    for number in value if isinstance(value, tuple) else (value,):
-        if (low is not None and number < low) or (high is not None and number > high):
-            bounds = f"from {low} to {high}" if high is not None else f"at least {low}"
+    numbers = value if isinstance(value, tuple) else (value,)
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        if low is not None and number < low or high is not None and number > high:
+            bounds = f"at least {low}" if high is None else f"from {low} to {high}"
             raise GlacierError(
                 f"{field.name} must be {bounds} ({field.metadata['help']}); got {number}"
             )
 
 
+def check_name(name: str) -> None:
+    """Raise GlacierError unless a glacier's name is that of a folder under datasets/."""
+    plain = name == Path(name).name and not name.startswith(".") and name.isprintable()
+    if not name or not plain or "\\" in name:
+        raise GlacierError(f"name is a plain folder name under datasets/; got {name!r:.80}")
+    if len(name.encode()) > LONGEST_NAME:
+        raise GlacierError(
+            f"name has {len(name.encode())} bytes, and folders of runs add to it; at most {LONGEST_NAME}"
+        )
+
+
 def nearest(word: str, names) -> str:
     """Return '; did you mean X?' for the name most like `word`, or nothing."""
-    match = difflib.get_close_matches(
-        word.lower(), {str(name).lower(): name for name in names}, n=1
-    )
-    return (
-        f"; did you mean {next(name for name in names if str(name).lower() == match[0])}?"
-        if match
-        else ""
-    )
+    spellings = {str(name).lower(): name for name in names}
+    matches = difflib.get_close_matches(str(word).lower(), spellings, n=1)
+    if not matches:
+        return ""
+    return f"; did you mean {spellings[matches[0]]}?"
+
+
+# ── From text to values ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def convert(name: str, value, kind, origin: str):
     """Return a value from a flag (text) or a YAML file as the type of its setting; GlacierError if it is not one."""
-    text = isinstance(value, str)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        if value is None or (text and value.strip().lower() in ("none", "null", "")):
+        if value is None or str(value).strip().lower() in ("none", "null", ""):
             return None
-        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+        (kind,) = [part for part in typing.get_args(kind) if part is not type(None)]
     if typing.get_origin(kind) is tuple:
-        parts = (
-            value.strip("[]()").split(",")
-            if text
-            else value
-            if isinstance(value, list | tuple)
-            else [value]
-        )
-        return tuple(
-            convert(name, part, typing.get_args(kind)[0], origin) for part in parts if part != ""
-        )
-    if text and kind in (int, float):
-        value = yaml.safe_load(value)
-        if isinstance(value, str):  # YAML reads 1e-3 as text
-            with contextlib.suppress(ValueError):
-                value = float(value)
-    if text and kind is bool:
-        value = {"true": True, "yes": True, "false": False, "no": False}.get(value.lower(), value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        member = typing.get_args(kind)[0]
+        return tuple(convert(name, part, member, origin) for part in parts_of(value))
+    if isinstance(value, str):
+        value = parse(value.strip(), kind)
+    if kind is float and type(value) is int and abs(value) <= LARGEST_INTEGER:
         value = float(value)
-    if kind is int and isinstance(value, float) and value.is_integer():
+    if kind is int and type(value) is float and value.is_integer():
         value = int(value)
-    if kind is str and isinstance(value, str):
-        value = value.strip()
-    if type(value) is not kind or (kind is float and value != value):
-        word = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}[kind]
-        raise GlacierError(f"{origin}: {name} must be {word}; got {value!r}")
+    problem = what_is_wrong(value, kind)
+    if problem:
+        raise GlacierError(f"{origin}: {name} must be {problem}; got {short(value)}")
     return value
 
+
+def parts_of(value) -> list:
+    """Return the parts of a value that is a list, from a file, or a text with commas, from a flag."""
+    if isinstance(value, str):
+        value = value.strip("[]()").split(",")
+    if not isinstance(value, list | tuple):
+        value = [value]
+    return [part for part in value if part != ""]
+
+
+def parse(text: str, kind: type):
+    """Return a text as a number or a yes or no; as it is where it is none."""
+    if kind is bool:
+        return {"true": True, "yes": True, "false": False, "no": False}.get(text.lower(), text)
+    if kind not in (int, float) or len(text) > LONGEST_NUMBER:
+        return text
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            return number(text)
+    return text
+
+
+def what_is_wrong(value, kind: type) -> str | None:
+    """Return what a value should be where it is not, None where it is."""
+    words = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+    if type(value) is not kind:
+        return words[kind]
+    if kind is float and not math.isfinite(value):
+        return "a finite number"
+    if kind is int and abs(value) > LARGEST_INTEGER:
+        return f"a whole number of at most {LARGEST_INTEGER}"
+    if kind is str and not value.isprintable():
+        return "text without control characters"
+    if kind is str and len(value) > LONGEST_TEXT:
+        return f"text of at most {LONGEST_TEXT} characters"
+    return None
+
+
+def short(value) -> str:
+    """Return a value as a message shows it: in one line, not too long."""
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__}"
+    if type(value) is int and abs(value) > LARGEST_INTEGER:
+        return "a larger one"
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:76]}..."
+
+
+# ── Files of settings ────────────────────────────────────────────────────────────────────────────────────────────
 
 # the parser written in C, five times as fast, where it is installed
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+class SettingsLoader(_Loader):
+    """Reads plain containers, and refuses a key that is given twice."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                line = node.value[number][0].start_mark.line + 1
+                raise ValueError(f"line {line}: {short(key)} is given twice")
+        return super().construct_mapping(node, deep)
+
+
 def load_yaml(text: str):
-    """Return the plain containers of a YAML text."""
+    """Return the plain containers of a YAML text of ours."""
     return yaml.load(text, Loader=_Loader)
+
+
+def check_yaml(text: str) -> None:
+    """Raise ValueError for YAML that nests deep or refers to itself, before anything is built from it."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"line {event.start_mark.line + 1}: references (*) are not read")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        if isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEEPEST_YAML:
+            raise ValueError(f"it is nested more than {DEEPEST_YAML} deep")
 
 
 def read_yaml(path: Path) -> dict:
     """Return the settings of a YAML file; GlacierError if it cannot be read as settings."""
     try:
-        content = load_yaml(path.read_text())
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise GlacierError(f"{path} is no file; --config takes the path of a YAML file")
+        if status.st_size > LARGEST_YAML:
+            raise GlacierError(
+                f"{path} has {status.st_size} bytes, too many for a file of settings ({LARGEST_YAML})"
+            )
+        text = path.read_text(encoding="utf-8")
+        check_yaml(text)
+        content = yaml.load(text, Loader=SettingsLoader)
     except OSError as error:
         raise GlacierError(
             f"{path}: {error.strerror}; --config takes the path of a YAML file"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise GlacierError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise GlacierError(f"{path} is not valid YAML: {reason:.300}") from error
     if content is not None and not isinstance(content, dict):
         raise GlacierError(f"{path} must hold lines 'setting: value'; got {type(content).__name__}")
     return content or {}
@@ -300,30 +403,15 @@ def load(
     say : called with one line for each setting that is not the default, naming where it came from.
     Raises GlacierError for an unknown setting or a wrong value, naming the file and the rule.
     """
-    kinds = {
-        name: kind
-        for name, kind in typing.get_type_hints(cls).items()
-        if name in cls.__dataclass_fields__
-    }
-    flags = read_flags(argv or [], kinds)
-    extra = Path(flags.pop("config")).absolute() if "config" in flags else None
-    layers = [(str(extra), extra.parent, read_yaml(extra))] if extra else []
-    layers += [("flag", Path.cwd(), flags), ("keyword", Path.cwd(), keywords)]
-    name = next((layer["name"] for _, _, layer in reversed(layers) if "name" in layer), cls.name)
-    overlay = home() / "datasets" / str(name) / "glacier.yaml"
-    if overlay.is_file():
-        content = read_yaml(overlay)
-        if content.get("name", name) != name:
-            raise GlacierError(
-                f"{overlay}: name is {content['name']!r} but its folder is {name!r}; make them the same"
-            )
-        layers.insert(0, (str(overlay), overlay.parent, content))
+    hints = typing.get_type_hints(cls)
+    kinds = {name: hints[name] for name in cls.__dataclass_fields__}
     values, origins = {}, {}
-    for origin, folder, layer in layers:
+    for origin, folder, layer in layers_of(cls, kinds, argv or [], keywords):
         for key, value in layer.items():
             if key not in kinds:
-                raise GlacierError(f"{origin}: unknown setting {key!r}{nearest(str(key), kinds)}")
-            values[key], origins[key] = convert(key, value, kinds[key], origin), origin
+                raise GlacierError(f"{origin}: unknown setting {short(key)}{nearest(key, kinds)}")
+            values[key] = convert(key, value, kinds[key], origin)
+            origins[key] = origin
             field = cls.__dataclass_fields__[key]
             if field.metadata["path"] and values[key] != field.default:
                 values[key] = absolute(values[key], folder)
@@ -331,6 +419,33 @@ def load(
     for key, origin in origins.items():
         say(f"  {key} = {getattr(cfg, key)}   ({origin})")
     return cfg
+
+
+def layers_of(
+    cls: type[Config], kinds: dict, argv: list[str], keywords: dict
+) -> list[tuple[str, Path, dict]]:
+    """Return where settings come from, the last wins: name of the place, its folder, what it says."""
+    flags = read_flags(argv, kinds)
+    layers = []
+    if "config" in flags:
+        path = Path(flags.pop("config")).absolute()
+        layers.append((str(path), path.parent, read_yaml(path)))
+    layers.append(("flag", Path.cwd(), flags))
+    layers.append(("keyword", Path.cwd(), keywords))
+    name = cls.name
+    for origin, _, layer in layers:
+        if "name" in layer:
+            name = convert("name", layer["name"], str, origin)
+    check_name(name)
+    overlay = home() / "datasets" / name / "glacier.yaml"
+    if not overlay.is_file():
+        return layers
+    content = read_yaml(overlay)
+    if content.get("name", name) != name:
+        raise GlacierError(
+            f"{overlay}: name is {short(content['name'])} but its folder is {name!r}; make them the same"
+        )
+    return [(str(overlay), overlay.parent, content), *layers]
 
 
 def absolute(value: str | None, folder: Path) -> str | None:
@@ -348,16 +463,19 @@ def usage(cls: type[Config]) -> str:
     """Return the help page: every setting with its default and meaning."""
     lines = ["  --config=FILE.yaml   settings from a file"]
     for field in dataclasses.fields(cls):
-        shown = (
-            ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-        )
-        choices = (
-            f" ({', '.join(map(str, field.metadata['choices']))})"
-            if field.metadata["choices"]
-            else ""
-        )
-        lines.append(f"  --{field.name}={shown}\n        {field.metadata['help']}{choices}")
+        default = field.default
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default))
+        text = field.metadata["help"]
+        if field.metadata["choices"]:
+            text += f" ({', '.join(map(str, field.metadata['choices']))})"
+        lines.append(f"  --{field.name}={default}\n        {text}")
     return "\n".join(lines)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with the user names and passwords of its addresses left out."""
+    return SECRET.sub("***@", text)
 
 
 def fingerprint(values) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 from datetime import date
 from pathlib import Path
 
@@ -116,8 +115,8 @@ def make_movement(cfg: Config, folder: Path) -> runner.Result:
         cfg.maxVelocity,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
-        images = collect(cfg, aligned, Path(scratch) / "images")
+    with disk.scratch(folder) as scratch:
+        images = collect(cfg, aligned, scratch / "images")
         with disk.writing_array(folder / "pairs.npy", (len(pairs), 3, *nodes.shape)) as tracked:
             records = track_pairs(
                 images, pairs, nodes, stable, cfg.maxVelocity, cfg.workers, tracked

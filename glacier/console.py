@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import config
@@ -13,45 +18,170 @@ from config import Config, GlacierError
 
 log = logging.getLogger(__name__)
 
+# what the machine or the user's rights refuse: the user's to mend, whichever library meets it
+REFUSALS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EFBIG,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EAGAIN,
+    errno.EIO,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+)
+FAULT, BROKEN_PIPE = 1, 141
+
+
+class Terminated(KeyboardInterrupt):  # noqa: N818
+    """The process was asked to end by SIGTERM, as a cluster or a container does."""
+
 
 def main(run: Callable[[Config], int], cls: type[Config] = Config) -> int:
-    """Run a script: settings from the command line, log to the terminal, GlacierError -> one line, exit code 2."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries are not for the user
+    """Run a script: settings from the command line, log to the terminal; return the exit code.
+
+    0 done; 2 and more: a GlacierError, told in one line; 130, 143 stopped by Ctrl-C, SIGTERM; 1 a fault of ours, whose
+    traceback goes to a file.
+    """
+    start_output()
     argv = sys.argv[1:]
     if "--help" in argv or "-h" in argv:
         print(sys.modules["__main__"].__doc__, "\nSettings:\n" + config.usage(cls), sep="\n")
         return 0
     try:
-        cfg = config.load(cls, argv, say=log.info)
-        return run(cfg)
+        with terminated_by_signal():
+            cfg = config.load(cls, argv, say=log.info)
+            return run(cfg)
     except GlacierError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return error.exit_code
+    except Terminated:
+        complain("stopped by SIGTERM; run the same command again to go on")
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+        complain("stopped; run the same command again to go on")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # as in `python alignment.py | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:  # the one place where every fault ends
+        reason = refusal(error)
+        if reason is None:
+            complain(f"fault: {type(error).__name__}: {error}; {keep_traceback()}")
+            return FAULT
+        complain(f"error: {reason}")
+        return GlacierError.exit_code
+
+
+# ── Ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def terminated_by_signal() -> Iterator[None]:
+    """Let SIGTERM end the script as Ctrl-C does: everything that is open is closed, and files half written go."""
+
+    def end(number, frame):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def refusal(error: Exception) -> str | None:
+    """Return, in one line, what the machine refused and what to do; None for any other error."""
+    if isinstance(error, MemoryError) or "allocate" in str(error):
+        return (
+            "memory ran out; take a smaller boundingBox, a larger pixelSize or fewer workers, or close other "
+            "programs, then run the same command again"
+        )
+    if type(error).__name__ == "BrokenProcessPool":
+        return (
+            "a worker process was ended from outside, most likely for want of memory; give fewer --workers, "
+            "then run the same command again"
+        )
+    if not isinstance(error, OSError) or error.errno not in REFUSALS:
+        return None
+    where = error.filename or "a file"
+    advice = "check the disk and who may write there"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "make room, or set GLACIER_HOME to another disk"
+    elif error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN):
+        advice = "allow more open files (ulimit -n 4096), or give fewer --workers"
+    return f"{where}: {error.strerror}; {advice}, then run the same command again"
+
+
+def keep_traceback() -> str:
+    """Write the traceback of the present error to fault.log; return where it is."""
+    text = config.without_secrets(traceback.format_exc())
+    try:
+        path = config.home() / "fault.log"
+        path.write_text(text, encoding="utf-8")
+    except (OSError, GlacierError):
+        print(text, file=sys.stderr)
+        return "its traceback is above; please report it"
+    return f"a fault of this program: please report it with {path}"
+
+
+# ── Output ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Careful(logging.Formatter):
+    """Leaves out the secrets of addresses."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return config.without_secrets(super().format(record))
+
+
+def start_output() -> None:
+    """Send the log to the terminal, whatever letters that knows."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a stream of a notebook or a test
+            stream.reconfigure(errors="backslashreplace")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(Careful("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries are not for the user
+
+
+def complain(line: str) -> None:
+    """Print one line on the error stream."""
+    print(config.without_secrets(" ".join(line.split("\n"))), file=sys.stderr)
 
 
 def lines_of(rows: list[tuple]) -> list[str]:
     """Return the rows of a table as lines with aligned columns, numbers to the right."""
-    texts = [
-        [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows
-    ]
-    widths = [
-        max(len(row[i]) for row in texts if i < len(row))
-        for i in range(max(map(len, texts), default=0))
-    ]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width)
-            if i == 0 or not isinstance(raw[i], int | float)
-            else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=False))
-        ).rstrip()
-        for raw, row in zip(rows, texts, strict=True)
-    ]
+    texts = [[text_of(cell) for cell in row] for row in rows]
+    columns = max(map(len, texts), default=0)
+    widths = [0] * columns
+    for row in texts:
+        for column, text in enumerate(row):
+            widths[column] = max(widths[column], len(text))
+    lines = []
+    for cells, row in zip(rows, texts, strict=True):
+        line = ""
+        for column, text in enumerate(row):
+            is_number = isinstance(cells[column], int | float)
+            right = column > 0 and is_number
+            width = widths[column]
+            line += "  " + (text.rjust(width) if right else text.ljust(width))
+        lines.append(line.rstrip())
+    return lines
+
+
+def text_of(cell) -> str:
+    """Return a cell of a table as text, a float with four digits."""
+    if isinstance(cell, float):
+        return f"{cell:.4g}"
+    return str(cell)
 
 
 def progress(
@@ -64,22 +194,28 @@ def progress(
 
     megabytes : tells how many an item took; then their sum and MB/s are shown too.
     """
-    total = len(items) if total is None else total
+    if total is None:
+        total = len(items)  # type: ignore[arg-type]
     bar = None
     if sys.stderr.isatty():
         from tqdm import tqdm
 
         bar = tqdm(desc=what, total=total)
-    start, size = time.monotonic(), 0.0
+    start = time.monotonic()
+    size = 0.0
     for done, item in enumerate(items, 1):
         yield item
-        size += megabytes(item) if megabytes else 0.0
         spent = time.monotonic() - start
-        amount = f", {size:.0f} MB, {size / max(spent, 1e-3):.1f} MB/s" if megabytes else ""
+        amount = ""
+        if megabytes:
+            size += megabytes(item)
+            amount = f", {size:.0f} MB, {size / max(spent, 1e-3):.1f} MB/s"
+        tenths = done * 10 // total
+        tenths_before = (done - 1) * 10 // total
         if bar is not None:
             bar.set_postfix_str(amount.lstrip(", "), refresh=False)
             bar.update()
-        elif done == total or done * 10 // total > (done - 1) * 10 // total:
+        elif done == total or tenths > tenths_before:
             left = spent / done * (total - done)
             log.info("  %s %d/%d%s, %.0f s, %.0f s left", what, done, total, amount, spent, left)
     if bar is not None:

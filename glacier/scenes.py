@@ -24,7 +24,7 @@ from glacier.satellites.assembly import (
     waiting_file,
 )
 from glacier.satellites.fetching import Harvest
-from glacier.storage import disk, integrity, pickles
+from glacier.storage import disk, pickles
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ def take_back(folder: Path, waiting: Path, made_with: str) -> int:
     taken = 0
     for path in pickled_years(folder):
         try:
-            integrity.check(path, integrity.WITHDRAWN)
             stream = pickles.read_pickles(path)
             header = next(stream, {})
             if header.get("made_with") != made_with:

@@ -1,11 +1,18 @@
-"""What runs the work: threads of this machine, or the workers of a Dask scheduler."""
+"""What runs the work: threads or processes of this machine, or the workers of a Dask scheduler."""
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
+import os
+import signal
 import site
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 
 import config
 from config import GlacierError
@@ -13,11 +20,66 @@ from glacier.satellites import signing
 
 THREADS = "threads"  # the executor that needs no scheduler
 SCHEDULER_TIMEOUT = 20  # seconds
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a process gets when its parent ends
 
 
 def scenes_at_once(workers: int) -> int:
     """Return how many scenes one process works on, so that its threads (`workers`) always have files to read."""
     return 3 + workers // 8
+
+
+@contextmanager
+def threads(count: int) -> Iterator[Executor]:
+    """Give threads of this process; when it is stopped, those that wait for work never begin it."""
+    pool = ThreadPoolExecutor(count)
+    finished = False
+    try:
+        yield pool
+        finished = True
+    finally:
+        pool.shutdown(wait=finished, cancel_futures=not finished)
+
+
+@contextmanager
+def processes(count: int, initializer: Callable[[], None] | None = None) -> Iterator[Executor]:
+    """Give worker processes that end with this one, however it ends: they watch a pipe that only this one holds open.
+
+    initializer : called in each of them first.
+    """
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(
+        count, initializer=start_worker, initargs=(reader, writer, initializer)
+    )
+    finished = False
+    try:
+        yield pool
+        finished = True
+    finally:
+        pool.shutdown(wait=finished, cancel_futures=not finished)
+        writer.close()
+        reader.close()
+
+
+def start_worker(
+    reader: Connection, writer: Connection, initializer: Callable[[], None] | None
+) -> None:
+    """Make a worker process end when its parent ends, and leave Ctrl-C to the parent."""
+    writer.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=end_with, args=(reader,), daemon=True).start()
+    if initializer is not None:
+        initializer()
+
+
+def end_with(reader: Connection) -> None:
+    """Wait until the other end of a pipe is closed, then end this process."""
+    try:
+        reader.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
 
 
 @contextmanager
@@ -28,7 +90,7 @@ def workplace(executor: str, workers: int) -> Iterator[tuple[Executor, int]]:
     folder and the glacier's (a shared disk): they import from the one and write the scenes into the other.
     """
     if executor == THREADS:
-        with ThreadPoolExecutor(scenes_at_once(workers)) as pool:
+        with threads(scenes_at_once(workers)) as pool:
             yield pool, scenes_at_once(workers)
         return
     try:
@@ -52,11 +114,11 @@ def workplace(executor: str, workers: int) -> Iterator[tuple[Executor, int]]:
             site.addsitedir(project)
 
     with client:
-        threads = sum(client.nthreads().values())
-        if not threads:
+        slots = sum(client.nthreads().values())
+        if not slots:
             raise GlacierError(
                 f"the Dask scheduler {executor} has no workers; start: dask worker {executor}"
             )
         client.run_on_scheduler(site.addsitedir, project)
         client.register_plugin(FindProject())
-        yield client.get_executor(), threads
+        yield client.get_executor(), slots

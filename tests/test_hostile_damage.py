@@ -132,6 +132,22 @@ def test_a_bit_flipped_in_a_manifest_makes_it_no_manifest(made, seed):
     assert "damaged" in runner.why_stale(path.parent, {"years": [2013, 2022]}, {})
 
 
+def test_a_stage_at_work_takes_back_no_damaged_file_of_its_own(made):
+    """While the stage works its manifest is withdrawn, yet what it finds of an earlier run is compared."""
+    path = made.folder / "rawData" / "scenes.npy"
+    flip(path, keep_time=False)
+
+    def work(cfg, folder):
+        with pytest.raises(runner.DamagedError):
+            disk.read_array(path)
+        result = write_one_of_each(folder)
+        disk.read_array(path)
+        return result
+
+    integrity._written.clear()
+    assert runner.run_stage(made, SCENES, ("years",), work) == 0
+
+
 AIMED = [
     "datasets/toy/aligned/composites.npy",
     "datasets/toy/aligned/composites.json",

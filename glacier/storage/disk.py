@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ __all__ = [
     "hidden_neighbour",
     "read_array",
     "read_json",
+    "scratch",
+    "sweep",
     "write_json",
     "write_yaml",
     "writing",
@@ -34,7 +37,17 @@ __all__ = [
 
 
 # what a disk answers that cannot take a file: the user's to mend
-REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+REFUSALS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EFBIG,
+    errno.ENAMETOOLONG,
+)
+
+SCRATCH = ".scratch-"
 
 
 class Tracked(io.FileIO):
@@ -56,7 +69,7 @@ def writing(path: Path) -> Iterator[io.BufferedWriter]:
 
     GlacierError if the disk does not take it: full, read-only, or not the user's.
     """
-    part = hidden_neighbour(path)
+    part = part_of(path)
     raw = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +79,7 @@ def writing(path: Path) -> Iterator[io.BufferedWriter]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+        integrity.wrote(path)
     except (OSError, RuntimeError) as error:
         refuse(path, (raw and raw.failure) or error)
         raise
@@ -79,7 +93,7 @@ def writing_array(path: Path, shape: tuple[int, ...], dtype=np.float32) -> Itera
 
     GlacierError, before anything is computed, if the disk has no room for it.
     """
-    part = hidden_neighbour(path)
+    part = part_of(path)
     size = math.prod(shape) * np.dtype(dtype).itemsize
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +105,7 @@ def writing_array(path: Path, shape: tuple[int, ...], dtype=np.float32) -> Itera
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
+        integrity.wrote(path)
     except OSError as error:
         refuse(path, error, size)
         raise
@@ -132,9 +147,34 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def part_of(path: Path) -> Path:
+    """Return the hidden name under which this process writes `path` before it is complete."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
 def hidden_neighbour(path: Path) -> Path:
-    """Return the name under which `path` is written before it is complete (one a path: a rerun takes it over)."""
+    """Return a hidden name beside `path`, for a folder that is made before it takes its name."""
     return path.with_name(f".{path.name}.part")
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """Give a folder for what a stage needs only while it works, in the stage's own: it goes at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as name:
+        yield Path(name)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed runs left behind in a folder: scratch folders, and files that were not complete.
+
+    Call it while nobody else works there.
+    """
+    for path in folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.rglob(".*.part"):
+        if path.is_file():
+            remove(path)
 
 
 def write_yaml(path: Path, content: dict) -> None:

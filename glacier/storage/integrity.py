@@ -26,6 +26,8 @@ CHECK = b"check: "  # begins the last line of a manifest: the hash of the lines 
 DEPTH = 3
 # path: (bytes, time) of each file that was compared in this run
 _compared: dict[Path, tuple[int, int]] = {}
+# files that this run wrote itself
+_written: set[Path] = set()
 
 
 class DamagedError(GlacierError):
@@ -129,14 +131,25 @@ def manifest_folder(path: Path) -> Path | None:
     return None
 
 
-def check(path: Path, name: str = MANIFEST) -> None:
+def wrote(path: Path) -> None:
+    """Remember that this run wrote a file: while its stage works, the manifest tells of the file before it."""
+    _written.add(path)
+
+
+def check(path: Path) -> None:
     """Compare a file with the hash in its manifest, once a run; DamagedError if it is not what was written.
 
-    A file that no manifest tells of is taken as it is: its stage is at work.
+    While its stage works, that is the manifest of the run before, for files this run did not write. A file that no
+    manifest tells of is taken as it is.
     """
     folder = manifest_folder(path)
-    manifest = read_manifest(folder, name) if folder else None
-    if folder is None or manifest is None or not path.is_file():
+    if folder is None or not path.is_file():
+        return
+    at_work = not (folder / MANIFEST).is_file()
+    if at_work and path in _written:
+        return
+    manifest = read_manifest(folder, WITHDRAWN if at_work else MANIFEST)
+    if manifest is None:
         return
     output = manifest["outputs"].get(path.relative_to(folder).as_posix())
     stat = path.stat()

@@ -63,6 +63,8 @@ def used_settings(cfg: Config, names: Iterable[str]) -> dict:
     settings = {}
     for name in names:
         value = getattr(cfg, name)
+        if isinstance(value, str):
+            value = config.without_secrets(value)
         settings[name] = list(value) if isinstance(value, tuple) else value
     return settings
 
@@ -78,7 +80,8 @@ def file_inputs(
     for name in names:
         path = getattr(cfg, name)
         if path:
-            content = file_hash(Path(path)) if Path(path).is_file() else path
+            address = config.without_secrets(path)
+            content = file_hash(Path(path)) if Path(path).is_file() else address
             inputs.append((name, content))
     for number, path in enumerate(more, 1):
         inputs.append((f"file {number}", file_hash(path)))

@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import config
 from config import Config, GlacierError
 from glacier.console import lines_of
-from glacier.storage import integrity
+from glacier.storage import disk, integrity, locks
 from glacier.storage.integrity import (
     MANIFEST,
     WITHDRAWN,
@@ -91,6 +92,8 @@ def need(cfg: Config, stage: Stage) -> str:
     manifest = read_manifest(folder)
     if manifest is None and (folder / MANIFEST).is_file():
         raise DamagedError(f"{folder / MANIFEST} is damaged; run again: {command}")
+    if manifest is None and locks.is_held(folder):
+        raise locks.BusyError(f"another run is making {folder}; wait for it, then run this again")
     if manifest is None:
         raise GlacierError(f"{folder} is not there or not finished; run first: {command}")
     reason = changed_output(folder, manifest, cfg.verify)
@@ -162,7 +165,7 @@ def make(
     check : called before the work, raises GlacierError for what cannot work: a mistake costs nothing of an earlier
     result, and what is up to date reads nothing.
     Files of an earlier run that are not in the Result are removed. The manifest goes first and comes back last: a
-    folder whose work was killed in between is not finished.
+    folder whose work was killed in between is not finished. BusyError if another run works there.
     """
     if cfg.verify:
         verify(folder)
@@ -170,17 +173,19 @@ def make(
     if reason is None:
         log.info("%s is up to date.", folder)
         return 0
-    if check is not None:
-        check()
-    log.info("Making %s (%s).", folder, reason)
-    start = time.monotonic()
-    with withdrawn_manifest(folder):
-        result = work(folder)
-    remove_others(folder, set(result.files))
-    seconds = time.monotonic() - start
-    write_manifest(folder, settings, inputs, set(result.files), result.counts, seconds, command)
-    seconds = round(time.monotonic() - start, 1)
-    rows = [*result.table, ("files", len(set(result.files))), ("seconds", seconds)]
+    with locks.held(folder):
+        if check is not None:
+            check()
+        log.info("Making %s (%s).", folder, reason)
+        start = time.monotonic()
+        disk.sweep(folder)
+        with withdrawn_manifest(folder):
+            result = work(folder)
+        keep = set(result.files)
+        remove_others(folder, keep)
+        seconds = time.monotonic() - start
+        write_manifest(folder, settings, inputs, keep, result.counts, seconds, command)
+    rows = [*result.table, ("files", len(keep)), ("seconds", round(seconds, 1))]
     log.info("%s", "\n".join(lines_of(rows)))
     return result.exit_code
 
@@ -211,11 +216,13 @@ def run_stage(
     what belongs to the stage, in a folder of its own.
     """
     inputs = {earlier.folder: need(cfg, earlier) for earlier in stage.reads}
+    for name, content in files:
+        inputs[name] = config.without_secrets(content)
     code = make(
         cfg,
         cfg.folder / stage,
         used_settings(cfg, uses),
-        inputs | dict(files),
+        inputs,
         lambda folder: work(cfg, folder),
         stage.command(cfg),
         None if check is None else lambda: check(cfg),
