@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -63,10 +64,10 @@ def main(run: Callable[[Config], int], cls: type[Config] = Config) -> int:
         return error.exit_code
     except Terminated:
         complain("stopped by SIGTERM; run the same command again to go on")
-        return 128 + signal.SIGTERM
+        return leave(128 + signal.SIGTERM)
     except KeyboardInterrupt:
         complain("stopped; run the same command again to go on")
-        return 128 + signal.SIGINT
+        return leave(128 + signal.SIGINT)
     except BrokenPipeError:  # as in `python alignment.py | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
@@ -94,6 +95,16 @@ def terminated_by_signal() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def leave(code: int) -> int:
+    """Return an exit code; end at once if threads still wait for an archive, which may take minutes to answer."""
+    waiting = [thread for thread in threading.enumerate() if not thread.daemon]
+    if len(waiting) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def refusal(error: Exception) -> str | None:
