@@ -191,7 +191,8 @@ def home() -> Path:
     if named is None:
         return ROOT
     folder = Path(named).resolve()
-    if not named.strip() or not folder.is_dir():
+    possible = folder.is_dir() or (not folder.exists() and folder.parent.is_dir())
+    if not named.strip() or not possible:
         raise GlacierError(
             f"GLACIER_HOME is {named!r}, which is no folder; make it (mkdir -p), name another, or unset it"
         )

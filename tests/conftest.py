@@ -1,5 +1,6 @@
 """A small demo glacier and the means to run the project's commands on it, as a user types them."""
 
+import logging
 import os
 import re
 import shutil
@@ -14,6 +15,16 @@ ROOT = Path(__file__).resolve().parents[1]
 ARTEFACTS = ROOT / "tests" / "artefacts"  # screenshots to look at, not tracked
 
 TRAINING = ("--epochs=2", "--samplesPerEpoch=64")  # enough to have a run
+
+
+@pytest.fixture
+def log_as_before():
+    """Scripts that run within a test leave the log to those that follow."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -277,6 +277,7 @@ def run_main(monkeypatch, capsys, run) -> tuple[int, str]:
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory ran out"),
     ],
 )
+@pytest.mark.usefixtures("log_as_before")
 def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys, error, says):
     def run(cfg):
         raise error
@@ -287,6 +288,7 @@ def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys, error, says):
     assert complaint.count("\n") == 1
 
 
+@pytest.mark.usefixtures("log_as_before")
 def test_a_fault_of_ours_shows_as_one(home, monkeypatch, capsys):
     def run(cfg):
         raise KeyError("https://user:geheim@host/")

@@ -155,6 +155,7 @@ def test_a_plain_terminal_and_a_strange_name_go_together(home):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("log_as_before")
 def test_the_password_of_an_address_reaches_no_line_and_no_file(home, monkeypatch, capsys):
     stage = runner.Stage("rawData", "dataAPI.py", (), "alignment.py")
 
