@@ -1,6 +1,7 @@
 """Make an archive of a valley glacier whose truth is known: Landsat-like scenes as a STAC catalogue of COGs.
 
     python demo/makeGlacier.py --name=demo --size=256
+    python demo/makeGlacier.py --name=valley --glaciers=8 --size=96   # valley1 ... valley8, under one regional weather
 
 Writes datasets/<name>/archive/ (catalog.json, one folder a scene, truth/) and datasets/<name>/glacier.yaml, so that
 `python dataAPI.py --name=demo` and all later stages run on it, offline. The same seed gives the same bytes.
@@ -26,7 +27,8 @@ from rasterio import features, warp
 import config
 from config import Config, GlacierError, setting
 from demo.landscape import BANDS, PIXEL_SIZE, Landscape, build_landscape, sun_position
-from demo.scene import OFFSET, PAD, SCALE, Scene, observe, snow_lines
+from demo.scene import OFFSET, PAD, SCALE, Scene, observe, snow_lines, usual_snow_line
+from demo.weather import Weather, valley_weather
 from glacier import console
 from glacier.storage import disk, runner
 
@@ -37,6 +39,7 @@ CENTRE = 77.65, 32.1  # degrees: near the Parvati glacier, Himachal Pradesh, Ind
 COLLECTION = "landsat-c2-l2"
 MODEL_COLLECTION = "cop-dem-glo-30"
 SOURCE = "archive/catalog.json"  # as glacier.yaml names it
+VALLEY_SEEDS = 100  # a region's seeds apart: each has at most 99 valleys
 PARTIAL_SHARE = 0.06  # of the scenes lie at the edge of the swath
 
 
@@ -52,6 +55,12 @@ class Settings(Config):
     iceWidth: float = setting(0.4, "share of the valley's width under ice", low=0.05, high=0.8)
     misregistration: float = setting(
         0.4, "spread of the scenes' shifts, at most 2.5 times that [px]", low=0, high=2
+    )
+    glaciers: int = setting(
+        1,
+        "how many; several are valleys of one region, whose snow comes late together",
+        low=1,
+        high=99,
     )
     cloudiness: float = setting(
         1.0, "factor on the usual cloud fraction; 0: clear skies", low=0, high=3
@@ -91,27 +100,27 @@ def make_glacier(
     ice_width: float = 0.4,
     misregistration: float = 0.4,
     cloudiness: float = 1.0,
+    weather: Weather | None = None,
 ) -> Truth:
     """Write an archive into `folder` (its catalogue is folder/catalog.json) and return its truth.
 
-    The parameters are those of `Settings`: lengths in px of 30 m, `max_velocity` in m/yr.
+    The parameters are those of `Settings`: lengths in px of 30 m, `max_velocity` in m/yr. weather : of a valley of a
+    region; None: the glacier's own.
     """
-    margin = max(8, size // 16)  # the scenes reach beyond the bounding box
-    transform, bounding_box = place_grid(size, margin)
-    shape = (size + 2 * (margin + PAD),) * 2
-    landscape = build_landscape(
-        np.random.default_rng([seed, 0]), shape, size, ice_width, max_velocity
-    )
+    transform, bounding_box = place_grid(size, margin_of(size))
+    landscape = make_landscape(seed, size, ice_width, max_velocity)
 
     rng = np.random.default_rng([seed, 1])
     dates = overpasses(years, scenes_per_year, first=int(rng.integers(8)))
     ids = [f"LC08_L2SP_147038_{day:%Y%m%d}_02_T1" for day in dates]
     heights, departures = snow_lines(rng, dates)
+    if weather is not None:
+        departures = np.array([weather.on(day) for day in dates])
+        seasons = np.array([day.timetuple().tm_yday for day in dates])
+        heights = usual_snow_line(seasons) + departures
     shifts = (misregistration * rng.standard_normal((len(dates), 2)).clip(-2.5, 2.5)).round(4)
     partial = rng.random(len(dates)) < PARTIAL_SHARE
-    reference = (
-        dates[0] + (dates[-1] - dates[0]) / 2
-    )  # texture is least sheared in the middle of the series
+    reference = reference_day(dates)
 
     clouds = []
     for index, day in enumerate(console.progress(dates, "scenes")):
@@ -135,10 +144,35 @@ def make_glacier(
         dict(zip(ids, shifts.tolist(), strict=True)),
         dict(zip(ids, clouds, strict=True)),
     )
+    if weather is not None:
+        write_weather(folder / "truth", weather)
     inner = slice(PAD, -PAD)
     write_model(folder, landscape.elevation[inner, inner], transform, bounding_box)
     write_catalogue(folder, ids, dates, bounding_box)
     return read_truth(folder)
+
+
+def margin_of(size: int) -> int:
+    """Return how far the scenes reach beyond the bounding box [px]."""
+    return max(8, size // 16)
+
+
+def make_landscape(seed: int, size: int, ice_width: float, max_velocity: float) -> Landscape:
+    """Return the valley of a seed, PAD px larger on each side than the scenes."""
+    shape = (size + 2 * (margin_of(size) + PAD),) * 2
+    random = np.random.default_rng([seed, 0])
+    return build_landscape(random, shape, size, ice_width, max_velocity)
+
+
+def landscape_of(settings: dict) -> Landscape:
+    """Return the valley of an archive whose manifest has these settings."""
+    names = ("seed", "size", "iceWidth", "iceVelocity")
+    return make_landscape(*(settings[name] for name in names))
+
+
+def reference_day(dates: list[date]) -> date:
+    """Return the day on which the ice's texture is not sheared: the middle of the series."""
+    return dates[0] + (dates[-1] - dates[0]) / 2
 
 
 def overpasses(years: tuple[int, int], scenes_per_year: int, first: int) -> list[date]:
@@ -434,6 +468,25 @@ def write_truth(
     write_json(folder / "clouds.json", clouds)
 
 
+def write_weather(folder: Path, weather: Weather) -> None:
+    """Write the weather of a valley of a region; `read_weather` reads it back."""
+    content = {
+        "first": weather.first.isoformat(),
+        "memory_days": weather.memory,
+        "spread_m": weather.spread,
+        "departures_m": weather.departures.round(2).tolist(),
+    }
+    write_json(folder / "weather.json", content)
+
+
+def read_weather(folder: Path) -> Weather:
+    """Return the weather of the archive in `folder`, a valley of a region."""
+    content = json.loads((folder / "truth" / "weather.json").read_text())
+    first = date.fromisoformat(content["first"])
+    departures = np.array(content["departures_m"])
+    return Weather(first, departures, content["memory_days"], content["spread_m"])
+
+
 def read_truth(folder: Path) -> Truth:
     """Return the truth of the archive in `folder`."""
     truth = folder / "truth"
@@ -460,25 +513,64 @@ def read_truth(folder: Path) -> Truth:
 
 
 def run(cfg: Settings) -> int:
-    """Make the archive and its glacier.yaml unless they are up to date; return the exit code."""
+    """Make the archive and its glacier.yaml, or those of all valleys, unless up to date; return the exit code."""
+    if cfg.glaciers == 1:
+        make_archive(cfg)
+        log.info("Next: python dataAPI.py --name=%s", cfg.name)
+        return 0
+    names = [f"{cfg.name}{number}" for number in range(1, cfg.glaciers + 1)]
+    for number, name in enumerate(names, 1):
+        seed = VALLEY_SEEDS * cfg.seed + number
+        make_archive(dataclasses.replace(cfg, name=name, seed=seed), cfg.seed, number)
+    log.info(
+        "Next, for each of them: python dataAPI.py --name=%s, then alignment.py and createPatches.py;\n"
+        "then together: python DeepLearning/trainConvLSTM.py --names=%s",
+        names[0],
+        ",".join(names),
+    )
+    return 0
+
+
+def make_archive(cfg: Settings, region: int | None = None, valley: int = 0) -> None:
+    """Make a glacier's archive and its glacier.yaml unless they are up to date.
+
+    region : seed of the weather that it shares with the region's other valleys, None for weather of its own.
+    """
     archive, overlay = cfg.folder / "archive", cfg.folder / "glacier.yaml"
     present = config.read_yaml(overlay) if overlay.is_file() else {"source": SOURCE}
     if present.get("source") != SOURCE:
         raise GlacierError(
             f"{overlay} is of another glacier, with source {present.get('source')}; choose a new --name"
         )
-    own = [
-        field.name
-        for field in dataclasses.fields(Settings)
-        if field.name not in Config.__dataclass_fields__
-    ]
-    settings = runner.used_settings(cfg, ["years", *own])
+    settings = settings_of(cfg)
+    start_values = {"pixelSize": PIXEL_SIZE, "patchSize": min(50, cfg.size // 3)}
+    weather = None
+    if region is not None:
+        settings |= {"region": region}
+        start_values |= {"stepsPerYear": 12}
+        weather = valley_weather(cfg.years, region, valley)
     reason = "--force" if cfg.force else runner.why_stale(archive, settings, {})
     if reason is None and overlay.is_file():
-        log.info("%s is up to date.\nNext: python dataAPI.py --name=%s", archive, cfg.name)
-        return 0
-
+        log.info("%s is up to date.", archive)
+        return
     log.info("Making %s (%s).", archive, reason or "glacier.yaml is missing")
+    box = write_archive(cfg, archive, settings, weather)
+    fixed = {"boundingBox": list(box), "years": list(cfg.years), "source": SOURCE}
+    disk.write_yaml(overlay, start_values | present | fixed)  # the user's own changes stay
+
+
+def settings_of(cfg: Settings) -> dict:
+    """Return the settings that decide what one archive holds."""
+    fields = dataclasses.fields(Settings)
+    names = [field.name for field in fields if field.name not in Config.__dataclass_fields__]
+    names.remove("glaciers")
+    return runner.used_settings(cfg, ["years", *names])
+
+
+def write_archive(
+    cfg: Settings, archive: Path, settings: dict, weather: Weather | None
+) -> tuple[float, ...]:
+    """Write the archive of a glacier, and tell what is in it; return its bounding box [degrees]."""
     start = time.monotonic()
     part = disk.hidden_neighbour(archive)
     shutil.rmtree(part, ignore_errors=True)
@@ -492,41 +584,21 @@ def run(cfg: Settings) -> int:
         ice_width=cfg.iceWidth,
         misregistration=cfg.misregistration,
         cloudiness=cfg.cloudiness,
+        weather=weather,
     )
     files = [path for path in part.rglob("*") if path.is_file()]
     counts = {
         "scenes": len(truth.ids),
         "less than 20 % cloud": int((truth.cloud_fraction < 0.2).sum()),
     }
-    runner.write_manifest(part, settings, {}, files, counts, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    runner.write_manifest(part, settings, {}, files, counts, seconds)
     shutil.rmtree(archive, ignore_errors=True)
     os.replace(part, archive)
-    start_values = {
-        "pixelSize": PIXEL_SIZE,
-        "patchSize": min(50, cfg.size // 3),
-    }  # the user's own changes stay
-    disk.write_yaml(
-        overlay,
-        start_values
-        | present
-        | {"boundingBox": list(truth.bounding_box), "years": list(cfg.years), "source": SOURCE},
-    )
     fastest = float(np.hypot(*truth.velocity).max())
-    log.info(
-        "%s",
-        "\n".join(
-            console.lines_of(
-                [
-                    *counts.items(),
-                    ("fastest ice [m/yr]", fastest),
-                    ("files", len(files)),
-                    ("seconds", f"{time.monotonic() - start:.1f}"),
-                ]
-            )
-        ),
-    )
-    log.info("Next: python dataAPI.py --name=%s", cfg.name)
-    return 0
+    rows = [("fastest ice [m/yr]", fastest), ("files", len(files)), ("seconds", f"{seconds:.1f}")]
+    log.info("%s", "\n".join(console.lines_of([*counts.items(), *rows])))
+    return truth.bounding_box
 
 
 if __name__ == "__main__":

@@ -42,6 +42,26 @@ class Scene:
     cloud_fraction: float
 
 
+def usual_snow_line(season):
+    """Return the usual snow line [m] of days of the year; highest in early September."""
+    return 4600 + 700 * np.cos(2 * np.pi * (season - 245) / 365.25)
+
+
+def state_of_snow(season: int, departure: float) -> tuple[float, float]:
+    """Return how fresh the snow is and how green the meadows are, 0 to 1, on a day of the year.
+
+    departure : how far the snow line lies above the usual one [m].
+    """
+    greenness = np.exp(-(((season - 220) / 45) ** 2))
+    freshness = np.clip(0.45 - departure / 500, 0, 1)
+    return float(freshness), float(greenness)
+
+
+def illuminated(surface: np.ndarray, light: np.ndarray, skylight: np.ndarray) -> np.ndarray:
+    """Return the reflectance (bands, H, W) seen of a surface under direct light (H, W) and the sky's, (bands, 1, 1)."""
+    return surface * (skylight + (1 - skylight) * light)
+
+
 def snow_lines(rng: np.random.Generator, dates: list[date]) -> tuple[np.ndarray, np.ndarray]:
     """Return the snow line of each date [m] and how far it lies above that season's usual one.
 
@@ -50,7 +70,7 @@ def snow_lines(rng: np.random.Generator, dates: list[date]) -> tuple[np.ndarray,
     """
     days = np.array([day.toordinal() for day in dates])
     season = np.array([day.timetuple().tm_yday for day in dates])
-    usual = 4600 + 700 * np.cos(2 * np.pi * (season - 245) / 365.25)
+    usual = usual_snow_line(season)
 
     years = np.arange(dates[0].year - 1, dates[-1].year + 2)
     middles = [date(year, 7, 1).toordinal() for year in years]
@@ -148,8 +168,7 @@ def observe(
     azimuth, elevation = land.sun_position(season)
     shape = landscape.elevation.shape
 
-    greenness = np.exp(-(((season - 220) / 45) ** 2))
-    freshness = np.clip(0.45 - departure / 500, 0, 1)
+    freshness, greenness = state_of_snow(season, departure)
     surface, frozen = land.surface_reflectance(landscape, years, snow_line, freshness, greenness)
 
     opacity = draw_clouds(rng, shape, cloudiness * expected_cloud(season))
@@ -158,7 +177,7 @@ def observe(
     cirrus = 0.25 * smoothstep(veil, 2.6 - cloudiness, 4.0).astype(np.float32)
 
     light = land.sunlight(landscape, azimuth, elevation) * (1 - 0.8 * shade)
-    seen = surface * (land.SKYLIGHT + (1 - land.SKYLIGHT) * light)
+    seen = illuminated(surface, light, land.SKYLIGHT)
     haze = np.float32(rng.normal(0.004, 0.004)) * land.SKYLIGHT / land.SKYLIGHT.mean()
     covered = np.maximum(opacity, cirrus)
     seen = seen + haze + covered * (SPECTRA["cloud"] * (1 + 0.06 * veil) - seen)
