@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyogrio
-import shapely
-from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio import Affine
 from rasterio.features import rasterize
 from rasterio.transform import array_bounds
@@ -18,6 +15,11 @@ from rasterio.warp import transform, transform_bounds
 
 from config import GlacierError
 from glacier.grid import Grid
+from glacier.lazily import load
+
+pyogrio = load("pyogrio")
+errors = load("pyogrio.errors")
+shapely = load("shapely")
 
 log = logging.getLogger(__name__)
 LONGITUDE_LATITUDE = "EPSG:4326"
@@ -192,7 +194,7 @@ def read_polygons(source: str, grid: Grid) -> np.ndarray:
             geometries = flat_geometries(content)
         else:
             geometries = np.array([])
-    except (DataSourceError, DataLayerError, shapely.errors.GEOSException) as error:
+    except (errors.DataSourceError, errors.DataLayerError, shapely.errors.GEOSException) as error:
         raise GlacierError(
             f"iceOutline {source} cannot be read ({error}); give a GeoJSON, shapefile or GeoPackage of "
             "polygons, or FILE:ID for one glacier of it"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import csgraph
-from scipy.sparse.linalg import cg
 
 from glacier.coregistration.transforms import unit_frame
+from glacier.lazily import load
+
+sparse = load("scipy.sparse")
+csgraph = load("scipy.sparse.csgraph")
+linalg = load("scipy.sparse.linalg")
 
 # times what the archive's scenes lie apart, from where on a shift, a turn or a stretch is believed, not held back
 LET_GO = 10.0
@@ -73,7 +75,7 @@ def adjust(
     return scaled(np.linalg.inv(unit) @ matrices @ unit)
 
 
-def incidence(first: np.ndarray, second: np.ndarray, count: int) -> sparse.csr_matrix:
+def incidence(first: np.ndarray, second: np.ndarray, count: int) -> Any:
     """Return the matrix (P, T) that takes a number of each scene to the differences of all pairs, second - first."""
     rows = np.arange(len(first))
     minus = sparse.coo_matrix((-np.ones(len(first)), (rows, first)), (len(first), count))
@@ -82,7 +84,7 @@ def incidence(first: np.ndarray, second: np.ndarray, count: int) -> sparse.csr_m
 
 
 def solve(
-    design: sparse.csr_matrix,
+    design: Any,
     weights: np.ndarray,
     hold: np.ndarray,
     misfit: np.ndarray,
@@ -98,7 +100,9 @@ def solve(
     normal = design.T @ sparse.diags(weights) @ design + sparse.diags(hold + 1e-6)
     right = design.T @ (weights[:, None] * misfit) - hold[:, None] * positions
     rescaled = sparse.diags(1 / diagonal)
-    steps = [cg(normal, column, rtol=1e-9, maxiter=1000, M=rescaled)[0] for column in right.T]
+    steps = [
+        linalg.cg(normal, column, rtol=1e-9, maxiter=1000, M=rescaled)[0] for column in right.T
+    ]
     return np.stack(steps, axis=1)
 
 

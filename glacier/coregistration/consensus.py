@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import csgraph
 
 from glacier.coregistration.adjustment import Pair
+from glacier.lazily import load
+
+sparse = load("scipy.sparse")
+csgraph = load("scipy.sparse.csgraph")
 
 CERTAIN = 3.0  # times its expected error: what differs by less may be the same
 LEAST_DISAGREEMENT = 0.5  # px; expected errors can be too small, as shadows mislead
@@ -69,7 +72,7 @@ def confirmed_scenes(pairs: Sequence[Pair], count: int) -> np.ndarray:
     return (groups == largest) & (sizes[largest] > 2)
 
 
-def bridgeless_groups(links: sparse.csr_matrix) -> np.ndarray:
+def bridgeless_groups(links: Any) -> np.ndarray:
     """Return a number for each scene, (T,): equal where two ways without a common link join two scenes.
 
     links : (T, T), an entry where two scenes are joined. Every link outside a spanning tree closes a ring with it; the

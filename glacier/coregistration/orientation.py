@@ -6,10 +6,14 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy import fft, ndimage, optimize
 
 from glacier.coregistration.resampling import resample_sharply
 from glacier.coregistration.transforms import Match, motion_basis, to_matrix
+from glacier.lazily import load
+
+fft = load("scipy.fft")
+ndimage = load("scipy.ndimage")
+optimize = load("scipy.optimize")
 
 FLAT = 8.0  # gradients much below this many times the median one count as flat
 MIN_STRENGTH = 5.0  # deviations; noise and wrong places reach 6.5, but not with so little scatter

@@ -14,7 +14,6 @@ from functools import partial
 
 import cv2
 import numpy as np
-from scipy.sparse import csgraph
 from threadpoolctl import threadpool_limits
 
 from config import GlacierError
@@ -25,6 +24,9 @@ from glacier.coregistration.orientation import register_orientation
 from glacier.coregistration.resampling import local_contrast
 from glacier.coregistration.transforms import MODELS, corner_shift
 from glacier.coregistration.verdict import NO_MATCH, Transforms, judge, unaligned
+from glacier.lazily import load
+
+csgraph = load("scipy.sparse.csgraph")
 
 log = logging.getLogger(__name__)
 # scenes that each scene is compared with: the most similar ones, and any others

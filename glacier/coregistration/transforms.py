@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy.linalg import expm
+
+from glacier.lazily import load
+
+linalg = load("scipy.linalg")
 
 MODELS = {
     "translation": cv2.MOTION_TRANSLATION,
@@ -74,4 +77,4 @@ def to_matrix(parameters: np.ndarray, model: str, shape: tuple[int, int]) -> np.
         generator[:2, :2] = parameters[2:6].reshape(2, 2)
         generator[2, :2] = -parameters[6:] if model == "homography" else 0
     frame = unit_frame(shape)
-    return np.linalg.inv(frame) @ expm(generator / (max(shape) / 2)) @ frame
+    return np.linalg.inv(frame) @ linalg.expm(generator / (max(shape) / 2)) @ frame

@@ -9,12 +9,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from netCDF4 import Dataset, Variable
 from rasterio.crs import CRS
 
+from glacier.lazily import load
 from glacier.storage import disk
+
+netCDF4 = load("netCDF4")  # noqa: N816 (its own spelling)
+
+if TYPE_CHECKING:
+    from netCDF4 import Dataset, Variable
 
 EPOCH = date(1970, 1, 1)
 CHUNK = 256  # pixels
@@ -23,7 +29,7 @@ CHUNK = 256  # pixels
 @contextmanager
 def writing(path: Path, **attributes: str) -> Iterator[Dataset]:
     """Give a data set to fill; it becomes the file `path` once it is fully on disk. attributes : of the file."""
-    with disk.writing(path) as file, Dataset(file.name, "w") as dataset:
+    with disk.writing(path) as file, netCDF4.Dataset(file.name, "w") as dataset:
         dataset.setncatts({"Conventions": "CF-1.11"} | attributes)
         yield dataset
 

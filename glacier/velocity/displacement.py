@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy import fft
 
 from glacier.coregistration.resampling import local_contrast
+from glacier.lazily import load
 from glacier.robust import nan_median
+
+fft = load("scipy.fft")
 
 CHIP = 32  # px, side of the chips that are searched for
 # every 4th node of the grid is searched for, in x and in y; the rest follows by refinement
