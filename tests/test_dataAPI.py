@@ -18,7 +18,7 @@ from config import Config, GlacierError
 from demo.cog_server import CogServer
 from demo.makeGlacier import make_glacier
 from glacier.grid import make_grid
-from glacier.satellites import search, sensors
+from glacier.satellites import search, sensors, web
 from glacier.satellites.items import parse_item
 from glacier.scenes import read_grid, read_scenes, year_files
 from glacier.storage import disk
@@ -498,7 +498,7 @@ def test_server_that_is_no_stac_api(settings, answer, tmp_path):
 
 
 def test_server_that_does_not_answer(settings, monkeypatch):
-    monkeypatch.setattr(search, "SEARCH_TRIES", 1)
+    monkeypatch.setattr(web, "FIRST_PATIENCE", 0.5)
     with pytest.raises(GlacierError, match="the STAC API http://127.0.0.1:1/stac does not answer"):
         dataAPI.run(settings(source="http://127.0.0.1:1/stac"))
 

@@ -170,9 +170,8 @@ def ask_page(reader: Reader, page: Page, progress: Progress) -> dict:
         sized = page.sized(size)
         last = size == sizes[-1]
         try:
-            content = reader.read(
-                sized.address, sized.body, None if last else min(TRIES_BEFORE_SMALLER, reader.tries)
-            )
+            failures = reader.tries if last else TRIES_BEFORE_SMALLER
+            content = reader.read(sized.address, sized.body, failures)
         except SourceError as error:
             too_large = error.status >= 500 or error.status in (400, 413, 422)
             if last or not too_large:

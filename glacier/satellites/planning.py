@@ -60,7 +60,7 @@ def make_plan(query: Query, pixel_size: float, workers: int, earlier: Grid | Non
 def read_collection(address: str) -> dict:
     """Return the collection at an address, an empty one if there is none; asked for once."""
     try:
-        content = Reader(archive.SEARCH_TRIES).read(address)
+        content = Reader().read(address)
     except SourceError as error:
         if error.may_pass:
             raise GlacierError(f"the collection {address} does not answer ({error})") from error

@@ -143,6 +143,8 @@ def resample_window(
 
 def peek(href: str) -> tuple[str, tuple[float, ...]]:
     """Return projection ("EPSG:32643") and transform of a file, empty where it cannot be opened; tried once."""
+    if not is_web(href) and not Path(href).is_file():
+        return "", ()
     try:
         address = sign(href) if is_web(href) else href
         with rasterio.Env(**GDAL), open_image(address) as file:

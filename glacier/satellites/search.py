@@ -27,7 +27,6 @@ from glacier.storage import disk
 log = logging.getLogger(__name__)
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
 PLANETARY_COMPUTER_NAME = "planetary-computer"
-SEARCH_TRIES = 6  # of each page
 PAGES_AT_ONCE = 8  # of a catalogue on the web
 MAX_DOCUMENTS = 200_000  # of a catalogue
 WHAT_TO_GIVE = (
@@ -149,7 +148,7 @@ def features_of(query: Query) -> Iterator[tuple[dict, str]]:
     address = query.address
     if not is_web(address):
         check_file(query.source)
-    reader = Reader(SEARCH_TRIES)
+    reader = Reader()
     try:
         page = reader.read(address)
         kind = kind_of(page)

@@ -11,6 +11,7 @@ from glacier.satellites.items import is_web, printable
 from glacier.satellites.signing import reason_of
 
 MEGABYTE = 1 << 20
+TRIES = 6  # of each page
 MAX_BYTES = 128 * MEGABYTE  # of an answer, unpacked; a page of 250 items has about 8
 MAX_SECONDS = 180.0  # of an answer, however slowly it drips
 CONNECT_TIMEOUT, READ_TIMEOUT = 4.0, 60.0
@@ -54,7 +55,7 @@ class Reader:
     tries : of each page, at most. waited : seconds so far. answered : whether any page has come yet.
     """
 
-    def __init__(self, tries: int):
+    def __init__(self, tries: int = TRIES):
         import requests
 
         self.session = requests.Session()
@@ -63,18 +64,19 @@ class Reader:
         self.waited = 0.0
         self.answered = False
 
-    def read(self, address: str, body: dict | None = None, tries: int | None = None) -> object:
+    def read(self, address: str, body: dict | None = None, failures: int = TRIES) -> object:
         """Return the JSON at an address of the web, or in a file; SourceError if it cannot be had.
 
-        body : is sent by POST; without it the page is asked for by GET.
+        body : is sent by POST; without it the page is asked for by GET. failures : of the server itself, after which it
+        is not asked again.
         """
         if not is_web(address):
             return parse_json(read_local(Path(address)))
-        return self.persist(lambda: self.ask(address, body), tries or self.tries)
+        return self.persist(lambda: self.ask(address, body), min(failures, self.tries))
 
-    def persist(self, ask: Callable[[], object], tries: int) -> object:
+    def persist(self, ask: Callable[[], object], failures: int) -> object:
         """Return what `ask` returns, tried again after faults that pass, within the patience."""
-        for attempt in range(tries):
+        for attempt in range(self.tries):
             start = time.monotonic()
             try:
                 content = ask()
@@ -82,7 +84,8 @@ class Reader:
                 self.waited += time.monotonic() - start
                 patience = PATIENCE if self.answered else FIRST_PATIENCE
                 pause = min(max(0.5 * 2**attempt, error.wait), LONGEST_WAIT)
-                if attempt == tries - 1 or self.waited + pause > patience:
+                last = (failures if error.status >= 500 else self.tries) - 1
+                if attempt >= last or self.waited + pause > patience:
                     raise SourceError(str(error), error.status, may_pass=True) from None
                 self.waited += pause
                 time.sleep(pause)
@@ -161,7 +164,7 @@ def read_local(path: Path) -> bytes:
 
 def connection_reason(error: BaseException) -> str:
     """Return why a server cannot be reached, in a few words."""
-    text = reason_of(error)
+    text = str(error)
     for sign, words in (
         ("NameResolution", "its name cannot be resolved: no network?"),
         ("Name or service not known", "its name cannot be resolved: no network?"),
@@ -172,4 +175,4 @@ def connection_reason(error: BaseException) -> str:
     ):
         if sign in text:
             return words
-    return printable(text)
+    return reason_of(error)
