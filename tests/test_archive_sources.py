@@ -5,10 +5,13 @@ import logging
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from archive_server import ArchiveServer, bomb
 
-from config import GlacierError
+import config
+import dataAPI
+from config import Config, GlacierError
 from glacier.satellites import api, search, web
 from glacier.satellites.search import Query
 
@@ -16,6 +19,7 @@ BOX = (77.0, 32.0, 78.0, 33.0)
 YEARS = (2019, 2020)
 SENSORS = ("landsat-8-9",)
 COLLECTION = "landsat-c2-l2"
+USGS = config.ROOT.parent / "shared" / "data" / "landsatC2L2"
 
 
 def item_of(name: str, day: int = 1, **changes) -> dict:
@@ -347,3 +351,29 @@ def test_messages_of_the_web_hold_no_secret_and_no_control_characters(server, ca
     with caplog.at_level(logging.DEBUG), pytest.raises(GlacierError) as caught:
         names_of(f"{server.address}?sig=SECRET")
     assert "\x1b" not in str(caught.value) + caplog.text
+
+
+@pytest.mark.skipif(not USGS.is_dir(), reason=f"no real scene in {USGS}")
+def test_a_real_scene_as_usgs_ships_it(tmp_path, monkeypatch):
+    """The STAC 0.7 item beside its files: its addresses ask for an account, the files are there."""
+    item = USGS / "LC08_L2SP_005009_20150710_20200908_02_T2_SR_stac.json"
+    monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
+    monkeypatch.setattr(dataAPI, "describe", lambda *arguments: [])
+    cfg = config.load(
+        Config,
+        [],
+        name="greenland",
+        source=str(item),
+        boundingBox=[-39.5, 72.0, -38.5, 72.2],
+        years=[2015, 2015],
+        maxCloudPercent=100.0,
+        maxMissingFraction=0.99,
+        pixelSize=500.0,
+    )
+    assert dataAPI.run(cfg) == 0
+    (scene,) = dataAPI.read_scenes(cfg)
+    assert (scene.platform, scene.tier, str(scene.date)) == ("landsat-8", "T2", "2015-07-10")
+    assert scene.bands == ("blue", "green", "red", "nir08", "swir16", "swir22")
+    snow = np.nanmedian(scene.reflectance("green"))
+    assert 0.5 < snow < 1.1
+    assert not scene.warning

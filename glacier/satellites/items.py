@@ -345,15 +345,21 @@ def read_transform(told: dict) -> tuple[float, ...]:
 
 def read_assets(feature: dict, told: dict, base: str, address: str) -> dict[str, Asset]:
     """Return the files of an item by key; OddItemError if it has none."""
-    assets = feature.get("assets")
+    assets, name = feature.get("assets"), str(feature.get("id"))
     if not isinstance(assets, dict):
         raise OddItemError("it has no assets")
     plain = {
-        key: read_asset(key, content, told, base, address)
+        key: read_asset(key, content, told, name, base, address)
         for key, content in assets.items()
         if isinstance(content, dict) and not ROLES_LEFT_OUT & roles_of(content)
     }
-    return {key: asset for key, asset in plain.items() if asset is not None}
+    there = {key: asset for key, asset in plain.items() if asset is not None}
+    hrefs = [content.get("href") for content in assets.values() if isinstance(content, dict)]
+    texts = [href for href in hrefs if isinstance(href, str)]
+    if not any(file_beside(href, name, address) for href in texts):
+        return there
+    # a scene that was delivered with its item: what is not beside it is not to be had
+    return {key: asset for key, asset in there.items() if "://" not in asset.href}
 
 
 def roles_of(content: dict) -> set[str]:
@@ -361,9 +367,11 @@ def roles_of(content: dict) -> set[str]:
     return {role for role in as_list(content.get("roles")) if isinstance(role, str)}
 
 
-def read_asset(key: str, content: dict, told: dict, base: str, address: str) -> Asset | None:
+def read_asset(
+    key: str, content: dict, told: dict, name: str, base: str, address: str
+) -> Asset | None:
     """Return one file, None if it has no address or holds several bands (a picture)."""
-    href = read_href(content, base, address)
+    href = read_href(content, name, base, address)
     bands = read_bands(content, told)
     if href is None or len(bands) > 1:
         return None
@@ -415,8 +423,8 @@ def scaling_of(part: dict) -> tuple[float | None, float | None]:
     )
 
 
-def read_href(content: dict, base: str, address: str) -> str | None:
-    """Return the address of a file: its https alternate rather than s3://, and one that lies beside its item."""
+def read_href(content: dict, name: str, base: str, address: str) -> str | None:
+    """Return the address of a file of the item `name`: the file beside it, its https alternate, or as it is told."""
     alternates = content.get("alternate")
     alternates = alternates.values() if isinstance(alternates, dict) else ()
     hrefs = [content, *(part for part in alternates if isinstance(part, dict))]
@@ -425,11 +433,19 @@ def read_href(content: dict, base: str, address: str) -> str | None:
         return None
     on_the_web = [text for text in texts if text.startswith(("http://", "https://"))]
     href = on_the_web[0] if texts[0].startswith("s3://") and on_the_web else texts[0]
-    if "://" in href and not is_web(address):
-        beside = Path(address).parent / unquote(urlsplit(href).path.rpartition("/")[2])
-        if beside.is_file():
-            return str(beside)
-    return resolve(href, base)
+    return file_beside(href, name, address) or resolve(href, base)
+
+
+def file_beside(href: str, name: str, address: str) -> str | None:
+    """Return the path of a file that was delivered beside its item on disk, as USGS ships a scene; None if it was not.
+
+    Such files carry the id of the item (`name`) in their own name; their address on the web asks for an account.
+    """
+    file_name = unquote(urlsplit(href).path.rpartition("/")[2])
+    if is_web(address) or "://" not in href or not file_name.startswith(name):
+        return None
+    beside = Path(address).parent / file_name
+    return str(beside) if beside.is_file() else None
 
 
 def is_web(address: str) -> bool:
