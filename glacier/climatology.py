@@ -11,7 +11,8 @@ R    : the region's function of that season; where few years hold the season it 
 d    : how far the pixel's log-odds usually lie from the region's in that part of the year.
 
 To lean on what all pixels share where a pixel has little of its own: Efron & Morris (1975),
-10.1080/01621459.1975.10479864. The past is kept as the bin of each value, one byte; sums are made in blocks of pixels.
+10.1080/01621459.1975.10479864. The past is kept as the bin of each value, one byte; sums over the steps
+are made in blocks of pixels.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ HALF = 0.5  # observation added to both sides before a logarithm, Haldane (1956)
 RARE = 1e-4  # R nearer to 0 or 1 than this counts as this before its logarithm
 UNIT = 1024  # weights are whole numbers of 1 / UNIT, so that their sums are exact
 BLOCK = 1024  # pixels worked on at once
+IN_MEMORY = 2_000_000_000  # bytes of bins up to which they are kept; beyond, they are worked out where they are read
 
 
 def kernel(days: np.ndarray, width: float) -> np.ndarray:
@@ -64,25 +66,40 @@ class Climatology:
         self.x = x
         self.days = np.array([day.toordinal() for day in dates])
         self.kept_out = np.zeros(shape, bool) if kept_out is None else kept_out
-        # of each value the first threshold that it does not exceed; K where it was not observed
-        self.bins = np.empty(values.shape, np.uint8)
+        self.values, self.observed = values, observed
+        self.bins: np.ndarray | None = None
+        if values.size <= IN_MEMORY:
+            self.bins = np.empty(values.shape, np.uint8)
         # of the region's pixels: the share that was observed, and how many lie at or below each threshold
         self.shares = np.empty(steps)
         self.region_sums = np.empty((steps, len(x), channels))
         for step in range(steps):
-            self._add(step, np.asarray(values[step]), np.asarray(observed[step]))
+            self._add(step)
         self._kept: tuple[bytes, np.ndarray] = (b"none", np.empty(0))
 
-    def _add(self, step: int, image: np.ndarray, seen: np.ndarray) -> None:
-        """Bin the values of a step, image (C, H, W) and seen (H, W)."""
-        last = len(self.x) - 1
-        bins = np.searchsorted(self.x, image).clip(max=last)
-        self.bins[step] = np.where(seen, bins, len(self.x))
-        counted = seen & ~self.kept_out
-        self.shares[step] = counted.sum() / max((~self.kept_out).sum(), 1)
-        for channel, part in enumerate(bins):
-            counts = np.bincount(part[counted], minlength=len(self.x))
-            self.region_sums[step, :, channel] = counts.cumsum()
+    def _add(self, step: int) -> None:
+        """Bin the values of a step, and count those of the region."""
+        image = self._bin(self.values[step], self.observed[step])  # (C, H, W)
+        if self.bins is not None:
+            self.bins[step] = image
+        region = ~self.kept_out
+        counted = self.observed[step] & region
+        self.shares[step] = counted.sum() / max(region.sum(), 1)
+        for channel, part in enumerate(image):
+            counts_of_bins = np.bincount(part[counted], minlength=len(self.x))
+            self.region_sums[step, :, channel] = counts_of_bins.cumsum()
+
+    def _bin(self, values: np.ndarray, observed: np.ndarray) -> np.ndarray:
+        """Return the first threshold that each value (..., C, h, w) does not exceed, uint8; K where not observed."""
+        bins = np.searchsorted(self.x, values).clip(max=len(self.x) - 1)
+        return np.where(observed[..., None, :, :], bins, len(self.x)).astype(np.uint8)
+
+    def _past_bins(self, past: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """Return the bins of some steps, rows and columns, (P, C, h, w)."""
+        if self.bins is not None:
+            return self.bins[past, :, rows, columns]
+        values = self.values[past, :, rows, columns]
+        return self._bin(values, self.observed[past, rows, columns])
 
     # ── The region ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -129,7 +146,7 @@ class Climatology:
     ) -> np.ndarray:
         """Return F (K, C, h, w) float32 of a day, from exactly the steps `past`, of some rows and columns."""
         past = np.sort(np.asarray(past, int))
-        bins = self.bins[past][:, :, rows, columns]  # (P, C, h, w)
+        bins = self._past_bins(past, rows, columns)  # (P, C, h, w)
         flat = bins.reshape(*bins.shape[:2], bins.shape[2] * bins.shape[3])
         outside = np.broadcast_to(self.kept_out[rows, columns], bins.shape[2:]).ravel()
         season = self._season(target, past)
@@ -150,7 +167,7 @@ class Climatology:
 
         weights : (P,), of the steps `past`, in 1 / UNIT.
         """
-        bins = self.bins[np.asarray(past, int)][:, :, rows, columns]
+        bins = self._past_bins(np.asarray(past, int), rows, columns)
         flat = bins.reshape(len(bins), bins[0].size)
         below = counts(flat, weights, len(self.x))
         with np.errstate(invalid="ignore"):

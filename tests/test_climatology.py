@@ -104,6 +104,15 @@ def test_blocks_are_the_same_as_the_whole():
     assert block == pytest.approx(whole[:, :, 3:20, 50:70], abs=1e-6)
 
 
+def test_a_past_too_large_to_keep_gives_the_same(monkeypatch):
+    values, observed, dates = pixels(3, side=12)
+    place = (slice(2, 9), slice(3, 12))
+    kept = Climatology(values, observed, dates, X).distribution(dates[30], range(30), *place)
+    monkeypatch.setattr(climatology, "IN_MEMORY", 0)
+    read = Climatology(values, observed, dates, X).distribution(dates[30], range(30), *place)
+    assert kept.tobytes() == read.tobytes()
+
+
 def test_the_kept_out_block_tells_its_neighbours_nothing():
     """The region's function and the offsets leave it out; its pixels have their own past and the region's function."""
     values, observed, dates = pixels(4)
