@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from config import GlacierError, setting
-from DeepLearning.models import AttentionConvLSTM
 from DeepLearning.training.session import run_training
 from DeepLearning.training.settings import TrainingConfig, knobs
+
+if TYPE_CHECKING:  # loading PyTorch takes seconds: --help goes without
+    from DeepLearning.models import AttentionConvLSTM
 
 PRESETS = {
     "small": {"hidden": (16, 16), "decoder": (), "kernel": 3, "fold": 2, "width": 16},
@@ -20,6 +23,8 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Settings(TrainingConfig):
+    network: ClassVar[str] = "AttentionConvLSTM"
+
     # ── The network; None: as in the preset ──────────────────────────────────────────────────────────────────────
     preset: str = setting("small", "size of the network", choices=tuple(PRESETS))
     hidden: tuple[int, ...] | None = setting(None, "channels of each encoder layer", low=1)
@@ -39,6 +44,8 @@ class Settings(TrainingConfig):
 
 
 def build(cfg: Settings, channels: int) -> AttentionConvLSTM:
+    from DeepLearning.models import AttentionConvLSTM
+
     chosen = knobs(cfg, PRESETS[cfg.preset])
     return AttentionConvLSTM(cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **chosen)
 

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from config import GlacierError, setting
-from DeepLearning.models import AttentionLSTM
 from DeepLearning.training.session import run_training
 from DeepLearning.training.settings import TrainingConfig, knobs
 
+if TYPE_CHECKING:  # loading PyTorch takes seconds: --help goes without
+    from DeepLearning.models import AttentionLSTM
+
 PRESETS = {
     "small": {"hidden": 128, "layers": 2, "heads": 4},
-    "published": {"hidden": 2500, "layers": 3, "heads": 5},  # 194 million parameters at 50 px
+    "published": {"hidden": 2500, "layers": 3, "heads": 5},  # 200 million parameters at 50 px
 }
 
 
 @dataclass(frozen=True)
 class Settings(TrainingConfig):
+    network: ClassVar[str] = "AttentionLSTM"
+
     # ── The network; None: as in the preset ──────────────────────────────────────────────────────────────────────
     preset: str = setting("small", "size of the network", choices=tuple(PRESETS))
     hidden: int | None = setting(None, "width of states and attention; a multiple of heads", low=1)
@@ -38,6 +43,8 @@ class Settings(TrainingConfig):
 
 
 def build(cfg: Settings, channels: int) -> AttentionLSTM:
+    from DeepLearning.models import AttentionLSTM
+
     return AttentionLSTM(
         cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
     )

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from config import GlacierError, setting
-from DeepLearning.models import ConvLSTM
 from DeepLearning.training.session import run_training
 from DeepLearning.training.settings import TrainingConfig, knobs
+
+if TYPE_CHECKING:  # loading PyTorch takes seconds: --help goes without
+    from DeepLearning.models import ConvLSTM
 
 PRESETS = {
     "small": {"hidden": (16, 16), "decoder": (), "kernel": 3, "fold": 2},
@@ -27,6 +30,8 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Settings(TrainingConfig):
+    network: ClassVar[str] = "ConvLSTM"
+
     # ── The network; None: as in the preset ──────────────────────────────────────────────────────────────────────
     preset: str = setting("small", "size of the network", choices=tuple(PRESETS))
     hidden: tuple[int, ...] | None = setting(None, "channels of each encoder layer", low=1)
@@ -45,6 +50,8 @@ class Settings(TrainingConfig):
 
 
 def build(cfg: Settings, channels: int) -> ConvLSTM:
+    from DeepLearning.models import ConvLSTM
+
     return ConvLSTM(
         cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
     )

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from config import setting
-from DeepLearning.models import LSTM
 from DeepLearning.training.session import run_training
 from DeepLearning.training.settings import TrainingConfig, knobs
 
+if TYPE_CHECKING:  # loading PyTorch takes seconds: --help goes without
+    from DeepLearning.models import LSTM
+
 PRESETS = {
     "small": {"hidden": 128, "layers": 2},
-    "published": {"hidden": 2500, "layers": 3},  # 325 million parameters at 50 px
+    "published": {"hidden": 2500, "layers": 3},  # 331 million parameters at 50 px
 }
 
 
 @dataclass(frozen=True)
 class Settings(TrainingConfig):
+    network: ClassVar[str] = "LSTM"
+
     # ── The network; None: as in the preset ──────────────────────────────────────────────────────────────────────
     preset: str = setting("small", "size of the network", choices=tuple(PRESETS))
     hidden: int | None = setting(None, "width of the states", low=1)
@@ -29,6 +34,8 @@ class Settings(TrainingConfig):
 
 
 def build(cfg: Settings, channels: int) -> LSTM:
+    from DeepLearning.models import LSTM
+
     return LSTM(
         cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
     )

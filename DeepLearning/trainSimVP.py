@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from config import setting
-from DeepLearning.models import SimVP
 from DeepLearning.training.session import run_training
 from DeepLearning.training.settings import TrainingConfig, knobs
+
+if TYPE_CHECKING:  # loading PyTorch takes seconds: --help goes without
+    from DeepLearning.models import SimVP
 
 PRESETS = {
     "small": {"hidden": 8, "width": 32, "blocks": 3},
@@ -20,6 +23,8 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Settings(TrainingConfig):
+    network: ClassVar[str] = "SimVP"
+
     # ── The network; None: as in the preset ──────────────────────────────────────────────────────────────────────
     preset: str = setting("small", "size of the network", choices=tuple(PRESETS))
     hidden: int | None = setting(None, "channels of a frame", low=1)
@@ -28,6 +33,8 @@ class Settings(TrainingConfig):
 
 
 def build(cfg: Settings, channels: int) -> SimVP:
+    from DeepLearning.models import SimVP
+
     return SimVP(
         cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
     )

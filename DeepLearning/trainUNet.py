@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from config import setting
-from DeepLearning.models import UNet
 from DeepLearning.training.session import run_training
 from DeepLearning.training.settings import TrainingConfig, knobs
+
+if TYPE_CHECKING:  # loading PyTorch takes seconds: --help goes without
+    from DeepLearning.models import UNet
 
 PRESETS = {
     "small": {"widths": (16, 32, 64)},
@@ -22,12 +25,16 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Settings(TrainingConfig):
+    network: ClassVar[str] = "UNet"
+
     # ── The network; None: as in the preset ──────────────────────────────────────────────────────────────────────
     preset: str = setting("small", "size of the network", choices=tuple(PRESETS))
     widths: tuple[int, ...] | None = setting(None, "channels at each scale, finest first", low=1)
 
 
 def build(cfg: Settings, channels: int) -> UNet:
+    from DeepLearning.models import UNet
+
     return UNet(
         cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
     )

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,10 @@ import createPatches
 from config import Config
 from DeepLearning.data.batches import Glaciers
 from DeepLearning.data.context import Context
-from DeepLearning.data.glacier import Glacier
+from DeepLearning.data.glacier import Glacier, training_thresholds
 from DeepLearning.models import LSTM, AttentionLSTM, ConvLSTM, UNet
-from glacier import console
+from DeepLearning.models.adjustment import crps_sums
+from glacier import console, distribution
 from glacier.seasons import step_date
 from glacier.storage import disk, runner
 
@@ -111,34 +113,62 @@ def plain(model: nn.Module) -> nn.Module:
 # ── Steps ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def sample(side: int) -> tuple[Tensor, Context, Tensor]:
+@dataclass(frozen=True)
+class Sample:
+    """One batch to train on again and again. targets : (B, horizon, 1, side, side), all observed."""
+
+    inputs: Tensor
+    context: Context
+    targets: Tensor
+    observed: Tensor
+
+
+def sample(side: int) -> Sample:
     """Return random inputs, context and targets."""
     generator = torch.Generator().manual_seed(0)
-    parts = [
-        torch.rand(BATCH, steps, 1, side, side, generator=generator)
-        for steps in (STEPS, STEPS, *[HORIZON] * 4)
-    ]
+
+    def values(steps: int) -> Tensor:
+        return torch.rand(BATCH, steps, 1, side, side, generator=generator)
+
+    thresholds = training_thresholds(distribution.thresholds(True), 0.3)
+    shape = (BATCH, HORIZON, len(thresholds), 1, side, side)
+    functions = torch.rand(shape, generator=generator).sort(dim=2).values
+    layers = {"climatology": functions, "input_mean": values(STEPS)}
     times = 2019 + torch.arange(STEPS + HORIZON, dtype=torch.float64).expand(BATCH, -1) / 4
-    inputs, before, mean, spread, ago, targets = parts
-    return inputs, Context(times[:, :STEPS], times[:, STEPS:], before, mean, spread, ago), targets
+    context = Context(times[:, :STEPS], times[:, STEPS:], layers, thresholds, 0.3)
+    observed = torch.ones(BATCH, HORIZON, 1, side, side, dtype=torch.bool)
+    return Sample(values(STEPS), context, values(HORIZON), observed)
 
 
 class Stepper:
     """A network with its AdamW, trained on one sample again and again: as here, or plainly with anomaly detection."""
 
-    def __init__(self, model: nn.Module, data, plainly: bool):
+    def __init__(self, model: nn.Module, data: Sample, plainly: bool):
         self.model, self.data, self.plainly = model.train(), data, plainly
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=not plainly)
 
     def seconds(self) -> float:
         """Take one step, forward, backward, AdamW; return its seconds."""
-        inputs, context, targets = self.data
         start = time.process_time()
         with torch.autograd.set_detect_anomaly(self.plainly):
             self.optimizer.zero_grad(set_to_none=True)
-            (self.model(inputs, context) - targets).square().mean().backward()
+            self.loss().backward()
             self.optimizer.step()
         return time.process_time() - start
+
+    def loss(self) -> Tensor:
+        """Return the mean CRPS of the network's two numbers a pixel."""
+        data, context = self.data, self.data.context
+        numbers = self.model.numbers(data.inputs, context)
+        sums = crps_sums(
+            numbers,
+            context.climatology,
+            data.targets,
+            data.observed,
+            context.thresholds,
+            context.floor,
+        )
+        return sums.sum() / data.targets.numel()
 
 
 def published(side: int, wide: int) -> dict[str, Callable[[], nn.Module]]:
@@ -154,8 +184,10 @@ def published(side: int, wide: int) -> dict[str, Callable[[], nn.Module]]:
 
 def compare_steps(quick: bool, repeats: int) -> list[tuple]:
     """Return a row for each published network: seconds a step here and plainly, and their ratio."""
-    data, rows = sample(16 if quick else SIDE), []
-    for name, build in published(*((16, 50) if quick else (SIDE, 2500))).items():
+    data = sample(16 if quick else SIDE)
+    networks = published(16, 50) if quick else published(SIDE, 2500)
+    rows = []
+    for name, build in networks.items():
         model = build()
         ours, theirs = Stepper(copy.deepcopy(model), data, False), Stepper(plain(model), data, True)
         pairs = [(ours.seconds(), theirs.seconds()) for _ in range(repeats + 1)][1:]
@@ -206,36 +238,40 @@ def compare_reading(home: Path, side: int, steps: int, count: int) -> list[tuple
     A sample is here all that a training batch holds, climatology and the rest of the context included. The plain way is
     one pickle a sample, read by PyTorch's DataLoader: of a sequence alone, inputs and targets, or of the same content.
     """
-    glaciers = Glaciers([Glacier(make_glacier(home, side, steps))])
-    windows = glaciers.glaciers[0].patches.windows
+    glacier = Glacier(make_glacier(home, side, steps), coarse=True)
+    glaciers, windows = Glaciers([glacier]), glacier.patches.windows
     samples = glaciers.draw(glaciers.samples("train"), count, 0, 0)
 
-    def sequences(chosen):
-        _, window, row, column = chosen.T
-        frames = torch.from_numpy(glaciers.glaciers[0].views[0][window, row, column])
-        return [frames[:, :STEPS], frames[:, STEPS:]]
+    def sequences(some: np.ndarray) -> list[Tensor]:
+        pairs = []
+        for _, window, row, column in some:
+            of_window = windows[window]
+            pairs.append((of_window.inputs[row, column], of_window.targets[row, column]))
+        return [torch.stack(part) for part in zip(*pairs, strict=True)]
 
-    def batches(chosen):
-        batch = glaciers.batch(chosen)
-        return [batch.inputs, *vars(batch.context).values(), batch.targets, batch.observed]
+    def batches(some: np.ndarray) -> list[Tensor]:
+        batch = glaciers.batch(some)
+        return [batch.inputs, *batch.context.layers.values(), batch.targets, batch.observed]
 
-    rows = [
-        (
-            f"{what} read, against pickled {kind} [samples/s]",
-            *race(home, samples, read, kind == "arrays"),
-        )
-        for what, read in (("sequences", sequences), ("sequences and context", batches))
-        for kind in ("tensors", "arrays")
-    ]
-    files = [
-        path
-        for kind in ("images", "targets")
-        for path in (home / "datasets/random/patches" / kind).iterdir()
-    ]
-    disk = sum(path.stat().st_size for path in files)
-    copied = sum(4 * (window.inputs.numel() + window.targets.numel()) for window in windows)
+    batches(samples)  # climatology of the steps is worked out once, not in the race
+    rows = []
+    for what, read in (("sequences", sequences), ("sequences and context", batches)):
+        for kind in ("tensors", "arrays"):
+            name = f"{what} read, against pickled {kind} [samples/s]"
+            rows.append((name, *race(home, samples, read, kind == "arrays")))
+    return [*rows, compare_disk(home, windows, side)]
+
+
+def compare_disk(home: Path, windows: Sequence, side: int) -> tuple:
+    """Return the row of the disk that patch tensors take, beside that of copied patches."""
+    disk = copied = 0
+    for kind in ("images", "targets"):
+        for path in (home / "datasets/random/patches" / kind).iterdir():
+            disk += path.stat().st_size
+    for window in windows:
+        copied += 4 * (window.inputs.numel() + window.targets.numel())
     name = f"disk of {len(windows)} windows, {side} x {side} px [MB]"
-    return [*rows, (name, f"{disk / 1e6:.0f}", f"{copied / 1e6:.0f}", f"1/{copied / disk:.0f}")]
+    return (name, f"{disk / 1e6:.0f}", f"{copied / 1e6:.0f}", f"1/{copied / disk:.0f}")
 
 
 class Pickles(Dataset):

@@ -1,5 +1,6 @@
 """Data, baselines, scores and forecasts on a small series whose statistics are known."""
 
+import shutil
 from dataclasses import replace
 from datetime import date
 
@@ -8,19 +9,22 @@ import pytest
 import rasterio
 import torch
 import yaml
-from toy import CARRY, YEARS, read, read_csv, settings
+from toy import CARRY, RUN, YEARS, read, read_csv, settings
 
 from config import GlacierError
-from DeepLearning import evaluate, forecast
-from DeepLearning.data import glacier
+
+# EF
+from DeepLearning.data.base import Memory
 from DeepLearning.data.batches import Glaciers
 from DeepLearning.data.glacier import Glacier
+from DeepLearning.models.adjustment import adjust
 from DeepLearning.trainAttentionLSTM import build
-from DeepLearning.training import run_folders, session
-from DeepLearning.verification.baselines import DampedPersistence, Ridge, training_windows
-from DeepLearning.verification.scoring import REFERENCES, SEASONS, region_masks, score
-from glacier.climatology import climatology
-from glacier.storage import disk
+from DeepLearning.training import checkpoints, run_folders, session
+
+# BASE
+# SCORING from DeepLearning.verification.scoring import REFERENCES, SEASONS, region_masks, score
+from glacier import distribution
+from glacier.storage import disk, runner
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -29,36 +33,112 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_batch_is_the_series_cut_out(toy):
+    """Window 2 trains: its climatology is that of the other years of training, of each step's season."""
     glaciers = read()
     batch = glaciers.batch(np.array([[0, 2, 1, 3]]))
-    series, crop = glaciers.glaciers[0].series, np.s_[..., 8:24, 24:40]
-    assert np.array_equal(batch.inputs[0], series.values[2:6][crop])
-    assert np.array_equal(batch.targets[0], series.values[6:8][crop])
-    assert np.array_equal(batch.observed[0, :, 0], series.observed[6:8][crop])
-    assert np.array_equal(batch.context.mean[0], climatology(series, 6, 2)[0][crop])
-    assert np.array_equal(batch.context.spread[0], climatology(series, 6, 2)[1][crop])
-    assert np.array_equal(batch.context.year_ago[0], series.values[2:4][crop])
-    assert np.array_equal(batch.context.input_mean[0, 3], climatology(series, 5, 1)[0][0][crop])
+    glacier = glaciers.glaciers[0]
+    series, rows, columns = glacier.series, slice(8, 24), slice(24, 40)
+    assert np.array_equal(batch.inputs[0], series.values[2:6, :, rows, columns])
+    assert np.array_equal(batch.targets[0], series.values[6:8, :, rows, columns])
+    assert np.array_equal(batch.observed[0, :, 0], series.observed[6:8, rows, columns])
+    assert np.array_equal(batch.context.year_ago[0], series.values[2:4, :, rows, columns])
     assert batch.context.target_time[0].tolist() == pytest.approx([2014.5, 2014.75], abs=0.01)
-
-
-def test_context_kept_in_a_file_is_the_same(toy, monkeypatch):
-    samples = np.array([[0, 2, 1, 3], [0, 9, 0, 0]])
-    expected = read().batch(samples).context
-    monkeypatch.setattr(glacier, "IN_MEMORY", 0)
-    in_file = read().batch(samples).context
-    assert all(
-        torch.equal(getattr(in_file, name), getattr(expected, name)) for name in vars(expected)
+    climatology, days = glacier.base.climatology, [glacier.middle(step) for step in range(28)]
+    training = np.arange(glacier.training_steps())
+    for step, function in (
+        (6, batch.context.climatology[0, 0]),
+        (7, batch.context.climatology[0, 1]),
+    ):
+        years_off = training[np.abs(training - step) > 2]  # two quarters are half a year
+        half = [
+            other for other in (step - 2, step + 2) if abs((days[other] - days[step]).days) > 182
+        ]
+        past = sorted({*years_off, *half})
+        expected = climatology.distribution(days[step], past, rows, columns)
+        assert function.numpy() == pytest.approx(expected, abs=2e-6)
+    mean = batch.context.input_mean[0, 3]
+    past = glacier.base.past(5, None)
+    function = climatology.distribution(days[5], past, rows, columns)
+    assert mean.numpy() == pytest.approx(
+        distribution.mean(function, glacier.thresholds, 0.3), abs=1e-6
     )
-    assert not list((toy / "datasets" / "toy" / "patches").glob("tmp*"))
+
+
+def test_windows_that_do_not_train_read_the_past_only(toy):
+    glaciers = read()
+    glacier = glaciers.glaciers[0]
+    (first, *_) = glacier.windows("validation")
+    batch = glaciers.batch(np.array([[0, first, 0, 0]]))
+    target = first + 4
+    patch = slice(0, 16)
+    climatology = glacier.base.climatology
+    for lead in range(2):
+        day = glacier.middle(target + lead)
+        expected = climatology.distribution(day, np.arange(target), patch, patch)
+        function = batch.context.climatology[0, lead].numpy()
+        assert function == pytest.approx(expected, abs=2e-6)
+    function = climatology.distribution(
+        glacier.middle(first + 1), np.arange(first + 1), patch, patch
+    )
+    expected = distribution.mean(function, glacier.thresholds, 0.3)
+    assert batch.context.input_mean[0, 1].numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_memory_changes_nothing(toy):
+    """Distribution functions of whole scenes kept, or worked out for each patch; and no more than the limit is kept."""
+    samples = np.array([[0, 2, 1, 3], [0, 9, 0, 0], [0, 15, 2, 2]])
+    contexts = []
+    for limit in (1_000_000_000, 100_000):
+        memory = Memory(limit)
+        glacier = Glacier(settings(), coarse=True, memory=memory)
+        contexts.append(Glaciers([glacier]).batch(samples).context)
+        assert memory.size == sum(array.nbytes for array in memory.arrays.values()) <= limit
+        assert glacier.base.worth_keeping() == (limit > 100_000)
+    for name, layer in contexts[0].layers.items():
+        alike = torch.allclose(layer, contexts[1][name], atol=2e-6, rtol=0, equal_nan=True)
+        assert alike, name
+
+
+def test_training_reads_the_patch_tensors(toy, toy_home, tmp_path, monkeypatch):
+    """One target tensor overwritten: the batch has its values, and other weights are learnt."""
+    home = tmp_path / "changed"
+    shutil.copytree(toy_home / "datasets" / "toy", home / "datasets" / "toy")
+    monkeypatch.setenv("GLACIER_HOME", str(home))
+    session.train(settings(), build)
+    before = read_weights(home / RUN)
+    path = home / "datasets" / "toy" / "patches" / "targets" / "2014-01-01.pt"
+    changed = 1 - torch.load(path, weights_only=True)
+    torch.save(changed, path)
+    mend_manifest(home / "datasets" / "toy" / "patches")
+    batch = read().batch(np.array([[0, 4, 1, 3]]))
+    assert torch.equal(batch.targets[0], changed[1, 3])
+    session.train(settings(force=True), build)
+    after = read_weights(run_folders.list_runs()[-1])
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def mend_manifest(folder) -> None:
+    """Write the manifest of a stage again, for its files as they are now."""
+    manifest = runner.read_manifest(folder)
+    files = [folder / name for name in manifest["outputs"]]
+    runner.write_manifest(folder, manifest["settings"], manifest["inputs"], files, {}, 0)
+
+
+def read_weights(run) -> dict:
+    return checkpoints.read(run / "last.pt")["weights"]
 
 
 def test_a_batch_of_two_glaciers_keeps_its_order(toy):
     glacier, other = read(Glacier), read(Glacier)
-    other.series = replace(other.series, values=-other.series.values)
+    other.series = replace(
+        other.series, values=other.series.values[:, :, ::-1], unclipped=-other.series.unclipped
+    )
     batch = Glaciers([glacier, other]).batch(np.array([[1, 2, 1, 3], [0, 2, 1, 3], [1, 2, 1, 3]]))
-    assert torch.equal(batch.inputs[0], -batch.inputs[1])
-    assert torch.equal(batch.targets[2], -batch.targets[1])
+    assert torch.equal(batch.inputs[0], batch.inputs[2])
+    functions = batch.context.climatology
+    assert torch.equal(functions[0], functions[2])
+    assert not torch.equal(functions[0], functions[1])
+    assert torch.equal(batch.context.year_ago[0], batch.context.year_ago[2])
 
 
 def test_turned_patches_turn_as_a_whole(toy):
@@ -66,20 +146,49 @@ def test_turned_patches_turn_as_a_whole(toy):
     plain, mirrored = (glaciers.batch(np.array([[0, 2, 1, 3]]), turns) for turns in (None, [4]))
     for name in ("inputs", "targets", "observed"):
         assert torch.equal(getattr(plain, name).flip(-1), getattr(mirrored, name))
-    assert torch.equal(plain.context.mean.flip(-1), mirrored.context.mean)
+    for name, layer in plain.context.layers.items():
+        assert torch.equal(layer.flip(-1), mirrored.context[name])
     assert torch.equal(plain.context.target_time, mirrored.context.target_time)
 
 
 def test_context_never_looks_ahead(toy):
     """Changing every step from the first target on changes nothing that a forecaster may know."""
     glacier, changed = read(Glacier), read(Glacier)
-    values = glacier.series.values.copy()
-    values[14:] = 9
-    changed.series = replace(glacier.series, values=values)
+    series = glacier.series
+    values, unclipped = series.values.copy(), np.array(series.unclipped)
+    observed = series.observed.copy()
+    values[14:], unclipped[14:], observed[14:] = 9, 9, True
+    changed.series = replace(series, values=values, unclipped=unclipped, observed=observed)
     before, after = glacier.scene_context(10), changed.scene_context(10)
-    for name in vars(before):
-        assert torch.equal(getattr(before, name), getattr(after, name)), name
+    for name in before.layers:
+        assert torch.equal(before[name].nan_to_num(-1), after[name].nan_to_num(-1)), name
     assert torch.equal(glacier.scene_inputs(10), changed.scene_inputs(10))
+
+
+def test_training_knows_nothing_of_validation_and_test(toy):
+    """Every training window's context, with all steps after the last training step overwritten."""
+    glacier, changed = read(Glacier), read(Glacier)
+    series, end = glacier.series, glacier.training_steps()
+    values, unclipped = series.values.copy(), np.array(series.unclipped)
+    observed = series.observed.copy()
+    values[end:], unclipped[end:], observed[end:] = 9, 9, False
+    changed.series = replace(series, values=values, unclipped=unclipped, observed=observed)
+    for window in (0, glacier.windows("train")[-1]):
+        before = glacier.scene_context(window, trains=True)
+        after = changed.scene_context(window, trains=True)
+        for name in before.layers:
+            assert torch.equal(before[name].nan_to_num(-1), after[name].nan_to_num(-1)), name
+
+
+def test_a_target_is_not_part_of_its_climatology(toy):
+    """Leave-one-year-out: what a training target is, and all within half a year of it, changes nothing in its F."""
+    glacier, changed = read(Glacier), read(Glacier)
+    unclipped = np.array(glacier.series.unclipped)
+    unclipped[7:10] = 0.9  # around step 8
+    changed.series = replace(glacier.series, unclipped=unclipped)
+    for step, alike in ((8, True), (12, False)):
+        functions = [one.base.distribution(step, None) for one in (glacier, changed)]
+        assert np.array_equal(*functions) == alike
 
 
 def test_samples_keep_the_parts_apart(toy):
@@ -117,8 +226,33 @@ def test_glaciers_are_drawn_equally(toy, few, each):
 def test_scene_from_patches_has_no_seams(toy):
     """An untrained network is climatology: so is the scene put together from its patches, to the border."""
     glacier = read(Glacier)
-    made = glacier.forecast_scene(build(settings(), 1).eval(), 12, torch.device("cpu"))
-    assert made.numpy() == pytest.approx(glacier.scene_context(12).mean.numpy(), abs=1e-6)
+    forecast = glacier.forecast_scene(build(settings(), 1).eval(), 12, torch.device("cpu"))
+    assert torch.equal(forecast, glacier.scene_context(12).climatology)
+
+
+def test_bands_are_the_scene(toy):
+    """A network that shifts every pixel alike, with its factor: band by band, or written out for the whole scene."""
+    glacier = read(Glacier)
+    network = build(settings(), 1).eval()
+    torch.nn.init.constant_(network.project.bias, 0.8)
+    network.factor.copy_(torch.tensor([0.5, 0.0]))
+    bands = list(glacier.forecast_bands(network, 12, torch.device("cpu"), rows=20))
+    assert [(band.start, band.stop) for band, _ in bands] == [(0, 20), (20, 40), (40, 48)]
+    base = glacier.scene_context(12).climatology[0]
+    number = torch.full_like(base[0, 0], 0.4)
+    whole = torch.cat([function for _, function in bands], dim=-2)
+    assert torch.allclose(whole[0], adjust(base[0], number, number), atol=1e-6)
+    assert torch.equal(whole[1], base[1])
+
+    def bar(inputs, context):
+        assert (
+            inputs.shape[-2]
+            == context.climatology.shape[-2]
+            == context.place.rows.stop - context.place.rows.start
+        )
+        return context.climatology
+
+    assert torch.equal(glacier.forecast_scene(bar, 12, torch.device("cpu"))[0], base)
 
 
 # ── Baselines ────────────────────────────────────────────────────────────────────────────────────────────────────

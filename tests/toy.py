@@ -53,18 +53,17 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="session")
-def toy_home(tmp_path_factory) -> Path:
-    """A folder with datasets/toy: aligned and patches."""
-    home = tmp_path_factory.mktemp("toy")
-    folder = home / "datasets" / "toy" / "aligned"
-    values, observed = toy_series()
-    for name, array in (("composites", values), ("observed", observed)):
-        with disk.writing_array(folder / f"{name}.npy", array.shape, array.dtype) as out:
+def write_glacier(
+    home: Path, name: str, values: np.ndarray, observed: np.ndarray, a_year: int = 4, **settings
+) -> None:
+    """Write aligned/ and glacier.yaml of a made series that begins with 2013, and cut its patches."""
+    folder = home / "datasets" / name / "aligned"
+    for kind, array in (("composites", values), ("observed", observed)):
+        with disk.writing_array(folder / f"{kind}.npy", array.shape, array.dtype) as out:
             out[:] = array
-    dates = [str(step_date(2013 * 4 + step, 4)) for step in range(4 * YEARS)]
+    dates = [str(step_date(2013 * a_year + step, a_year)) for step in range(len(values))]
     record = {
-        "steps_per_year": 4,
+        "steps_per_year": a_year,
         "dates": dates,
         "counts": [3] * len(dates),
         "channels": ["ndsi"],
@@ -72,18 +71,20 @@ def toy_home(tmp_path_factory) -> Path:
         "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0],
     }
     disk.write_json(folder / "composites.json", record)
-    runner.write_manifest(folder, {"stepsPerYear": 4}, {}, folder.glob("composites.*"), {}, 0)
-    settings = {
-        "patchSize": 16,
-        "stride": 8,
-        "sequenceLength": 4,
-        "horizon": 2,
-        "years": [2013, 2019],
-    }
-    disk.write_yaml(home / "datasets" / "toy" / "glacier.yaml", settings)
+    files = folder.glob("composites.*")
+    runner.write_manifest(folder, {"stepsPerYear": a_year}, {}, files, {}, 0)
+    cut = {"patchSize": 16, "stride": 8, "sequenceLength": 4, "horizon": 2, "stepsPerYear": a_year}
+    disk.write_yaml(home / "datasets" / name / "glacier.yaml", cut | settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLACIER_HOME", str(home))
-        createPatches.run(config.load(Config, name="toy"))
+        createPatches.run(config.load(Config, name=name))
+
+
+@pytest.fixture(scope="session")
+def toy_home(tmp_path_factory) -> Path:
+    """A folder with datasets/toy: aligned and patches."""
+    home = tmp_path_factory.mktemp("toy")
+    write_glacier(home, "toy", *toy_series(), years=[2013, 2019])
     return home
 
 
@@ -119,7 +120,7 @@ def trained(trained_home, toy) -> Path:
 
 def read(cls=Glaciers, **more):
     """Return the toy glacier, as read."""
-    glacier = Glacier(settings(**more))
+    glacier = Glacier(settings(**more), coarse=cls is Glaciers)
     return Glaciers([glacier]) if cls is Glaciers else glacier
 
 

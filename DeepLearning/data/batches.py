@@ -42,11 +42,16 @@ class Glaciers:
     def __init__(self, glaciers: list[Glacier]):
         self.glaciers = glaciers
         first = glaciers[0]
-        for other in glaciers[1:]:
-            if other.channels != first.channels:
+        for glacier in glaciers[1:]:
+            if glacier.channels != first.channels:
                 raise GlacierError(
-                    f"{other.name} has {other.channels} channels, {first.name} {first.channels}; "
+                    f"{glacier.name} has {glacier.channels} channels, {first.name} {first.channels}; "
                     "set extractNDSI alike in both glacier.yaml"
+                )
+            if glacier.floor != first.floor:
+                raise GlacierError(
+                    f"{glacier.name} has snowThreshold {glacier.floor}, {first.name} {first.floor}; "
+                    "set it alike in both glacier.yaml"
                 )
 
     @property
@@ -58,11 +63,6 @@ class Glaciers:
         """Manifest hash of each glacier's patches, by name."""
         return {glacier.name: glacier.hash for glacier in self.glaciers}
 
-    def limits(self) -> Tensor:
-        """Return the lowest and the highest value of all training steps."""
-        values = [glacier.series.values[: glacier.training_steps()] for glacier in self.glaciers]
-        return torch.tensor([min(map(np.nanmin, values)), max(map(np.nanmax, values))])
-
     def training_years(self) -> float:
         """Return over how many years the longest training series runs."""
         return max(
@@ -72,60 +72,71 @@ class Glaciers:
     def samples(self, part: str | None, covering: bool = False) -> np.ndarray:
         """Return the samples of a part of the split (None: of all windows), none that touches a kept-out block.
 
+        covering : as in `samples_of`.
+        """
+        samples = []
+        for number, glacier in enumerate(self.glaciers):
+            count = len(glacier.patches.windows)
+            windows = range(count) if part is None else glacier.windows(part)
+            samples.append(self.samples_of(number, windows, covering))
+        return np.concatenate(samples)
+
+    def samples_of(self, number: int, windows: Sequence[int], covering: bool) -> np.ndarray:
+        """Return the samples of some windows of a glacier, none that touches its kept-out block.
+
         covering : thinned to patches side by side, so that each pixel counts about once instead of
         (patchSize / stride)^2 times.
         """
-        found = []
-        for number, glacier in enumerate(self.glaciers):
-            places = np.argwhere(glacier.patches.patch_parts == "train")
-            if covering:
-                every = max(1, glacier.patch_size // glacier.stride)
-                places = places[(places % every == 0).all(axis=1)]
-            windows = range(len(glacier.patches.windows)) if part is None else glacier.windows(part)
-            for window in windows:
-                glacier.known(
-                    glacier.patches.windows[window].start
-                )  # in the order of time, which is quick
-                found += [(number, window, row, column) for row, column in places]
-        return np.array(found, dtype=int).reshape(-1, 4)
+        glacier = self.glaciers[number]
+        places = np.argwhere(glacier.patches.patch_parts == "train")  # (N, 2): row, column
+        if covering:
+            every = max(1, glacier.patch_size // glacier.stride)
+            places = places[(places % every == 0).all(axis=1)]
+        samples = []
+        for window in windows:
+            heads = np.broadcast_to([number, window], (len(places), 2))
+            samples.append(np.concatenate([heads, places], axis=1))
+        return np.concatenate(samples) if samples else np.empty((0, 4), int)
 
     def draw(self, samples: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
         """Return at most `count` samples, as many of each glacier, without replacement; alike for seed and epoch."""
-        random, drawn = np.random.default_rng([seed, epoch]), []
+        random = np.random.default_rng([seed, epoch])
+        share = -(-count // len(self.glaciers))
+        drawn = []
         for number in range(len(self.glaciers)):
-            own = samples[samples[:, 0] == number]
-            drawn.append(own[random.permutation(len(own))[: -(-count // len(self.glaciers))]])
+            of_glacier = samples[samples[:, 0] == number]
+            order = random.permutation(len(of_glacier))
+            drawn.append(of_glacier[order[:share]])
         fewest = min(map(len, drawn))
         together = np.concatenate([part[:fewest] for part in drawn])
-        return together[random.permutation(len(together))][:count]
+        order = random.permutation(len(together))
+        return together[order[:count]]
 
     def batch(self, samples: np.ndarray, turns: Sequence[int] | None = None) -> Batch:
         """Return samples as one batch. turns : a number 0..7 a sample, by which it is flipped and turned."""
-        of_glacier = [samples[:, 0] == number for number in np.unique(samples[:, 0])]
-        pieces = [
-            self.glaciers[samples[chosen, 0][0]].gather(*samples[chosen, 1:].T)
-            for chosen in of_glacier
-        ]
-        if len(pieces) > 1:
-            back = np.argsort(np.concatenate([chosen.nonzero()[0] for chosen in of_glacier]))
-            pieces = [[torch.cat(parts)[back] for parts in zip(*pieces, strict=True)]]
-        times, *images = pieces[0]
+        pieces = []
+        for number, *place in samples:
+            pieces.append(self.glaciers[number].sample(*place))
         if turns is not None:
-            images = [
-                torch.stack([turned(*pair) for pair in zip(image, turns, strict=True)])
-                for image in images
-            ]
-        frames, layers, observed = images
-        length, context = (
-            self.glaciers[0].sequence_length,
-            self.glaciers[0].as_context(times, layers),
-        )
-        return Batch(frames[:, :length], context, frames[:, length:], observed)
+            for piece, turn in zip(pieces, turns, strict=True):
+                turn_piece(piece, turn)
+        parts = {name: torch.stack([piece[name] for piece in pieces]) for name in pieces[0]}
+        inputs, targets = parts.pop("inputs"), parts.pop("targets")
+        observed, times = parts.pop("observed"), parts.pop("times")
+        context = self.glaciers[0].as_context(times, parts)
+        return Batch(inputs, context, targets, observed)
 
     def batches(self, samples: np.ndarray, size: int) -> Iterator[Batch]:
         """Yield the samples as batches, in order."""
         for start in range(0, len(samples), size):
             yield self.batch(samples[start : start + size])
+
+
+def turn_piece(piece: dict[str, Tensor], turn: int) -> None:
+    """Turn all images of a sample alike, in place; its dates stay."""
+    for name, image in piece.items():
+        if name != "times":
+            piece[name] = turned(image, turn)
 
 
 def turned(image: Tensor, turn: int) -> Tensor:

@@ -1,14 +1,24 @@
-"""What a forecaster may know besides the inputs."""
+"""What a forecaster may know besides the inputs, as named layers."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a context was cut. first, target : first input and first target step. rows : of the scene."""
+
+    first: int
+    target: int
+    rows: slice
 
 
 @dataclass(frozen=True)
@@ -16,17 +26,36 @@ class Context:
     """What a forecaster may know besides the inputs, at the time of the last input. B samples, T input steps.
 
     input_time (B, T), target_time (B, horizon) : dates as years, 2019.5 being mid 2019.
-    input_mean (B, T, C, h, w) : climatology of each input step, from the steps before it; NaN where there is none.
-    mean, spread (B, horizon, C, h, w) : climatology of the target steps, from the steps before the first of them.
-    year_ago (B, horizon, C, h, w) : the last known value of the same season; NaN where the series has none.
+    layers : by name, as layers.LAYERS has them; of the inputs (B, T, ..., h, w), of the targets (B, horizon, ..., h, w)
+    or of the ground (B, C, h, w).
+    thresholds : (K,), of the distribution functions. floor : value below which the frames are 0, None where none is.
+    place : of whole rows of one glacier; None for patches.
     """
 
     input_time: Tensor
     target_time: Tensor
-    input_mean: Tensor
-    mean: Tensor
-    spread: Tensor
-    year_ago: Tensor
+    layers: Mapping[str, Tensor]
+    thresholds: np.ndarray
+    floor: float | None
+    place: Place | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.layers[name]
+
+    @property
+    def climatology(self) -> Tensor:
+        """Distribution function F of each target, (B, horizon, K, C, h, w), of values not clipped."""
+        return self.layers["climatology"]
+
+    @property
+    def input_mean(self) -> Tensor:
+        """Mean of each input step's climatology, clipped, (B, T, C, h, w); NaN where there is none."""
+        return self.layers["input_mean"]
+
+    @property
+    def year_ago(self) -> Tensor:
+        """The last value of the same season before the targets, (B, horizon, C, h, w); NaN where there is none."""
+        return self.layers["year_ago"]
 
     @property
     def input_season(self) -> Tensor:
@@ -38,13 +67,20 @@ class Context:
         """Place in the year of the targets, (B, horizon, 2): sine and cosine."""
         return season(self.target_time)
 
-    def map(self, function) -> Context:
-        """Return the context with a function applied to each of its tensors."""
-        return Context(*(function(getattr(self, field.name)) for field in dataclasses.fields(self)))
+    def map(self, function: Callable[[Tensor], Tensor]) -> Context:
+        """Return the context with a function applied to each of its layers."""
+        layers = {name: function(layer) for name, layer in self.layers.items()}
+        return replace(self, layers=layers)
 
     def to(self, device: torch.device) -> Context:
         """Return the context on a device."""
-        return self.map(lambda part: part.to(device))
+        layers = {name: layer.to(device) for name, layer in self.layers.items()}
+        return replace(
+            self,
+            input_time=self.input_time.to(device),
+            target_time=self.target_time.to(device),
+            layers=layers,
+        )
 
 
 def season(time: Tensor) -> Tensor:

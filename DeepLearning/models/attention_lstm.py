@@ -5,7 +5,7 @@ Encoder: Hochreiter & Schmidhuber (1997), 10.1162/neco.1997.9.8.1735. Decoder: t
 Attention-based Recurrent Neural Networks and Satellite Data" (NeurIPS 2023 workshop on climate change and machine
 learning). Different from the latter: linear projections between pixels and states, so that the number of parameters
 does not grow with the fourth power of the patch side; all lead times at once, so nothing is fed back; each step says
-its season; the forecast is a departure from climatology.
+its season; the answer is how the distribution function departs from climatology.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from DeepLearning.data.context import Context
-from DeepLearning.models.departure import Departure, zero_start
+from DeepLearning.models.departure import Departure, Surroundings, zero_start
 from DeepLearning.models.recurrent import RecurrentLayers
 
 
@@ -41,14 +40,15 @@ class AttentionLSTM(Departure):
         self.lead = nn.Parameter(0.02 * torch.randn(horizon, hidden))
         self.attention = nn.MultiheadAttention(hidden, heads, batch_first=True)
         self.norm = nn.LayerNorm(hidden)
-        self.project = zero_start(nn.Linear(hidden, pixels))
+        self.project = zero_start(nn.Linear(hidden, 2 * pixels))
 
-    def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
-        """Return the learned part of the departure, (B, horizon, C, h, w)."""
-        pixels = torch.cat([inputs, departures], dim=2).flatten(2)
-        states, _ = self.encoder(self.embed(pixels) + self.season(self.input_season(context)))
-        queries = states[:, -1:] + self.season(self.target_season(context)) + self.lead
+    def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
+        """Return a and log b, each (B, horizon, C, h, w)."""
+        pixels = torch.cat([seen.frames, seen.departures], dim=2).flatten(2)
+        states, _ = self.encoder(self.embed(pixels) + self.season(self.input_season(seen.context)))
+        queries = states[:, -1:] + self.season(self.target_season(seen.context)) + self.lead
         tokens = torch.cat([states, queries], dim=1)
         attended, _ = self.attention(tokens, tokens, tokens, need_weights=False)
         leads = self.norm(tokens + attended)[:, -self.horizon :]
-        return self.project(leads).view(context.mean.shape)
+        answer = self.project(leads)
+        return seen.numbers(answer.unflatten(2, (-1, *seen.frames.shape[3:])))

@@ -1,7 +1,7 @@
 """Convolutional LSTM encoder-decoder.
 
 Shi et al. (2015), "Convolutional LSTM Network", arXiv:1506.04214: an encoder reads the inputs, its states are handed
-over to a decoder in reverse order, which keeps them through the lead times and reads the frame it has just forecast.
+over to a decoder in reverse order, which keeps them through the lead times and reads the median it has just forecast.
 As there, squares of pixels may be folded into channels, which makes it cheaper. Different from it: no peepholes; a
 layer's input and state pass one convolution together, at a first step without a state the input alone; climatology and
 season are read beside the frames, which are departures from climatology.
@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from DeepLearning.data.context import Context
-from DeepLearning.models.departure import Departure, fed_back, zero_start
+from DeepLearning.models.departure import Departure, Surroundings, zero_start
 from DeepLearning.models.recurrent import next_state
 
 
@@ -37,9 +36,9 @@ class ConvLSTMLayer(nn.Module):
             if state is None:
                 gates = self.from_input(frame)
             else:
-                known = torch.cat([frame, state[0]], dim=1)
+                joined = torch.cat([frame, state[0]], dim=1)
                 gates = functional.conv2d(
-                    known, both, self.from_input.bias, padding=self.from_input.padding
+                    joined, both, self.from_input.bias, padding=self.from_input.padding
                 )
             keep, write, show, new = gates.chunk(4, dim=1)
             state = next_state(keep + 1, write, show, new, state)
@@ -75,28 +74,32 @@ class ConvLSTM(Departure):
         planes, self.side = (2 * channels + 2) * fold**2, fold
         self.encoder = stack_layers(planes, hidden, kernel)
         self.decoder = stack_layers(planes + channels * fold**2, decoder, kernel)
-        self.project = zero_start(nn.Conv2d(decoder[-1], channels * fold**2, 1))
+        self.project = zero_start(nn.Conv2d(decoder[-1], 2 * channels * fold**2, 1))
 
-    def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
-        """Return the learned part of the departure, (B, horizon, C, h, w)."""
-        steps, states = inputs.shape[1], []
-        outputs = (
-            self.fold(self.input_planes(inputs, departures, context)).transpose(0, 1).flatten(0, 1)
-        )
+    def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
+        """Return a and log b, each (B, horizon, C, h, w)."""
+        steps, size = seen.frames.shape[1], seen.frames.shape[-2:]
+        folded = self.fold(self.input_planes(seen))  # (B, T, n, h / fold, w / fold)
+        outputs = folded.transpose(0, 1).flatten(0, 1)
+        states = []
         for layer in self.encoder:
             outputs, state = layer(outputs, steps, None)
             states.append(state)
         memory = self.remember(outputs.unflatten(0, (steps, -1)).transpose(0, 1))
         states = hand_over(states, self.decoder)
-        known = self.fold(self.target_planes(context))
-        before, corrections = departures[:, -1], []
+        usual = self.fold(self.target_planes(seen))
+        before = seen.departures[:, -1]  # (B, C, h, w)
+        leads = []
         for lead in range(self.horizon):
-            frame = torch.cat([known[:, lead], self.fold(before)], dim=1)
+            frame = torch.cat([usual[:, lead], self.fold(before)], dim=1)
             for number, layer in enumerate(self.decoder):
                 frame, states[number] = layer(frame, 1, states[number])
-            corrections.append(self.unfold(self.project(self.read(frame, memory)), before.shape))
-            before = fed_back(carried[:, lead] + corrections[-1], shown, lead)
-        return torch.stack(corrections, dim=1)
+            answer = self.unfold(self.project(self.read(frame, memory)), size)
+            numbers = seen.lead_numbers(answer, lead)
+            leads.append(torch.stack(numbers))
+            if lead + 1 < self.horizon:
+                before = seen.fed_back(*numbers, lead)
+        return torch.stack(leads, dim=2).unbind()
 
     def fold(self, frames: Tensor) -> Tensor:
         """Return frames (..., n, h, w) with squares of pixels as channels; the border is repeated to fill the last."""

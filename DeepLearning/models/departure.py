@@ -1,29 +1,40 @@
-"""What all networks share: they forecast the departure from climatology, not the snow itself."""
+"""What all networks share: they answer how a forecast departs from climatology, not the snow itself.
+
+The forecast is a distribution function F' on the thresholds of the context, made from climatology's F by two numbers a
+pixel and lead time:  logit F' = b logit F + a,  b > 0. With a = 0 and b = 1 it is climatology; a moves it towards less
+snow (a > 0) or more, b makes it surer or less sure. Whatever the numbers are, F' rises with the threshold, and values
+that cannot occur (F 0 or 1) stay so.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from DeepLearning.data.context import Context
+from DeepLearning.models.adjustment import adjust, stretch
+from glacier import distribution
 
 # AdamW moves every parameter alike; the carry is of order 1, weights of order 0.1
 CARRY_SPEED = 10.0
+NARROWEST = 0.05  # spread of a season's values [1] that a departure is measured by
 
 
 class Departure(nn.Module, ABC):
-    """A network whose forecast is  climatology + carry * last departure + correction.
+    """A network whose forecast is climatology, shifted by  carry * last departure + correction.
 
-    The carry (one number a lead time) and the last layer of every correction start at 0, so an untrained network *is*
-    climatology, and what training adds is skill against it. Carrying the last departure on, damped, is the standard
-    bar of sub-seasonal forecasting (Lorenz 1973, 10.1175/1520-0450(1973)012<0543:OTPOAW>2.0.CO;2): training first sets
-    the carry by least squares, so that the layers are left with what it cannot do.
+    The carry and the last layer of every correction start at 0, so an untrained network *is* climatology, and what
+    training adds is skill against it. Carrying the last departure on, damped, is the standard bar of sub-seasonal
+    forecasting (Lorenz 1973, 10.1175/1520-0450(1973)012<0543:OTPOAW>2.0.CO;2): two numbers a lead time, of the pixel's
+    own departure and of the mean departure of its patch.
 
     patch_size : side of a patch [px]. channels : of a frame. steps : inputs. horizon : lead times.
     knobs : the network's own arguments. A checkpoint keeps all of these as `arguments`.
-    limits : lowest and highest value of the training data; no forecast goes beyond.
+    factor : (horizon,), what scales the two numbers outside training: earned on origins that did not stop the training.
     seasonal : 1 if the network is told the place in the year, 0 where the training saw too few years to learn from it.
     Training sets both, checkpoints keep them.
     """
@@ -40,44 +51,39 @@ class Departure(nn.Module, ABC):
             **knobs,
         }
         self.channels, self.horizon = channels, horizon
-        self.carry = nn.Parameter(torch.zeros(horizon))
-        self.register_buffer("limits", torch.tensor([-torch.inf, torch.inf]))
+        self.carry = nn.Parameter(torch.zeros(horizon, 2))
+        self.register_buffer("factor", torch.ones(horizon))
         self.register_buffer("seasonal", torch.ones(()))
 
-    def forward(self, inputs: Tensor, context: Context, hints: Tensor | None = None) -> Tensor:
-        """Return the forecast (B, horizon, C, h, w) of inputs (B, T, C, h, w).
+    def forward(self, inputs: Tensor, context: Context) -> Tensor:
+        """Return the forecast F' (B, horizon, K, C, h, w) of inputs (B, T, C, h, w), at the context's thresholds."""
+        shift, log_stretch = self.numbers(inputs, context)
+        factor = self.factor.view(-1, 1, 1, 1)
+        return adjust(context.climatology, factor * shift, factor * log_stretch)
 
-        An input that is NaN counts as climatology. The limits hold outside training only, for a clipped value has no
-        gradient. hints : (B, horizon, C, h, w) frames that the training loop lets a network with `feeds_back` read
-        instead of its own forecast, NaN where it is to read its own; nobody else gives any.
+    def numbers(
+        self, inputs: Tensor, context: Context, hints: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return a and log b, each (B, horizon, C, h, w), of inputs (B, T, C, h, w), before any factor.
+
+        An input that is NaN counts as climatology. hints : (B, horizon, C, h, w) frames that the training loop lets a
+        network with `feeds_back` read instead of the median of its own forecast, NaN where it is to read its own;
+        nobody else gives any.
         """
-        known = torch.where(inputs.isnan(), context.input_mean, inputs).nan_to_num()
-        departures = (known - context.input_mean).nan_to_num()
-        carried = CARRY_SPEED * self.carry.view(1, -1, 1, 1, 1) * departures[:, -1:]
-        shown = None if hints is None else hints - context.mean
-        forecast = (
-            context.mean + carried + self.correction(known, departures, context, carried, shown)
-        )
-        return forecast if self.training else forecast.clamp(*self.limits)
-
-    @torch.no_grad()
-    def set_carry(self, carry: Tensor) -> None:
-        """Set which part of the last departure each lead time keeps, (horizon,)."""
-        self.carry.copy_(carry / CARRY_SPEED)
+        frames = torch.where(inputs.isnan(), context.input_mean, inputs).nan_to_num()
+        departures = (frames - context.input_mean).nan_to_num()
+        last = departures[:, -1:]
+        together = last.mean(dim=(-2, -1), keepdim=True)
+        mean, spread = mean_and_spread(context)
+        local, regional = (CARRY_SPEED * self.carry).view(-1, 2, 1, 1, 1).unbind(dim=1)
+        # in log-odds a departure counts by the spread of its season; more snow than usual: a lower F
+        carried = -(local * last + regional * together) / spread.clamp_min(NARROWEST)
+        seen = Surroundings(frames, departures, context, mean, spread, carried, hints)
+        return self.correction(seen)
 
     @abstractmethod
-    def correction(
-        self,
-        inputs: Tensor,
-        departures: Tensor,
-        context: Context,
-        carried: Tensor,
-        shown: Tensor | None,
-    ):
-        """Return what to add to climatology and `carried`, (B, horizon, C, h, w).
-
-        inputs, departures : (B, T, C, h, w) without NaN. shown : target departures to read, NaN where there is none.
-        """
+    def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
+        """Return a and log b, each (B, horizon, C, h, w); `seen.numbers` makes them of a layer's answer."""
 
     def input_season(self, context: Context) -> Tensor:
         """Return the inputs' place in the year, (B, T, 2)."""
@@ -87,27 +93,104 @@ class Departure(nn.Module, ABC):
         """Return the targets' place in the year, (B, horizon, 2)."""
         return context.target_season * self.seasonal
 
-    def input_planes(self, inputs: Tensor, departures: Tensor, context: Context) -> Tensor:
+    def input_planes(self, seen: Surroundings) -> Tensor:
         """Return what a convolution reads of each input step, (B, T, 2 C + 2, h, w)."""
-        return torch.cat([inputs, departures, planes(self.input_season(context), inputs)], dim=2)
+        season = planes(self.input_season(seen.context), seen.frames)
+        return torch.cat([seen.frames, seen.departures, season], dim=2)
 
-    def target_planes(self, context: Context) -> Tensor:
-        """Return what is known of each target step, (B, horizon, 2 C + 2, h, w)."""
-        return torch.cat(
-            [context.mean, context.spread, planes(self.target_season(context), context.mean)], dim=2
-        )
+    def target_planes(self, seen: Surroundings) -> Tensor:
+        """Return what is known of each target step, mean, spread and season, (B, horizon, 2 C + 2, h, w)."""
+        season = planes(self.target_season(seen.context), seen.frames)
+        return torch.cat([seen.mean, seen.spread, season], dim=2)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a correction is made from.
+
+    frames, departures : (B, T, C, h, w) without NaN, the inputs and how far they are from their climatology.
+    mean, spread : (B, horizon, C, h, w), mean and standard deviation of the targets' climatology.
+    carried : (B, horizon, C, h, w), part of a. hints : target frames to read, NaN where there is none, or None.
+    """
+
+    frames: Tensor
+    departures: Tensor
+    context: Context
+    mean: Tensor
+    spread: Tensor
+    carried: Tensor
+    hints: Tensor | None
+
+    def numbers(self, answer: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and log b of a layer's answer for all lead times, (B, horizon, 2 C, h, w)."""
+        shift, log_stretch = answer.chunk(2, dim=2)
+        return shift + self.carried, log_stretch
+
+    def lead_numbers(self, answer: Tensor, lead: int) -> tuple[Tensor, Tensor]:
+        """Return a and log b of a layer's answer for one lead time, (B, 2 C, h, w)."""
+        shift, log_stretch = answer.chunk(2, dim=1)
+        return shift + self.carried[:, lead], log_stretch
+
+    def fed_back(self, shift: Tensor, log_stretch: Tensor, lead: int) -> Tensor:
+        """Return the departure (B, C, h, w) that the next lead time reads: of the forecast's median, or of the hint."""
+        frame = median(self.context, shift, log_stretch, lead)
+        if self.hints is not None:
+            hint = self.hints[:, lead]
+            frame = torch.where(hint.isnan(), frame, hint)
+        return frame - self.mean[:, lead]
+
+
+# ── Distribution functions ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def median(context: Context, shift: Tensor, log_stretch: Tensor, lead: int) -> Tensor:
+    """Return the median (B, C, h, w) of F' at a lead time: climatology's quantile where b logit F + a is 0."""
+    level = torch.sigmoid(-shift / stretch(log_stretch))
+    return distribution.quantile(
+        context.climatology[:, lead], level, context.thresholds, context.floor
+    )
+
+
+def mean_and_spread(context: Context) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of the targets' climatology, each (B, horizon, C, h, w)."""
+    base = context.climatology
+    weights = base.new_tensor(moment_weights(context.thresholds, context.floor))
+    last = float(context.thresholds[-1])
+    below = torch.einsum("bhkcyx,mk->mbhcyx", base, weights)
+    mean, square = last - below[0], last**2 - below[1]
+    return mean, (square - mean**2).clamp_min(1e-8).sqrt()
+
+
+def moment_weights(thresholds: np.ndarray, floor: float | None) -> np.ndarray:
+    """Return weights (2, K) so that the last threshold, and its square, less their sums with F are E y and E y^2.
+
+    E y^n = x_K^n - integral of n x^(n - 1) F(x), by trapezoids; values below `floor` count as 0, so F is that of the
+    floor from 0 on.
+    """
+    x = np.asarray(thresholds, np.float64)
+    weights = np.zeros((2, len(x)))
+    at_floor = np.zeros(len(x))
+    if floor is not None:
+        at_floor = np.array([np.interp(floor, x, row) for row in np.eye(len(x))])
+    for number in range(len(x) - 1):
+        low, high = x[number], x[number + 1]
+        if floor is not None and low < 0:
+            continue
+        whole = np.array([high - low, high**2 - low**2]) / 2
+        for end in (number, number + 1):
+            if floor is not None and x[end] < floor:
+                weights += np.outer(whole, at_floor)
+            else:
+                weights[:, end] += whole
+    return weights
+
+
+# ── Layers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def planes(numbers: Tensor, like: Tensor) -> Tensor:
     """Return numbers (B, steps, n) as constant images (B, steps, n, h, w)."""
     return numbers[..., None, None].expand(*numbers.shape, *like.shape[-2:]).to(like.dtype)
-
-
-def fed_back(forecast: Tensor, shown: Tensor | None, lead: int) -> Tensor:
-    """Return the departure that the next lead time reads: the one shown by the training loop, else the forecast."""
-    return (
-        forecast if shown is None else torch.where(shown[:, lead].isnan(), forecast, shown[:, lead])
-    )
 
 
 def zero_start(layer: nn.Module) -> nn.Module:
@@ -119,6 +202,5 @@ def zero_start(layer: nn.Module) -> nn.Module:
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """Return a normalisation by sample, in at most 8 groups: a cloudy patch does not change its neighbours'."""
-    return nn.GroupNorm(
-        next(groups for groups in (8, 4, 3, 2, 1) if channels % groups == 0), channels
-    )
+    groups = next(groups for groups in (8, 4, 3, 2, 1) if channels % groups == 0)
+    return nn.GroupNorm(groups, channels)

@@ -2,9 +2,9 @@
 
 The composite model of Srivastava et al. (2015), "Unsupervised Learning of Video Representations using LSTMs",
 arXiv:1502.04681, its conditional future predictor: an encoder LSTM reads the inputs, a decoder LSTM starts from its
-states and forecasts one lead time after the other, reading the frame it has just forecast. Different from it: linear
+states and forecasts one lead time after the other, reading the median it has just forecast. Different from it: linear
 projections between pixels and states (hidden may still be the number of pixels), no reconstruction branch, each step
-says its season, and frames are departures from climatology.
+says its season, frames are departures from climatology, and the answer is how its distribution function departs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from DeepLearning.data.context import Context
-from DeepLearning.models.departure import Departure, fed_back, zero_start
+from DeepLearning.models.departure import Departure, Surroundings, zero_start
 from DeepLearning.models.recurrent import RecurrentLayers
 
 
@@ -38,17 +37,22 @@ class LSTM(Departure):
         self.season = zero_start(nn.Linear(2, hidden))
         self.encoder = RecurrentLayers(hidden, hidden, layers, batch_first=True)
         self.decoder = RecurrentLayers(hidden, hidden, layers, batch_first=True)
-        self.project = zero_start(nn.Linear(hidden, pixels))
+        self.project = zero_start(nn.Linear(hidden, 2 * pixels))
 
-    def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
-        """Return the learned part of the departure, (B, horizon, C, h, w)."""
-        pixels = torch.cat([inputs, departures], dim=2).flatten(2)
-        _, state = self.encoder(self.embed(pixels) + self.season(self.input_season(context)))
-        season = self.season(self.target_season(context))
-        before, corrections = departures[:, -1], []
+    def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
+        """Return a and log b, each (B, horizon, C, h, w)."""
+        pixels = torch.cat([seen.frames, seen.departures], dim=2).flatten(2)
+        tokens = self.embed(pixels) + self.season(self.input_season(seen.context))
+        _, state = self.encoder(tokens)
+        season = self.season(self.target_season(seen.context))
+        before = seen.departures[:, -1]  # (B, C, h, w)
+        leads = []
         for lead in range(self.horizon):
             token = self.embed_own(before.flatten(1)) + season[:, lead]
             output, state = self.decoder(token[:, None], state)
-            corrections.append(self.project(output[:, 0]).view(before.shape))
-            before = fed_back(carried[:, lead] + corrections[-1], shown, lead)
-        return torch.stack(corrections, dim=1)
+            answer = self.project(output[:, 0]).view(len(before), -1, *before.shape[2:])
+            numbers = seen.lead_numbers(answer, lead)
+            leads.append(torch.stack(numbers))
+            if lead + 1 < self.horizon:
+                before = seen.fed_back(*numbers, lead)
+        return torch.stack(leads, dim=2).unbind()

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from DeepLearning.data.context import Context
-from DeepLearning.models.departure import Departure, group_norm, zero_start
+from DeepLearning.models.departure import Departure, Surroundings, group_norm, zero_start
 
 
 class GatedAttention(nn.Module):
@@ -62,23 +61,23 @@ class SimVP(Departure):
         self.translator = nn.Sequential(*(GatedAttention(width) for _ in range(blocks)))
         self.out_of = nn.Conv2d(width, horizon * hidden, 1)
         self.decoder = convolution(2 * hidden + planes, hidden)
-        self.project = zero_start(nn.Conv2d(hidden, channels, 1))
+        self.project = zero_start(nn.Conv2d(hidden, 2 * channels, 1))
         self.to(
             memory_format=torch.channels_last
         )  # depth-wise convolutions take half the time so on a processor
 
-    def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
-        """Return the learned part of the departure, (B, horizon, C, h, w)."""
-        batch, steps, _, *size = inputs.shape
-        fine = self.fine(self.input_planes(inputs, departures, context).flatten(0, 1))
+    def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
+        """Return a and log b, each (B, horizon, C, h, w)."""
+        batch, steps, _, *size = seen.frames.shape
+        fine = self.fine(self.input_planes(seen).flatten(0, 1))
         coarse = self.coarse(fine).unflatten(0, (batch, steps))
         leads = self.out_of(self.translator(self.into(coarse.flatten(1, 2))))
         leads = functional.interpolate(leads, size, mode="bilinear", align_corners=False)
         last = fine.unflatten(0, (batch, steps))[:, -1:].expand(-1, self.horizon, -1, -1, -1)
-        known = torch.cat(
-            [leads.unflatten(1, (self.horizon, -1)), last, self.target_planes(context)], dim=2
-        )
-        return self.project(self.decoder(known.flatten(0, 1))).view(context.mean.shape)
+        leads = leads.unflatten(1, (self.horizon, -1))
+        each = torch.cat([leads, last, self.target_planes(seen)], dim=2)
+        answer = self.project(self.decoder(each.flatten(0, 1)))
+        return seen.numbers(answer.unflatten(0, (batch, self.horizon)))
 
 
 def convolution(before: int, after: int, stride: int = 1) -> nn.Sequential:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from DeepLearning.data.context import Context
-from DeepLearning.models.departure import Departure, group_norm, zero_start
+from DeepLearning.models.departure import Departure, Surroundings, group_norm, zero_start
 
 
 class UNet(Departure):
@@ -34,12 +33,13 @@ class UNet(Departure):
         )
         self.join = nn.ModuleList(double_convolution(2 * fine, fine) for fine, _ in reversed(pairs))
         self.pool = nn.MaxPool2d(2, ceil_mode=True)
-        self.project = zero_start(nn.Conv2d(widths[0], horizon * channels, 1))
+        self.project = zero_start(nn.Conv2d(widths[0], 2 * horizon * channels, 1))
 
-    def correction(self, inputs, departures, context: Context, carried, shown) -> Tensor:
-        """Return the learned part of the departure, (B, horizon, C, h, w)."""
-        known = [self.input_planes(inputs, departures, context), self.target_planes(context)]
-        image = self.first(torch.cat([part.flatten(1, 2) for part in known], dim=1))
+    def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
+        """Return a and log b, each (B, horizon, C, h, w)."""
+        inputs = self.input_planes(seen).flatten(1, 2)
+        targets = self.target_planes(seen).flatten(1, 2)
+        image = self.first(torch.cat([inputs, targets], dim=1))
         skips = []
         for down in self.down:
             skips.append(image)
@@ -48,7 +48,7 @@ class UNet(Departure):
             skip = skips.pop()
             finer = up(image)[..., : skip.shape[-2], : skip.shape[-1]]
             image = join(torch.cat([skip, finer], dim=1))
-        return self.project(image).view(context.mean.shape)
+        return seen.numbers(self.project(image).unflatten(1, (self.horizon, -1)))
 
 
 def double_convolution(before: int, after: int) -> nn.Sequential:

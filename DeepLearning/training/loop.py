@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import sys
 import time
 from pathlib import Path
 
@@ -19,19 +18,13 @@ from torch import Tensor, nn
 
 from config import GlacierError
 from DeepLearning.data.batches import Batch, Glaciers
-from DeepLearning.training import processes, run_folders
+from DeepLearning.models.adjustment import crps_sums
+from DeepLearning.training import checkpoints, earning, processes, run_folders
+from DeepLearning.training.interrupts import Interrupts
 from DeepLearning.training.mirror import Mirror
-from glacier.figures import maps
-from glacier.storage import disk
-
-CARRY_SAMPLES = 500  # patches from which the carried part of the last departure is fitted
+from DeepLearning.training.pictures import draw_sample
 
 log = logging.getLogger(__name__)
-
-
-def squared_error(forecast: Tensor, targets: Tensor, observed: Tensor) -> Tensor:
-    """Return the sum of squared errors over observed pixels; observed broadcasts over channels."""
-    return torch.where(observed, forecast.float() - targets, 0).pow(2).sum()
 
 
 def learning_rate(step: int, steps: int, warmup: float, highest: float) -> float:
@@ -48,6 +41,7 @@ class Fit:
     """One training: network, averaged network, optimizer, and the state with which a run goes on.
 
     The averaged network (Polyak & Juditsky 1992, 10.1137/0330046, as a running mean) is validated and kept.
+    years : of each glacier, which validation steps stop the training, and which earn the factor.
     """
 
     def __init__(
@@ -56,53 +50,67 @@ class Fit:
         self.model, self.glaciers, self.cfg, self.device = model, glaciers, cfg, device
         self.folder, self.mirror, self.settings = folder, mirror, settings
         self.average = copy.deepcopy(model).requires_grad_(False)
-        self.forward = torch.compile(model) if cfg.compile else model
+        self.numbers = torch.compile(model.numbers) if cfg.compile else model.numbers
         rates = {"lr": cfg.learningRate, "weight_decay": cfg.weightDecay}
         self.optimizer = torch.optim.AdamW(model.parameters(), **rates, fused=True)
         self.training = glaciers.samples("train")
-        self.validation = glaciers.samples("validation", covering=True)
+        self.years = [earning.deal_years(glacier) for glacier in glaciers.glaciers]
         self.a_step = cfg.batchSize * cfg.accumulate * processes.COUNT
         self.an_epoch = len(glaciers.draw(self.training, cfg.samplesPerEpoch, 0, 0))
         self.state = {"epoch": 0, "step": 0, "best": math.inf, "stale": 0, "history": []}
+        self.interrupts = Interrupts()
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether there are years of validation that stop the training; else it takes all its epochs."""
+        return any(years.stopping for years in self.years)
 
     def run(self) -> dict:
         """Train to the end from wherever the folder's last checkpoint stands; return the final state."""
         log.info(
-            "  %d training samples, %d a pass in steps of %d; %d validation samples",
+            "  %d training samples, %d a pass in steps of %d; %s",
             len(self.training),
             self.an_epoch,
             self.a_step,
-            len(self.validation),
+            say_years(self.years),
         )
         if (self.folder / "last.pt").is_file():
             self.restore()
         else:
             self.finish_epoch(
-                {"training_mse": math.nan, "learning_rate": 0.0, "gradient_norm": math.nan}, 0.0
+                {"training_crps": math.nan, "learning_rate": 0.0, "gradient_norm": math.nan}, 0.0
             )
         start, first = time.monotonic(), self.state["epoch"]
-        while self.state["epoch"] < self.cfg.epochs and self.state["stale"] < self.cfg.patience:
-            try:
-                self.next_epoch()
-            except KeyboardInterrupt:
-                log.info(
-                    "Stopped; epoch %d is saved. The same command, or --resume, goes on from there.",
-                    len(self.state["history"]) - 1,
-                )
-                raise
-            row, spent = self.state["history"][-1], time.monotonic() - start
-            left = spent / (row["epoch"] - first) * (self.cfg.epochs - row["epoch"])
-            log.info(
-                "  epoch %d/%d  training %.5f  validation %.5f  best %.5f  %.0f s, at most %.0f s left",
-                row["epoch"],
-                self.cfg.epochs,
-                row["training_mse"],
-                row["validation_mse"],
-                self.state["best"],
-                spent,
-                left,
-            )
+        try:
+            with self.interrupts:
+                while not self.finished():
+                    self.next_epoch()
+                    self.say_epoch(time.monotonic() - start, first)
+        except KeyboardInterrupt:
+            log.info("Stopped. The same command, or --resume, goes on from the last epoch.")
+            raise
         return self.state
+
+    def finished(self) -> bool:
+        """Return whether all epochs are made, or the years that stop the training have seen no gain for too long."""
+        return self.state["epoch"] >= self.cfg.epochs or self.state["stale"] >= self.cfg.patience
+
+    def say_epoch(self, spent: float, first: int) -> None:
+        """Say how the last epoch went. spent : seconds since epoch `first`."""
+        row = self.state["history"][-1]
+        left = spent / (row["epoch"] - first) * (self.cfg.epochs - row["epoch"])
+        log.info(
+            "  epoch %d/%d  training %.5f  validation %.5f  best %.5f  %.0f s, at most %.0f s left",
+            row["epoch"],
+            self.cfg.epochs,
+            row["training_crps"],
+            row["validation_crps"],
+            self.state["best"],
+            spent,
+            left,
+        )
+
+    # ── An epoch and its steps ───────────────────────────────────────────────────────────────────────────────────
 
     def next_epoch(self) -> None:
         """Make one pass over freshly drawn samples, then validate and save."""
@@ -110,64 +118,72 @@ class Fit:
         self.state["epoch"] += 1
         epoch = self.state["epoch"]
         drawn = self.glaciers.draw(self.training, self.cfg.samplesPerEpoch, self.cfg.seed, epoch)
-        steps = [
-            self.step(drawn[first : first + self.a_step])
-            for first in range(0, len(drawn), self.a_step)
-        ]
+        steps = []
+        for first in range(0, len(drawn), self.a_step):
+            self.interrupts.obey()
+            steps.append(self.step(drawn[first : first + self.a_step]))
         loss, norm = np.mean(steps, axis=0)
         rate = self.optimizer.param_groups[0]["lr"]
         speed = len(drawn) / (time.monotonic() - start)
-        self.finish_epoch(
-            {"training_mse": float(loss), "learning_rate": rate, "gradient_norm": float(norm)},
-            speed,
-        )
+        means = {
+            "training_crps": float(loss),
+            "learning_rate": rate,
+            "gradient_norm": float(norm),
+        }
+        self.finish_epoch(means, speed)
 
     def step(self, samples: np.ndarray) -> tuple[float, float]:
         """Take one optimizer step over samples of all processes; return its loss and gradient norm."""
-        cfg, step = self.cfg, self.state["step"]
-        random = np.random.default_rng([cfg.seed, self.state["epoch"], step])
-        turns = random.integers(0, 8, len(samples)) if cfg.augment else np.zeros(len(samples), int)
-        chance = random.random((len(samples), self.glaciers.glaciers[0].horizon))
-        mine, turns, chance = (processes.share(part) for part in (samples, turns, chance))
-        batches = [
-            (
-                self.glaciers.batch(
-                    mine[first : first + cfg.batchSize],
-                    turns[first : first + cfg.batchSize] if cfg.augment else None,
-                ),
-                chance[first : first + cfg.batchSize],
-            )
-            for first in range(0, len(mine), cfg.batchSize)
-        ]
-        pixels = sum(batch.observed.sum().item() * batch.targets.shape[2] for batch, _ in batches)
+        batches = self.share_batches(samples)
+        pixels = 0
+        for batch, _ in batches:
+            pixels += batch.observed.sum().item() * batch.targets.shape[2]
         (pixels,) = processes.total(pixels)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = sum(
-            self.add_gradient(batch.to(self.device), drawn, max(pixels, 1))
-            for batch, drawn in batches
-        )
+        loss = 0.0
+        for batch, chance in batches:
+            loss += self.add_gradient(batch.to(self.device), chance, max(pixels, 1))
         (loss,) = processes.total(loss)
         processes.add_gradients(self.model.parameters())
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), cfg.clipNorm).item()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.clipNorm).item()
         self.check_finite(loss, norm)
-        steps = math.ceil(self.an_epoch / self.a_step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(
-                step, steps * cfg.epochs, steps * cfg.warmupEpochs, cfg.learningRate
-            )
+        self.set_rate()
         self.optimizer.step()
         self.state["step"] += 1
         self.update_average()
         return loss, norm
 
+    def share_batches(self, samples: np.ndarray) -> list[tuple[Batch, np.ndarray]]:
+        """Return this process's batches of a step, each with a chance in [0, 1) a sample and lead time for hints."""
+        cfg, count = self.cfg, len(samples)
+        random = np.random.default_rng([cfg.seed, self.state["epoch"], self.state["step"]])
+        turns = random.integers(0, 8, count) if cfg.augment else None
+        chance = random.random((count, self.glaciers.glaciers[0].horizon))
+        mine, chance = processes.share(samples), processes.share(chance)
+        if turns is not None:
+            turns = processes.share(turns)
+        batches = []
+        for first in range(0, len(mine), cfg.batchSize):
+            part = slice(first, first + cfg.batchSize)
+            of_part = None if turns is None else turns[part]
+            batches.append((self.glaciers.batch(mine[part], of_part), chance[part]))
+        return batches
+
+    def set_rate(self) -> None:
+        """Set the learning rate of the step that comes."""
+        steps = math.ceil(self.an_epoch / self.a_step)
+        warmup, whole = steps * self.cfg.warmupEpochs, steps * self.cfg.epochs
+        rate = learning_rate(self.state["step"], whole, warmup, self.cfg.learningRate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
     def add_gradient(self, batch: Batch, chance: np.ndarray, pixels: float) -> float:
         """Add a batch's part of the gradient of the mean over `pixels` target pixels; return its part of the loss."""
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.cfg.precision == "bfloat16"
-        ):
-            forecast = self.forward(batch.inputs, batch.context, self.hints(batch, chance))
-        loss = squared_error(forecast, batch.targets, batch.observed) / pixels
+        half = self.cfg.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            numbers = self.numbers(batch.inputs, batch.context, self.hints(batch, chance))
+        loss = loss_sum(numbers, batch) / pixels
         loss.backward()
         return loss.item()
 
@@ -176,23 +192,22 @@ class Fit:
 
         Scheduled sampling, Bengio et al. (2015), arXiv:1506.03099: fewer and fewer, none from half time on.
         """
-        part = self.cfg.teacherForcing * max(
-            0.0, 1 - 2 * (self.state["epoch"] - 1) / self.cfg.epochs
-        )
+        past = (self.state["epoch"] - 1) / self.cfg.epochs
+        part = self.cfg.teacherForcing * max(0.0, 1 - 2 * past)
         if not self.model.feeds_back or part == 0:
             return None
-        chosen = torch.from_numpy(chance < part).to(self.device)[:, :, None, None, None]
-        return torch.where(chosen & batch.observed, batch.targets, torch.nan)
+        drawn = torch.from_numpy(chance < part).to(self.device)[:, :, None, None, None]
+        return torch.where(drawn & batch.observed, batch.targets, torch.nan)
 
     def check_finite(self, loss: float, norm: float) -> None:
         """Raise GlacierError, before the weights are touched, if a step's loss or gradient is not finite."""
         if math.isfinite(loss) and math.isfinite(norm):
             return
+        otherwise = " or in float32" if self.cfg.precision != "float32" else ""
         raise GlacierError(
             f"the loss is {loss} and the gradient's norm {norm} in epoch {self.state['epoch']}, step "
             f"{self.state['step']}; {self.folder / 'best.pt'} holds the best epoch before; train with a smaller "
-            f"learningRate than {self.cfg.learningRate}"
-            + (" or in float32" if self.cfg.precision != "float32" else "")
+            f"learningRate than {self.cfg.learningRate}{otherwise}"
         )
 
     @torch.no_grad()
@@ -204,150 +219,124 @@ class Fit:
             list(self.average.parameters()), list(self.model.parameters()), 1 - keep
         )
 
+    # ── Validation and checkpoints ───────────────────────────────────────────────────────────────────────────────
+
     def finish_epoch(self, means: dict, speed: float) -> None:
-        """Score the averaged network on the whole validation set; save checkpoints and metrics.csv."""
-        error = pooled_mse(
-            self.average, self.glaciers, self.validation, self.cfg.batchSize, self.device
-        )
-        if math.isnan(error):
-            raise GlacierError(
-                "no pixel of the validation targets was observed, or the network answers NaN; "
-                "choose other years, a larger validationFraction or a smaller learningRate"
-            )
+        """Score the averaged network in validation; save checkpoints, metrics.csv and a picture.
+
+        Without years that stop the training each epoch is the best so far: validation decides nothing.
+        """
+        steps = [years.reported for years in self.years]
+        error = self.score(steps).mean()
         row = {
             "epoch": self.state["epoch"],
             "step": self.state["step"],
             **means,
-            "validation_mse": error,
+            "validation_crps": error,
         }
         self.state["history"].append(row)
-        self.state["stale"] += 1
-        better = error < self.state["best"]
+        better = error < self.state["best"] or not self.may_stop
         if better:
             self.state |= {"best": error, "stale": 0}
+        else:
+            self.state["stale"] += 1
         if not processes.is_writer():
             return
         if better:
-            self.save("best.pt", self.average, {"epoch": self.state["epoch"]})
-        more = {
+            self.save_best(self.state["epoch"])
+        self.save_last()
+        run_folders.write_csv(self.folder / "metrics.csv", self.state["history"])
+        self.mirror.log(row | {"samples_per_second": speed}, row["epoch"])
+        self.draw()
+
+    def score(self, steps: list[frozenset[int]], factor: bool = False) -> earning.Scores:
+        """Return the scores of the averaged network at the origins of some target steps."""
+        return earning.score(
+            self.average, self.glaciers, steps, self.cfg.batchSize, self.device, factor
+        )
+
+    def earn(self) -> tuple[earning.Scores, int]:
+        """Set the best network's factor by the years that earn it and write it to best.pt; return its scores there.
+
+        The second is the epoch of the best network. Done again, it comes to the same.
+        """
+        saved = checkpoints.load_into(self.average, self.folder / "best.pt")
+        earners = [years.earning for years in self.years]
+        factor = earning.earned_factor(self.score(earners))
+        self.average.factor.copy_(torch.as_tensor(factor))
+        if processes.is_writer():
+            self.save_best(saved["epoch"])
+        shown = [years.earning or years.reported for years in self.years]
+        return self.score(shown, factor=True), saved["epoch"]
+
+    def description(self) -> dict:
+        """Return what a checkpoint says of its run beside the network."""
+        return {"patches": self.glaciers.hashes, "settings": self.settings}
+
+    def save_best(self, epoch: int) -> None:
+        """Write best.pt: the averaged network, as of an epoch."""
+        description = self.description() | {"epoch": epoch}
+        checkpoints.save(self.folder / "best.pt", self.average, description)
+
+    def save_last(self) -> None:
+        """Write last.pt: everything that is needed to go on."""
+        content = {
             "state": self.state,
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
+            "average": self.average.state_dict(),
         }
-        self.save("last.pt", self.model, more | {"average": self.average.state_dict()})
-        run_folders.write_csv(self.folder / "metrics.csv", self.state["history"])
-        self.mirror.log(row | {"samples_per_second": speed}, row["epoch"])
-        epoch = row["epoch"]
-        if epoch % self.cfg.pictureEvery == 0:
-            middle = self.validation[len(self.validation) // 2]
-            self.mirror.picture(
-                lambda path: draw_sample(path, self.average, self.glaciers, middle, self.device),
-                epoch,
-            )
+        checkpoints.save(self.folder / "last.pt", self.model, self.description() | content)
 
-    def save(self, name: str, model: nn.Module, more: dict) -> None:
-        """Write a checkpoint that says by itself which network it holds, for which patches."""
-        content = {
-            "network": type(model).__name__,
-            "arguments": model.arguments,
-            "patches": self.glaciers.hashes,
-            "settings": self.settings,
-            "weights": model.state_dict(),
-            **more,
-        }
-        try:
-            with disk.writing(self.folder / name) as file:
-                torch.save(canonical(content), file)
-        except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
-            reason = " ".join(str(error).split())[:120]
-            raise GlacierError(
-                f"{self.folder / name} could not be written ({reason}); the one of the epoch before is "
-                "kept; make room and run the same command again"
-            ) from error
+    def draw(self) -> None:
+        """Draw a validation sample every so many epochs."""
+        epoch = self.state["epoch"]
+        validation = self.glaciers.samples("validation", covering=True)
+        if epoch % self.cfg.pictureEvery or not len(validation):
+            return
+        middle = validation[len(validation) // 2]
+        self.mirror.picture(
+            lambda path: draw_sample(path, self.average, self.glaciers, middle, self.device),
+            epoch,
+        )
 
     def restore(self) -> None:
-        """Take up weights, averages, optimizer, random state and history of last.pt."""
-        saved = load_weights(self.model, self.folder, "last.pt")
-        self.average.load_state_dict(saved["average"])
+        """Take up weights, averages, optimizer, random state and history of last.pt.
+
+        What is written after it in an epoch may be missing, and is made again: metrics.csv and the picture.
+        """
+        path = self.folder / "last.pt"
+        saved = checkpoints.load_into(self.model, path)
+        checkpoints.set_weights(self.average, saved["average"], path)
         self.optimizer.load_state_dict(saved["optimizer"])
         self.state = saved["state"]
         torch.set_rng_state(saved["random"])
         if processes.is_writer():
             run_folders.write_csv(self.folder / "metrics.csv", self.state["history"])
+            self.draw()
         log.info("  from epoch %d of %d", self.state["epoch"], self.cfg.epochs)
 
 
-@torch.no_grad()
-def pooled_mse(
-    predict, glaciers: Glaciers, samples: np.ndarray, size: int, device: torch.device
-) -> float:
-    """Return the mean squared error over all observed target pixels of samples; NaN if there is none."""
-    if isinstance(predict, nn.Module):
-        predict.eval()
-    error = pixels = 0.0
-    for batch in glaciers.batches(processes.share(samples), size):
-        batch = batch.to(device)
-        forecast = predict(batch.inputs, batch.context)
-        error += squared_error(forecast.double(), batch.targets, batch.observed).item()
-        pixels += batch.observed.sum().item() * batch.targets.shape[2]
-    error, pixels = processes.total(error, pixels)
-    return error / pixels if pixels else math.nan
-
-
-def fitted_carry(glaciers: Glaciers, seed: int) -> Tensor:
-    """Return the part of the last departure that each lead time keeps, (horizon,), by least squares over samples."""
-    batch = glaciers.batch(glaciers.draw(glaciers.samples("train"), CARRY_SAMPLES, seed, 0))
-    last = (batch.inputs[:, -1:] - batch.context.input_mean[:, -1:]).nan_to_num()
-    products = torch.where(batch.observed, last * (batch.targets - batch.context.mean), 0).sum(
-        (0, 2, 3, 4)
+def loss_sum(numbers: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+    """Return the sum of the CRPS over a batch's observed target pixels. numbers : a and log b."""
+    context = batch.context
+    sums = crps_sums(
+        numbers,
+        context.climatology,
+        batch.targets,
+        batch.observed,
+        context.thresholds,
+        context.floor,
     )
-    squares = torch.where(batch.observed, last * last, 0).sum((0, 2, 3, 4))
-    return products / squares.clamp_min(1e-9)
+    return sums.sum()
 
 
-def canonical(content):
-    """Return plain containers rebuilt with one object per text, so that equal content is saved as equal bytes."""
-    if isinstance(content, dict):
-        return {canonical(key): canonical(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return type(content)(canonical(value) for value in content)
-    return sys.intern(content) if isinstance(content, str) else content
-
-
-def load_weights(model: nn.Module, folder: Path, name: str) -> dict:
-    """Load a run's checkpoint into a network, return the checkpoint; GlacierError if it holds another shape."""
-    saved = read_weights(model, folder, name)
-    model.load_state_dict(saved["weights"])
-    return saved
-
-
-def read_weights(model: nn.Module, folder: Path, name: str) -> dict:
-    """Return a run's checkpoint; GlacierError if it holds another shape than the network's."""
-    saved = run_folders.read_checkpoint(folder / name)
-    if saved["network"] != type(model).__name__ or saved["arguments"] != model.arguments:
-        raise GlacierError(
-            f"{folder / name} holds {saved['network']} {saved['arguments']}, "
-            f"not {type(model).__name__} {model.arguments}; train with those settings"
-        )
-    return saved
-
-
-@torch.no_grad()
-def draw_sample(
-    path: Path, model: nn.Module, glaciers: Glaciers, sample: np.ndarray, device: torch.device
-) -> None:
-    """Draw inputs, forecast and truth of a sample."""
-    pass
-
-    batch = glaciers.batch(sample[None])
-    forecast = model.eval()(batch.inputs.to(device), batch.context.to(device)).cpu()
-    parts = {"input": batch.inputs, "forecast": forecast, "truth": batch.targets}
-    images = [
-        image[0] if len(image) == 1 else image[:3]
-        for part in parts.values()
-        for image in part[0].numpy()
-    ]
-    titles = [f"{name} {step + 1}" for name, part in parts.items() for step in range(part.shape[1])]
-    maps.map_row(
-        path, images, titles, "NDSI [1]", columns=max(batch.inputs.shape[1], forecast.shape[1])
-    )
+def say_years(years: list[earning.Years]) -> str:
+    """Return what validation decides in this training."""
+    stopping = sum(len(of_glacier.stopping) for of_glacier in years)
+    earning_steps = sum(len(of_glacier.earning) for of_glacier in years)
+    if not earning_steps:
+        return "less than a whole year of validation, which decides nothing"
+    if not stopping:
+        return f"{earning_steps} validation steps say what the network adds, none stops it early"
+    return f"{stopping} validation steps stop the training, {earning_steps} others say what it adds"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
-from torch import nn
 
 from config import GlacierError
-from DeepLearning.models import MODELS
-from DeepLearning.training import run_folders
+from DeepLearning.training.checkpoints import load_network
+
+__all__ = ["choose_device", "load_network"]
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -24,11 +22,3 @@ def choose_device(wanted: str) -> torch.device:
     if not there[wanted]:
         raise GlacierError(f"device {wanted} is not on this machine; use --device=cpu")
     return torch.device(wanted)
-
-
-def load_network(folder: Path, device: torch.device) -> nn.Module:
-    """Return a run's best network, ready to forecast."""
-    saved = run_folders.read_checkpoint(folder / "best.pt")
-    model = MODELS[saved["network"]](**saved["arguments"])
-    model.load_state_dict(saved["weights"])
-    return model.to(device).eval()

@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import torch
-import torch.distributed as dist
-from torch import nn
+if TYPE_CHECKING:  # loading it takes seconds: a run that is up to date goes without
+    import torch
+    from torch import nn
 
 RANK, COUNT = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def start(device: torch.device) -> None:
     """Meet the other processes: over nccl on GPUs, over gloo on CPUs."""
+    import torch.distributed as dist
+
     if COUNT > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
 def stop() -> None:
     """Part from the other processes."""
+    import torch.distributed as dist
+
     if COUNT > 1 and dist.is_initialized():
         dist.destroy_process_group()
 
@@ -41,6 +46,9 @@ def total(*numbers: float) -> list[float]:
     """Return the sums of numbers over all processes."""
     if COUNT == 1:
         return list(numbers)
+    import torch
+    import torch.distributed as dist
+
     summed = torch.tensor(numbers, dtype=torch.float64, device=meeting_place())
     dist.all_reduce(summed)
     return summed.tolist()
@@ -49,6 +57,8 @@ def total(*numbers: float) -> list[float]:
 def wait() -> None:
     """Wait until all processes are here: what the writer wrote before is on disk now."""
     if COUNT > 1:
+        import torch.distributed as dist
+
         dist.barrier()
 
 
@@ -56,6 +66,9 @@ def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Sum the gradients over all processes, in place; a process without samples adds 0."""
     if COUNT == 1:
         return
+    import torch
+    import torch.distributed as dist
+
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter in parameters:
         if parameter.grad is None:
@@ -72,6 +85,8 @@ def from_writer(make):
     """Return what `make` returns in the writer: it runs there only, and its GlacierError is raised everywhere."""
     if COUNT == 1:
         return make()
+    import torch.distributed as dist
+
     answer = [None, None]
     if is_writer():
         try:
@@ -86,13 +101,16 @@ def from_writer(make):
 
 def meeting_place() -> torch.device:
     """Return the device on which the processes exchange numbers."""
+    import torch
+    import torch.distributed as dist
+
     return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
 
 def local_device(device: torch.device) -> torch.device:
     """Return this process's own GPU, or the device as it is."""
-    return (
-        torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        if device.type == "cuda"
-        else device
-    )
+    import torch
+
+    if device.type != "cuda":
+        return device
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))

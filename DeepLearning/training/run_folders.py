@@ -9,19 +9,20 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import pickle
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 import yaml
 
 import config
 from config import Config, GlacierError
-from glacier.storage import disk, integrity, runner
+from glacier.storage import disk, runner
 
 log = logging.getLogger(__name__)
 DEVICES = ("auto", "cpu", "cuda", "mps")
+# Of runs and checkpoints: 2 answers a distribution function by two numbers a pixel. Others are refused.
+FORMAT = 2
 
 
 def runs_folder() -> Path:
@@ -30,13 +31,19 @@ def runs_folder() -> Path:
 
 
 def list_runs(network: str | None = None, name: str | None = None) -> list[Path]:
-    """Return the runs, oldest first: of one network, and trained on one glacier (among others), if given."""
+    """Return the runs, oldest first: of one network, and trained on one glacier (among others), if given.
+
+    A folder that is no run of ours, or whose config.yaml cannot be read, is passed over.
+    """
     runs = []
     for path in runs_folder().glob("*/config.yaml"):
-        saved = read_run(path.parent)
-        if network in (None, saved["network"]) and (name is None or name in saved.get("names", ())):
-            runs.append(path.parent)
-    return sorted(runs, key=run_number)
+        folder = path.parent
+        record = read_record(folder)
+        if record is None or not re.fullmatch(r".+-\d{3,}", folder.name):
+            continue
+        if network in (None, record["network"]) and (name is None or name in record["names"]):
+            runs.append(folder)
+    return sorted(runs, key=lambda folder: (run_number(folder), folder.name))
 
 
 def run_number(folder: Path) -> int:
@@ -45,16 +52,54 @@ def run_number(folder: Path) -> int:
 
 
 def new_run(name: str, network: str) -> Path:
-    """Return the folder of the next run, made now."""
+    """Return the folder of the next run, made now and for nobody else."""
     number = max(map(run_number, list_runs()), default=0) + 1
-    folder = runs_folder() / f"{name}-{network}-{number:03d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    while True:
+        folder = runs_folder() / f"{name}-{network}-{number:03d}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another training has just taken it
+            number += 1
+        else:
+            return folder
+
+
+def read_record(folder: Path) -> dict | None:
+    """Return a run's config.yaml as it is; None if it is none of ours, or damaged."""
+    try:
+        record = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    kinds = {"network": str, "names": list, "patches": dict, "settings": dict}
+    if not isinstance(record, dict):
+        return None
+    for key, kind in kinds.items():
+        if not isinstance(record.get(key), kind):
+            return None
+    return record
 
 
 def read_run(folder: Path) -> dict:
-    """Return a run's config.yaml: network, names, holdout, patches (hash of each glacier's), settings."""
-    return yaml.safe_load((folder / "config.yaml").read_text())
+    """Return a run's config.yaml: network, names, holdout, patches (hash of each glacier's), settings.
+
+    GlacierError if it is damaged, or of an earlier version.
+    """
+    record = read_record(folder)
+    if record is None:
+        raise GlacierError(
+            f"{folder / 'config.yaml'} is damaged; delete {folder.name} and train again"
+        )
+    if record.get("format") != FORMAT:
+        raise outdated(folder)
+    return record
+
+
+def outdated(folder: Path) -> GlacierError:
+    """Return the error of a run that an earlier version of this project made."""
+    record = read_record(folder) or {"network": "AttentionLSTM", "names": ["NAME"]}
+    command = f"python DeepLearning/train{record['network']}.py --name={record['names'][0]}"
+    return GlacierError(f"run {folder.name} was made by an earlier version: train again: {command}")
 
 
 def find_run(wanted: str) -> Path:
@@ -64,8 +109,8 @@ def find_run(wanted: str) -> Path:
     if wanted not in names:
         raise GlacierError(f"no run {wanted!r} in {runs_folder()}{config.nearest(wanted, names)}")
     folder = runs_folder() / wanted
+    saved = read_run(folder)
     if runner.read_manifest(folder) is None:
-        saved = read_run(folder)
         command = (
             f"python DeepLearning/train{saved['network']}.py --name={saved['names'][0]} --resume"
         )
@@ -80,6 +125,8 @@ def runs_for(cfg: Config, wanted: Sequence[str], patches: str) -> list[Path]:
     nor as the one held out, or was trained on other patches of it.
     """
     finished = [run for run in list_runs(name=cfg.name) if runner.read_manifest(run)]
+    current = [run for run in finished if read_record(run).get("format") == FORMAT]
+    finished = current or finished  # if there are older ones only, the newest is refused below
     if not wanted and not finished:
         command = f"python DeepLearning/trainAttentionLSTM.py --name={cfg.name}"
         raise GlacierError(
@@ -100,18 +147,6 @@ def runs_for(cfg: Config, wanted: Sequence[str], patches: str) -> list[Path]:
                 f"train again: {command}"
             )
     return folders
-
-
-def read_checkpoint(path: Path) -> dict:
-    """Return a checkpoint; GlacierError if it is missing or damaged."""
-    integrity.check(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise GlacierError(
-            f"{path} is missing or damaged ({' '.join(str(error).split())[:120]}); "
-            "train again with --force"
-        ) from error
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:

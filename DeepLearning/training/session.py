@@ -1,151 +1,91 @@
 """Stage 5, for every network: settings, the run's folder, and how a run goes on after it was stopped.
 
 Reads datasets/NAME/patches. Writes DeepLearning/runs/RUN/: config.yaml (settings), metrics.csv (one row an epoch),
-best.pt (lowest validation error), last.pt (to go on from), manifest.yaml (finished). On several GPUs or processes:
-torchrun --nproc_per_node=2 DeepLearning/trainConvLSTM.py --name=parvati
+best.pt (the network that forecasts, with the factor it earned), last.pt (to go on from), manifest.yaml (finished). On
+several GPUs or processes: torchrun --nproc_per_node=2 DeepLearning/trainConvLSTM.py --name=parvati
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from config import GlacierError
-from DeepLearning.data.batches import Glaciers
-from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import processes, run_folders
-from DeepLearning.training.loop import Fit, fitted_carry, load_weights, pooled_mse, read_weights
-from DeepLearning.training.mirror import Mirror
-from DeepLearning.training.networks import choose_device, load_network
 from DeepLearning.training.settings import TrainingConfig, for_glacier, used, with_settings
-from DeepLearning.verification import sections
-from DeepLearning.verification.baselines import climatology, persistence
-from DeepLearning.verification.metrics import skill
 from glacier import console
 from glacier.patches.windows import STAGE
 from glacier.report import pages
 from glacier.storage import disk, runner
 
+if TYPE_CHECKING:  # loading PyTorch takes seconds: a run that is up to date goes without
+    from torch import nn
+
 log = logging.getLogger(__name__)
 
-Build = Callable[[TrainingConfig, int], nn.Module]
 
-
-def run_training(build: Build, cls: type[TrainingConfig]) -> int:
+def run_training(build: Callable[[TrainingConfig, int], nn.Module], cls: type) -> int:
     """Run a train script; return its exit code. build(settings, channels) returns the network."""
     return console.main(lambda cfg: train(cfg, build), cls)
 
 
-# ── A training ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def train(cfg: TrainingConfig, build: Build) -> int:
+def train(cfg: TrainingConfig, build: Callable[[TrainingConfig, int], nn.Module]) -> int:
     """Train unless a finished run has these settings and patches; return the exit code."""
     if not processes.is_writer():
         logging.getLogger().setLevel(logging.WARNING)
-    device = processes.local_device(choose_device(cfg.device))
-    glaciers = read_glaciers(cfg)
-    with torch.device("meta"):
-        model = build(cfg, glaciers.channels)
-    if cfg.start:
-        read_weights(
-            model, run_folders.find_run(cfg.start), "best.pt"
-        )  # a wrong one is refused before a run is made
-    processes.start(device)
-    try:
-        folder, cfg, finished = processes.from_writer(
-            lambda: choose_run(cfg, type(model).__name__, glaciers.hashes)
-        )
-        if finished:
-            log.info("%s is up to date.", folder)
-        else:
-            fit(cfg, build, glaciers, device, folder)
-    finally:
-        processes.stop()
-    log.info(
-        "Next: python DeepLearning/evaluate.py --name=%s", cfg.names[0] if cfg.names else cfg.name
-    )
+    hashes = patch_hashes(cfg)
+    choice = choose_run(cfg, hashes)
+    if choice.finished:
+        log.info("%s is up to date.", choice.folder)
+    else:
+        train_anew(cfg, build, choice, hashes)
+        if processes.is_writer():
+            pages.report(cfg)
+            log.info("Wrote %s", choice.folder)
+    name = cfg.names[0] if cfg.names else cfg.name
+    log.info("Next: python DeepLearning/evaluate.py --name=%s", name)
     return 0
 
 
-def fit(
-    cfg: TrainingConfig, build: Build, glaciers: Glaciers, device: torch.device, folder: Path
+def train_anew(
+    cfg: TrainingConfig, build: Callable, choice: Choice, hashes: dict[str, str]
 ) -> None:
-    """Train in a run's folder, finish it with its manifest, and print the closing table."""
-    start, writer = time.monotonic(), processes.is_writer()
-    torch.use_deterministic_algorithms(cfg.deterministic)
-    torch.manual_seed(cfg.seed)
-    model = build(cfg, glaciers.channels)
-    if cfg.start:
-        load_weights(model, run_folders.find_run(cfg.start), "best.pt")
-    else:
-        model.set_carry(fitted_carry(glaciers, cfg.seed))
-    model.limits.copy_(glaciers.limits())
-    model.seasonal.fill_(glaciers.training_years() >= 2)
-    model.to(device)
-    record = {"run": folder.name, "network": type(model).__name__, **used(cfg)}
-    mirror = Mirror(cfg.wandb if writer else "disabled", folder, record)
+    """Train in the folder that was chosen, or in a new one."""
+    from DeepLearning.training import run
+
+    cfg = choice.cfg
+    device = run.start_processes(cfg)
     try:
-        fitted = Fit(model, glaciers, cfg, device, folder, mirror, used(cfg))
-        state = fitted.run()
+        glaciers = run.read_glaciers(cfg)
+        run.check_start(cfg, build, glaciers.channels)
+        if choice.folder is None:
+            choice.folder = processes.from_writer(lambda: make_run(cfg, hashes, choice.reason))
+        run.fit(cfg, build, glaciers, device, choice.folder)
     finally:
-        mirror.finish()
-    processes.wait()
-    errors = closing_errors(fitted, cfg, device)
-    if not writer:
-        return
-    counts = {
-        "epochs": state["epoch"],
-        "parameters": sum(part.numel() for part in model.parameters()),
-    }
-    files = [
-        folder / name for name in ("config.yaml", "metrics.csv", "best.pt")
-    ] + sections.training(folder)
-    seconds = time.monotonic() - start
-    runner.write_manifest(
-        folder, used(cfg), glaciers.hashes, files, counts | {"mse": errors}, seconds
-    )
-    rows = [
-        (
-            part,
-            f"{own:.5f}",
-            *(f"{skill(own, other):+.3f} against {name}" for name, other in others.items()),
-        )
-        for part, (own, others) in errors.items()
-    ]
-    rows += [*counts.items(), ("seconds", f"{seconds:.1f}")]
-    log.info("%s", "\n".join(console.lines_of([("MSE", "", "skill"), *rows])))
-    pages.report(cfg)
-    log.info("Wrote %s", folder)
+        processes.stop()
 
 
-def closing_errors(fitted: Fit, cfg: TrainingConfig, device: torch.device) -> dict:
-    """Return the best network's and the baselines' errors in validation, and on the glacier that was held out."""
-    parts = {"validation": (fitted.glaciers, fitted.validation)}
-    if cfg.holdout:
-        held_out = Glaciers([Glacier(for_glacier(cfg, cfg.holdout))])
-        parts[f"holdout {cfg.holdout}"] = held_out, held_out.samples(None, covering=True)
-    best = load_network(fitted.folder, device)
-    errors = {}
-    for part, (glaciers, samples) in parts.items():
-        own, *others = (
-            pooled_mse(predict, glaciers, samples, cfg.batchSize, device)
-            for predict in (best, climatology, persistence)
-        )
-        errors[part] = [own, dict(zip(("climatology", "persistence"), others, strict=True))]
-    return errors
+# ── Which run ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-# ── What to train on, with what, where ───────────────────────────────────────────────────────────────────────────
+@dataclass
+class Choice:
+    """The run to train in. folder : None for a new one. cfg : with --resume, the run's own settings.
+
+    finished : nothing is left to do. reason : why a new run is made.
+    """
+
+    folder: Path | None
+    cfg: TrainingConfig
+    finished: bool = False
+    reason: str = ""
 
 
-def read_glaciers(cfg: TrainingConfig) -> Glaciers:
-    """Return the glaciers of a training; GlacierError if the one held out is among them."""
+def patch_hashes(cfg: TrainingConfig) -> dict[str, str]:
+    """Return the hash of the patches of each glacier to train on; GlacierError if the held-out one is among them."""
     names = cfg.names or (cfg.name,)
     if cfg.holdout in names:
         raise GlacierError(
@@ -153,54 +93,62 @@ def read_glaciers(cfg: TrainingConfig) -> Glaciers:
         )
     if cfg.holdout:
         runner.need(for_glacier(cfg, cfg.holdout), STAGE)
-    return Glaciers(
-        [Glacier(cfg if name == cfg.name else for_glacier(cfg, name)) for name in names]
-    )
+    hashes = {}
+    for name in names:
+        of_name = cfg if name == cfg.name else for_glacier(cfg, name)
+        hashes[name] = runner.need(of_name, STAGE)
+    return hashes
 
 
-def choose_run(
-    cfg: TrainingConfig, network: str, patches: dict
-) -> tuple[Path, TrainingConfig, bool]:
-    """Return the folder to train in, the settings (with --resume those of the run), and whether it is finished."""
+def choose_run(cfg: TrainingConfig, patches: dict[str, str]) -> Choice:
+    """Return the run to train in: a stopped one with these settings and patches, a finished one, or none.
+
+    Several processes choose alike, for they see the same folders. Runs of an earlier version are passed over.
+    """
     name = "+".join(cfg.names) or cfg.name
-    runs = [
-        run
-        for run in reversed(run_folders.list_runs(network))
-        if run_folders.read_run(run)["patches"] == patches
-    ]
-    unfinished = [run for run in runs if runner.read_manifest(run) is None]
+    runs = []
+    for folder in reversed(run_folders.list_runs(cfg.network)):
+        record = run_folders.read_record(folder)
+        if record["patches"] == patches and record.get("format") == run_folders.FORMAT:
+            runs.append(folder)
+    unfinished = [folder for folder in runs if runner.read_manifest(folder) is None]
     if cfg.resume:
         if not unfinished:
             raise GlacierError(
-                f"no unfinished {network} run of {name} on these patches; train without --resume"
+                f"no unfinished {cfg.network} run of {name} on these patches; train without --resume"
             )
         log.info("Going on with %s and its settings.", unfinished[0].name)
-        return (
-            unfinished[0],
-            with_settings(cfg, run_folders.read_run(unfinished[0])["settings"]),
-            False,
-        )
+        saved = run_folders.read_record(unfinished[0])["settings"]
+        return Choice(unfinished[0], with_settings(cfg, saved))
     settings = used(cfg)
-    for run in [] if cfg.force else runs:
-        if run_folders.read_run(run)["settings"] == settings:
-            if run in unfinished:
-                log.info("Going on with %s, which was stopped.", run.name)
-                return run, cfg, False
-            if runner.why_stale(run, settings, patches) is None:
-                return run, cfg, True
-    finished = [run for run in runs if run not in unfinished]
-    reason = (
-        runner.why_stale(finished[0], settings, patches)
-        if finished
-        else "first run on these patches"
-    )
-    folder = run_folders.new_run(name, network)
-    log.info("Training %s (%s).", folder.name, "--force" if cfg.force else reason)
+    for folder in [] if cfg.force else runs:
+        if run_folders.read_record(folder)["settings"] != settings:
+            continue
+        if folder in unfinished:
+            log.info("Going on with %s, which was stopped.", folder.name)
+            return Choice(folder, cfg)
+        if runner.why_stale(folder, settings, patches) is None:
+            return Choice(folder, cfg, finished=True)
+    finished = [folder for folder in runs if folder not in unfinished]
+    reason = "first run on these patches"
+    if cfg.force:
+        reason = "--force"
+    elif finished:
+        reason = runner.why_stale(finished[0], settings, patches) or "run again"
+    return Choice(None, cfg, reason=reason)
+
+
+def make_run(cfg: TrainingConfig, patches: dict[str, str], reason: str) -> Path:
+    """Return the folder of a new run, its config.yaml written."""
+    folder = run_folders.new_run("+".join(cfg.names) or cfg.name, cfg.network)
+    log.info("Training %s (%s).", folder.name, reason)
     record = {
-        "network": network,
+        "format": run_folders.FORMAT,
+        "network": cfg.network,
         "names": list(cfg.names or (cfg.name,)),
         "holdout": cfg.holdout,
         "patches": patches,
+        "settings": used(cfg),
     }
-    disk.write_yaml(folder / "config.yaml", record | {"settings": settings})
-    return folder, cfg, False
+    disk.write_yaml(folder / "config.yaml", record)
+    return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import config
 from config import Config, GlacierError, setting
@@ -14,6 +15,8 @@ from glacier.storage import runner
 
 @dataclass(frozen=True)
 class TrainingConfig(Config):
+    network: ClassVar[str]  # name of the class in DeepLearning/models
+
     # ── 5 Training ───────────────────────────────────────────────────────────────────────────────────────────────
     epochs: int = setting(30, "passes at most", low=1)
     samplesPerEpoch: int = setting(

@@ -17,30 +17,23 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def training(folder: Path) -> list[Path]:
-    """Draw the errors of a run's metrics.csv over its epochs, write its section; return the files."""
+    """Draw the scores of a run's metrics.csv over its epochs, write its section; return the files."""
     rows = read_rows(folder / "metrics.csv")
-    lines = {
-        name.replace("_mse", ""): [float(row[name]) for row in rows]
-        for name in rows[0]
-        if name.endswith("_mse")
-    }
-    best = min(rows, key=lambda row: float(row["validation_mse"]))
-    told = (
-        f"Lowest validation error {float(best['validation_mse']):.5f}, after epoch {best['epoch']}."
-    )
+    lines = {}
+    for column in ("training_crps", "validation_crps"):
+        lines[column.removesuffix("_crps")] = [float(row[column]) for row in rows]
     curves = charts.curves(
         folder / "quicklooks" / "curves.png",
         [int(row["epoch"]) for row in rows],
         lines,
         "epoch",
-        "mean squared error [1]",
+        "CRPS [1]",
     )
-    section = pages.section(
-        folder,
-        f"Training: {folder.name}",
-        told,
-        Picture(curves, "Errors over the epochs; epoch 0 is the network before its first step"),
+    picture = Picture(
+        curves,
+        "Continuous ranked probability score over the epochs; epoch 0 is climatology, where the network starts",
     )
+    section = pages.section(folder, f"Training: {folder.name}", picture)
     return [curves, section]
 
 

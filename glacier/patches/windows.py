@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ from glacier import stages
 from glacier.aligned import read_composites
 from glacier.patches.cutting import cut
 from glacier.patches.split import PARTS, Split, patch_parts, prove
-from glacier.storage import disk, integrity, runner
+from glacier.storage import disk, integrity, runner, tensors
 
 if TYPE_CHECKING:  # loading it takes seconds: a stage that has nothing to do goes without
     import torch
@@ -196,27 +195,5 @@ def read_split(path: Path) -> tuple[Split, tuple[str, ...]]:
 
 
 def load_tensor(path: Path) -> torch.Tensor:
-    """Return a tensor, memory-mapped; GlacierError if the file is damaged or holds something else."""
-    import torch
-
-    integrity.check(path)
-    try:
-        tensor = torch.load(path, mmap=True, weights_only=True)
-        if not isinstance(tensor, torch.Tensor):
-            raise ValueError(f"it holds a {type(tensor).__name__}")
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        IndexError,
-        pickle.UnpicklingError,
-    ) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise GlacierError(
-            f"{path} is damaged ({reason}); run python createPatches.py --force"
-        ) from error
-    return tensor
+    """Return a tensor of patches/, memory-mapped; GlacierError if the file is damaged or holds something else."""
+    return tensors.read_tensor(path, "run python createPatches.py --force")

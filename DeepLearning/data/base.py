@@ -1,0 +1,116 @@
+"""The base of every forecast: climatology of a glacier's steps, from the past that each window may look at."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+
+from glacier import distribution
+from glacier.climatology import Climatology, without_year
+
+KEPT_BYTES = 1_000_000_000  # of distribution functions of whole scenes kept for the next patch, all glaciers together
+ROWS = 64  # of a scene worked on at once
+EVERYTHING = slice(None)
+
+
+class Memory:
+    """Arrays by key, the latest used kept up to `limit` bytes; one for all glaciers of a run."""
+
+    def __init__(self, limit: int = KEPT_BYTES):
+        self.limit, self.size = limit, 0
+        self.arrays: OrderedDict[tuple, np.ndarray] = OrderedDict()
+
+    def get(self, key: tuple) -> np.ndarray | None:
+        """Return the array of a key, None if it is not kept."""
+        if key in self.arrays:
+            self.arrays.move_to_end(key)
+        return self.arrays.get(key)
+
+    def keep(self, key: tuple, array: np.ndarray) -> None:
+        """Keep an array; the longest unused go."""
+        self.arrays[key] = array
+        self.size += array.nbytes
+        while self.size > self.limit:
+            _, oldest = self.arrays.popitem(last=False)
+            self.size -= oldest.nbytes
+
+
+class Base:
+    """Climatology of a glacier's steps: of training steps for training, causal for everything else.
+
+    Training windows read it leave-one-year-out: from all training steps but those within half a year of the target. A
+    causal one would rest on one or two years in the first windows, and networks would learn to mend what is gone by
+    the test. Validation, test and forecast read it from the steps before the first target.
+
+    frame : (C, H, W). days : the middle of each step, and of steps after the last. training_steps : how many of the
+    first steps training reads. floor : value below which frames are 0.
+    """
+
+    def __init__(
+        self,
+        climatology: Climatology,
+        frame: tuple[int, ...],
+        days: Sequence[date],
+        training_steps: int,
+        floor: float | None,
+        memory: Memory,
+    ):
+        self.climatology, self.days, self.floor, self.memory = climatology, days, floor, memory
+        self.ordinals = np.array([day.toordinal() for day in days])
+        self.training_steps = training_steps
+        self.frame = frame
+        self.whole = 4 * len(climatology.x) * math.prod(frame)  # bytes of one F of the scene
+
+    def past(self, step: int, before: int | None) -> np.ndarray:
+        """Return the steps from which the climatology of a step follows.
+
+        before : the first target of its window; None: leave-one-year-out over the training steps.
+        """
+        if before is not None:
+            return np.arange(before)
+        return without_year(self.ordinals[: self.training_steps], self.days[step])
+
+    def distribution(
+        self, step: int, before: int | None, rows: slice = EVERYTHING, columns: slice = EVERYTHING
+    ) -> np.ndarray:
+        """Return F (K, C, h, w) of a step, of some rows and columns; before : as in `past`.
+
+        Where memory allows, F of the whole scene is kept for the next patch.
+        """
+        key = (id(self), step, before)
+        function = self.memory.get(key)
+        if function is not None:
+            return function[..., rows, columns]
+        past = self.past(step, before)
+        day = self.days[step]
+        if self.worth_keeping():
+            function = self.climatology.distribution(day, past, EVERYTHING, EVERYTHING)
+            self.memory.keep(key, function)
+            return function[..., rows, columns]
+        return self.climatology.distribution(day, past, rows, columns)
+
+    def worth_keeping(self) -> bool:
+        """Return whether F of all training steps may be kept at once; else patches are worked out one by one."""
+        return self.whole * self.training_steps <= self.memory.limit
+
+    def mean(self, step: int, before: int | None) -> np.ndarray:
+        """Return the mean (C, H, W) of a step's F, clipped, float32; NaN for a step without a past.
+
+        before : the step itself for a causal one, None for leave-one-year-out. Kept for the next call.
+        """
+        key = (id(self), step, before, "mean")
+        mean = self.memory.get(key)
+        if mean is None:
+            mean = np.full(self.frame, np.nan, np.float32)
+            past = self.past(step, before)
+            height = self.frame[1]
+            for top in range(0, height, ROWS) if len(past) else ():
+                rows = slice(top, min(top + ROWS, height))
+                function = self.climatology.distribution(self.days[step], past, rows, EVERYTHING)
+                mean[:, rows] = distribution.mean(function, self.climatology.x, self.floor)
+            self.memory.keep(key, mean)
+        return mean
