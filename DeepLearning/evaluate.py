@@ -1,27 +1,31 @@
 """Score runs and baselines over the test windows:  python DeepLearning/evaluate.py --name=parvati --run=all
 
-Writes scores.csv, scores.png (error by lead time) and patches.png (best, median and worst), for one run into
-DeepLearning/runs/RUN/evaluation/, for several into a folder of their own. Whole scenes are forecast, so each pixel
-counts once; only really observed pixels count. The region "seen" is the scene the networks were trained on, at times
-they were not; "block" is the part of the scene kept out of training as well.
+Writes scores.csv, pictures of skill, reliability, ranks and bands, and patches.png (best, median and worst), for one
+run into DeepLearning/runs/RUN/evaluation/, for several into a folder of their own. Whole scenes are forecast, so each
+pixel counts once; only really observed pixels count, and the same ones for every method. The region "seen" is the scene
+the networks were trained on, at times they were not; "block" is the part of the scene kept out of training as well;
+"seen, in doubt" the pixels where climatology gives snow between 5 and 95 %.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from config import Config, GlacierError, setting
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import run_folders
 from DeepLearning.training.mirror import MODES, Mirror
 from DeepLearning.training.networks import choose_device, load_network
-from DeepLearning.verification import motion, sections
-from DeepLearning.verification.baselines import BASELINES
-from DeepLearning.verification.scoring import score
-from DeepLearning.verification.tables import draw_patches, draw_scores, table
+from DeepLearning.verification import choice, motion, pictures, regions, sections, tables
+from DeepLearning.verification.diagnosis import Diagnosis
+from DeepLearning.verification.references import fitted, references
+from DeepLearning.verification.scoring import REFERENCE, rows_of, score
 from glacier import console
 from glacier.report import pages
 from glacier.storage import runner
@@ -32,7 +36,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Settings(Config):
     run: tuple[str, ...] = setting(
-        (), "runs to score; empty: the newest; all: the newest of each network"
+        (), "runs to score; empty: the best by validation; all: the newest of each network"
     )
     device: str = setting("auto", "where to compute", choices=run_folders.DEVICES)
     wandb: str = setting(
@@ -41,24 +45,64 @@ class Settings(Config):
 
 
 def choose_runs(cfg: Settings, glacier: Glacier) -> list[Path]:
-    """Return the runs to score; with --run=all the newest finished one of each network."""
-    if cfg.run != ("all",):
-        return run_folders.runs_for(cfg, cfg.run, glacier.hash)
-    newest = {}
-    for run in run_folders.list_runs(name=cfg.name):
-        saved = run_folders.read_run(run)
-        if runner.read_manifest(run) and saved["patches"].get(cfg.name) == glacier.hash:
-            newest[saved["network"]] = run
-    return list(newest.values()) or run_folders.runs_for(cfg, (), glacier.hash)
+    """Return the runs to score: those named, the newest of each network, or the best by validation."""
+    finished = choice.finished_runs(cfg.name, glacier.hash)
+    if not finished or (cfg.run and cfg.run != ("all",)):
+        return run_folders.runs_for(cfg, () if cfg.run == ("all",) else cfg.run, glacier.hash)
+    if cfg.run == ("all",):
+        return choice.newest_of_each_network(finished)
+    best, why = choice.best_run(finished)
+    log.info("Scoring %s: %s.", best.name, why)
+    return [best]
 
 
-def labels_of(runs: list[Path]) -> dict[str, Path]:
-    """Return the runs by the names of their networks, with their numbers where two share a network."""
-    names = [run_folders.read_run(run)["network"] for run in runs]
-    return {
-        name if names.count(name) == 1 else f"{name} {run_folders.run_number(run):03d}": run
-        for name, run in zip(names, runs, strict=True)
-    }
+def folder_of(cfg: Settings, runs: list[Path]) -> Path:
+    """Return where the scores go: into the run, or a folder of their own for several."""
+    if len(runs) == 1:
+        return choice.folder_in(runs[0], "evaluation", cfg.name)
+    numbers = "-".join(f"{run_folders.run_number(run):03d}" for run in runs)
+    return run_folders.runs_folder() / f"{cfg.name}-comparison-{numbers}"
+
+
+def load_networks(runs: list[Path], device: torch.device) -> dict[str, torch.nn.Module]:
+    """Return the networks by name; those left at their start by validation together, as one stands for all."""
+    networks, at_start = {}, {}
+    for label, run in choice.labels_of(runs).items():
+        network = load_network(run, device)
+        group = networks if network.factor.any() else at_start
+        group[label] = network
+    if at_start:
+        networks[f"{', '.join(at_start)} (at start)"] = next(iter(at_start.values()))
+    return networks
+
+
+def evaluate(
+    cfg: Settings, folder: Path, glacier: Glacier, runs: list[Path], device: torch.device
+) -> runner.Result:
+    """Score the runs beside the baselines; write table and pictures."""
+    networks = load_networks(runs, device)
+    baselines: dict[str, Callable] = references(glacier) | fitted(glacier)
+    baselines |= motion.baselines(cfg, glacier)
+    firsts = [glacier.patches.windows[number].start for number in glacier.windows("test")]
+    diagnosed = {name: Diagnosis() for name in (*networks, REFERENCE)}
+    scored = score(glacier, networks | baselines, device, firsts, diagnosed)
+    rows = rows_of(scored, glacier)
+    run_folders.write_csv(folder / "scores.csv", rows)
+    main_network = next(iter(networks))
+    network = networks[main_network]
+    seen = regions.region_masks(glacier)["seen"]
+    files = [folder / "scores.csv", *pictures.draw_skill(folder, rows)]
+    files += pictures.draw_probabilities(folder, diagnosed)
+    files.append(pictures.draw_bands(folder / "bands.png", glacier, network, device, firsts, seen))
+    files.append(pictures.draw_patches(folder / "patches.png", glacier, network, device, firsts))
+    sentence = tables.verdict_of(rows, main_network)
+    files += sections.evaluation(folder, rows, sentence, list(networks))
+    mirror = Mirror(cfg.wandb, runs[0], {"runs": [run.name for run in runs]}, "evaluation")
+    mirror.table("scores", rows)
+    mirror.finish()
+    log.info("%s", sentence)
+    counts = {"test_windows": len(firsts), "verdict": sentence}
+    return runner.Result(files, counts, tables.table(rows, list(networks)))
 
 
 def run(cfg: Settings) -> int:
@@ -69,42 +113,18 @@ def run(cfg: Settings) -> int:
         raise GlacierError(
             f"{cfg.name} has no test window; take more years, or a larger testFraction"
         )
-    numbers = "-".join(f"{run_folders.run_number(run):03d}" for run in runs)
-    own = (
-        "evaluation"
-        if run_folders.read_run(runs[0])["names"][0] == cfg.name
-        else f"evaluation-{cfg.name}"
-    )
-    folder = (
-        runs[0] / own
-        if len(runs) == 1
-        else run_folders.runs_folder() / f"{cfg.name}-comparison-{numbers}"
-    )
+    folder = folder_of(cfg, runs)
+    inputs = {run.name: runner.manifest_hash(runner.read_manifest(run)) for run in runs}
+    inputs |= motion.inputs(cfg) | {"patches": glacier.hash}
 
-    def work(folder: Path) -> runner.Result:
-        device = choose_device(cfg.device)
-        networks = {label: load_network(run, device) for label, run in labels_of(runs).items()}
-        rows = score(glacier, networks, device, BASELINES | motion.baselines(cfg, glacier))
-        run_folders.write_csv(folder / "scores.csv", rows)
-        files = [
-            folder / "scores.csv",
-            draw_scores(folder / "scores.png", rows),
-            draw_patches(folder / "patches.png", glacier, next(iter(networks.values())), device),
-        ]
-        mirror = Mirror(cfg.wandb, runs[0], {"runs": [run.name for run in runs]}, "evaluation")
-        mirror.table("scores", rows)
-        mirror.finish()
-        files += sections.evaluation(folder)
-        return runner.Result(files, {"test_windows": len(glacier.windows("test"))}, table(rows))
+    def work(target: Path) -> runner.Result:
+        return evaluate(cfg, target, glacier, runs, choose_device(cfg.device))
 
-    inputs = {
-        run.name: runner.manifest_hash(runner.read_manifest(run)) for run in runs
-    } | motion.inputs(cfg)
-    inputs["patches"] = glacier.hash
     command = f"python DeepLearning/evaluate.py --name={cfg.name}"
     runner.make(cfg, folder, {"glacier": cfg.name}, inputs, work, command)
     pages.report(cfg)
-    log.info("Skill is 1 - MSE / MSE of the baseline: 0 is no better, negative is worse.")
+    log.info("Skill is 1 - CRPS / CRPS of climatology: 0 is no better, negative is worse.")
+    log.info("All regions, lead times and seasons: %s", folder / "scores.csv")
     log.info("Next: python DeepLearning/forecast.py --name=%s", cfg.name)
     return 0
 

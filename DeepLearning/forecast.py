@@ -1,8 +1,9 @@
 """Forecast the whole scene beyond the last composite:  python DeepLearning/forecast.py --name=parvati
 
-Writes DeepLearning/runs/RUN/forecast/: forecast.tif (one band a channel and step, with CRS and dates), forecast.png
-(inputs and forecast), forecast.gif, lastTest.png (the last test window: forecast beside truth), and
-flow.png, flow.csv (the motion that forecast and truth of that window show).
+Writes DeepLearning/runs/RUN/forecast/: forecast.tif (for each step P(snow), median, mean and 5, 25, 75, 95 %),
+members.tif (maps that could occur), snow.csv (snow-covered area, snow line and hydrological years, past and forecast),
+forecast.png and forecast.gif, lastTest.png (the last test window: forecast beside truth), and flow.png, flow.csv (the
+motion that forecast and truth of that window show).
 """
 
 from __future__ import annotations
@@ -12,142 +13,103 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from rasterio import Affine
 
 from config import Config, setting
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import run_folders
 from DeepLearning.training.networks import choose_device, load_network
-from DeepLearning.verification import motion, sections
+from DeepLearning.verification import ahead, choice, motion, pictures, sections, snow_series
 from glacier import console
-from glacier.figures import maps
+from glacier.patches.windows import is_index
 from glacier.report import pages
-from glacier.storage import geotiff, runner
+from glacier.storage import runner
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Settings(Config):
-    run: str | None = setting(None, "the run to forecast with; None: the newest of the glacier")
+    run: str | None = setting(
+        None, "the run to forecast with; None: the glacier's best by validation"
+    )
+    members: int = setting(
+        20, "maps that could occur, in members.tif and behind the bands of snow.csv", low=10
+    )
     device: str = setting("auto", "where to compute", choices=run_folders.DEVICES)
 
 
-def write_geotiff(
-    path: Path, images: np.ndarray, glacier: Glacier, dates: list[str], tags: dict[str, str]
-) -> Path:
-    """Write images (horizon, C, H, W) as a GeoTIFF, a band for each date and channel, nodata NaN; return its path."""
-    series = glacier.series
-    bands = [(date, channel) for date in dates for channel in series.channels]
-    names = [f"{channel} {date}" for date, channel in bands]
-    band_tags = [{"DATE": date, "CHANNEL": channel} for date, channel in bands]
-    tags = {**tags, "DATES": ",".join(dates), "CHANNELS": ",".join(series.channels)}
-    return geotiff.write(
-        path,
-        images.reshape(-1, *images.shape[2:]),
-        series.crs,
-        Affine(*series.transform[:6]),
-        names,
-        tags,
-        band_tags=band_tags,
-    )
+def choose_run(cfg: Settings, glacier: Glacier) -> Path:
+    """Return the run named, or the best by validation, and say which."""
+    finished = choice.finished_runs(cfg.name, glacier.hash)
+    if cfg.run or not finished:
+        (run,) = run_folders.runs_for(cfg, [cfg.run] if cfg.run else [], glacier.hash)
+        why = "as asked for"
+    else:
+        run, why = choice.best_run(finished)
+    log.info("Forecasting with %s: %s.", run.name, why)
+    return run
 
 
-def picture(image: np.ndarray) -> np.ndarray:
-    """Return one step (C, H, W) as figures draw it: (H, W) for one channel, else three."""
-    return image[0] if len(image) == 1 else image[:3]
-
-
-def draw_ahead(folder: Path, glacier: Glacier, forecast: np.ndarray) -> list[Path]:
-    """Draw the last inputs and the forecast after them, as a picture and an animation; return the files."""
-    last = len(glacier.series.values)
-    known = range(last - glacier.sequence_length, last)
-    images = [picture(image) for image in (*glacier.series.values[known.start :], *forecast)]
-    titles = [f"{glacier.date(step)} input" for step in known]
-    titles += [f"{glacier.date(last + lead)} forecast" for lead in range(len(forecast))]
-    return [
-        make(
-            folder / f"forecast.{kind}",
-            images,
-            titles,
-            label(glacier),
-            pixel_size=glacier.series.transform[0],
-        )
-        for kind, make in (("png", maps.map_row), ("gif", maps.animation))
-    ]
-
-
-def draw_known(folder: Path, glacier: Glacier, target: int, forecast: np.ndarray) -> list[Path]:
-    """Draw a forecast of steps that have come, from step `target` on, each beside the truth; return the files."""
-    images, titles = [], []
-    for step, image in enumerate(forecast, target):
-        images += [picture(image), picture(glacier.series.values[step])]
-        titles += [f"{glacier.date(step)} forecast", f"{glacier.date(step)} truth"]
-    size = glacier.series.transform[0]
-    return [maps.map_row(folder / "lastTest.png", images, titles, label(glacier), pixel_size=size)]
-
-
-def label(glacier: Glacier) -> str:
-    """Return quantity and unit of what is forecast."""
-    return "NDSI [1]" if glacier.channels == 1 else "reflectance [1]"
-
-
-def make_forecast(
-    folder: Path,
-    glacier: Glacier,
-    network: torch.nn.Module,
-    device: torch.device,
-    max_velocity: float,
-) -> runner.Result:
-    """Write the forecast beyond the last composite, and the last test window beside its truth. max_velocity [m/yr]."""
-    first = len(glacier.series.dates) - glacier.sequence_length
-    ahead = glacier.forecast_scene(network, first, device)[0].numpy()
-    dates = [str(glacier.date(len(glacier.series.dates) + lead)) for lead in range(glacier.horizon)]
+def forecast_ahead(
+    cfg: Settings, folder: Path, glacier: Glacier, network: torch.nn.Module, device: torch.device
+) -> tuple[list[Path], ahead.Ahead]:
+    """Write the forecast beyond the last composite: GeoTIFFs, snow.csv, pictures; return the files and the forecast."""
+    agreement = snow_series.fit(glacier)
+    ground = snow_series.read_ground(cfg, glacier)
     tags = {
         "GLACIER": glacier.name,
         "RUN": folder.parent.name,
         "LAST_INPUT": glacier.series.dates[-1],
     }
-    files = [write_geotiff(folder / "forecast.tif", ahead, glacier, dates, tags)]
-    files += draw_ahead(folder, glacier, ahead)
-    if tests := glacier.windows("test"):
-        known = glacier.patches.windows[tests[-1]].start
-        forecast = glacier.forecast_scene(network, known, device)[0].numpy()
-        files += draw_known(folder, glacier, known + glacier.sequence_length, forecast)
-        shown, flows = motion.draw_flows(
-            folder, glacier, known + glacier.sequence_length, forecast, max_velocity
-        )
-        run_folders.write_csv(folder / "flow.csv", flows)
-        files += [*shown, folder / "flow.csv"]
-    files += sections.forecast(folder)
-    numbers = [(image.mean(), image.min(), image.max()) for image in ahead]
-    rows = [
-        (date, *(f"{number:.3f}" for number in row))
-        for date, row in zip(dates, numbers, strict=True)
-    ]
-    return runner.Result(files, {"steps": dates}, [("step", "mean", "least", "most"), *rows])
+    files, forecast = ahead.write_ahead(
+        folder, glacier, network, device, agreement, cfg.members, tags, ground.thinning
+    )
+    if is_index(glacier.series.channels):
+        rows = snow_series.all_rows(glacier, ground, agreement, forecast.snow)
+        run_folders.write_csv(folder / "snow.csv", rows)
+        files.append(folder / "snow.csv")
+        files += snow_series.draw(folder, rows)
+    return [*files, *pictures.draw_ahead(folder, glacier, forecast)], forecast
+
+
+def last_test(
+    cfg: Settings, folder: Path, glacier: Glacier, network: torch.nn.Module, device: torch.device
+) -> list[Path]:
+    """Draw the last test window beside what came, and the motion both show; return the files."""
+    tests = glacier.windows("test")
+    if not tests:
+        return []
+    first = glacier.patches.windows[tests[-1]].start
+    target = first + glacier.sequence_length
+    F = glacier.forecast_scene(network, first, device)[0].numpy()
+    maps = ahead.statistics(F, glacier)
+    files = pictures.draw_past(folder / "lastTest.png", glacier, target, maps)
+    flow_files, flows = motion.draw_flows(folder, glacier, target, maps["median"], cfg.maxVelocity)
+    run_folders.write_csv(folder / "flow.csv", flows)
+    return [*files, *flow_files, folder / "flow.csv"]
 
 
 def run(cfg: Settings) -> int:
     """Forecast with the run unless that is done; return the exit code."""
     glacier = Glacier(cfg)
-    (folder,) = run_folders.runs_for(cfg, [cfg.run] if cfg.run else [], glacier.hash)
+    run_folder = choose_run(cfg, glacier)
 
-    def work(target: Path) -> runner.Result:
+    def work(folder: Path) -> runner.Result:
         device = choose_device(cfg.device)
-        return make_forecast(target, glacier, load_network(folder, device), device, cfg.maxVelocity)
+        network = load_network(run_folder, device)
+        files, forecast = forecast_ahead(cfg, folder, glacier, network, device)
+        files += last_test(cfg, folder, glacier, network, device)
+        files += sections.forecast(folder)
+        lines = ahead.summary_lines(glacier, forecast)
+        return runner.Result(files, {"steps": [line[0] for line in lines[1:]]}, lines)
 
-    inputs = {"patches": glacier.hash, "run": runner.manifest_hash(runner.read_manifest(folder))}
-    own = (
-        "forecast"
-        if run_folders.read_run(folder)["names"][0] == cfg.name
-        else f"forecast-{cfg.name}"
-    )
-    settings = runner.used_settings(cfg, ["maxVelocity"])
+    manifest = runner.read_manifest(run_folder)
+    inputs = {"patches": glacier.hash, "run": runner.manifest_hash(manifest)}
+    used = runner.used_settings(cfg, ["maxVelocity", "members", "iceOutline"])
+    folder = choice.folder_in(run_folder, "forecast", cfg.name)
     command = f"python DeepLearning/forecast.py --name={cfg.name}"
-    runner.make(cfg, folder / own, settings, inputs, work, command)
+    runner.make(cfg, folder, used, inputs, work, command)
     log.info("All of %s in one page: %s", cfg.name, pages.report(cfg))
     return 0
 

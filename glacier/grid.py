@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import rasterio
 from rasterio.transform import array_bounds
-from rasterio.warp import transform_bounds
+from rasterio.warp import transform, transform_bounds
 
 UTM = {"EPSG:326", "EPSG:327"}
 POLAR = {"EPSG:3413", "EPSG:3031"}
@@ -103,3 +103,12 @@ def choose_lattice(
     if not counts:
         return Lattice(crs, anchor, anchor)
     return max(counts, key=lambda lattice: (counts[lattice], lattice.crs == crs))
+
+
+def centre_latitude(grid: Grid) -> float:
+    """Return the latitude of a grid's centre [degrees], negative in the south."""
+    a, b, c, d, e, f = grid.transform[:6]
+    row, column = grid.shape[0] / 2, grid.shape[1] / 2
+    x, y = a * column + b * row + c, d * column + e * row + f
+    _, (latitude,) = transform(grid.crs, "EPSG:4326", [x], [y])
+    return latitude

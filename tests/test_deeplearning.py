@@ -9,20 +9,19 @@ import pytest
 import rasterio
 import torch
 import yaml
-from toy import CARRY, RUN, YEARS, read, read_csv, settings
+from toy import RUN, SIDE, YEARS, read, read_csv, settings
 
 from config import GlacierError
-
-# EF
+from DeepLearning import evaluate, forecast
 from DeepLearning.data.base import Memory
 from DeepLearning.data.batches import Glaciers
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.models.adjustment import adjust
 from DeepLearning.trainAttentionLSTM import build
 from DeepLearning.training import checkpoints, run_folders, session
-
-# BASE
-# SCORING from DeepLearning.verification.scoring import REFERENCES, SEASONS, region_masks, score
+from DeepLearning.training.networks import load_network
+from DeepLearning.verification.regions import IN_DOUBT
+from DeepLearning.verification.scoring import COLUMNS, SEASONS
 from glacier import distribution
 from glacier.storage import disk, runner
 
@@ -255,70 +254,33 @@ def test_bands_are_the_scene(toy):
     assert torch.equal(glacier.forecast_scene(bar, 12, torch.device("cpu"))[0], base)
 
 
-# ── Baselines ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_damped_persistence_is_a_least_squares_fit(toy):
-    """The factors of the second lead time, from a list of all training pixels; less is kept than of the first."""
-    glacier = read(Glacier)
-    seen = region_masks(glacier)["seen"]
-    damped, rows, wanted = DampedPersistence(glacier, seen), [], []
-    for inputs, context, departures, observed in training_windows(glacier):
-        last = (inputs - context.input_mean)[0, -1, 0].nan_to_num()
-        counted = observed[0, 1, 0] & seen
-        rows.append(
-            torch.stack(
-                [(last - last.mean())[counted], last.mean().expand(int(counted.sum()))], dim=1
-            )
-        )
-        wanted.append(departures[0, 1, 0][counted])
-    expected = np.linalg.lstsq(
-        torch.cat(rows).double().numpy(), torch.cat(wanted).double().numpy()
-    )[0]
-    assert damped.factors[1].numpy() == pytest.approx(expected, abs=1e-4)
-    assert 0 < damped.factors[1, 0] < damped.factors[0, 0] < CARRY
-    inputs, context = glacier.scene_inputs(10), glacier.scene_context(10)
-    last = (inputs - context.input_mean)[:, -1]
-    local, mean = damped.factors[1]
-    expected = context.mean[:, 1] + local * (last - last.mean()) + mean * last.mean()
-    assert damped(inputs, context)[:, 1].numpy() == pytest.approx(expected.numpy(), abs=1e-6)
-
-
-def test_ridge_beats_climatology_and_leaves_the_block_common(toy):
-    glacier = read(Glacier)
-    masks = region_masks(glacier)
-    ridge = Ridge(glacier, masks["seen"])
-    inside = ridge.coefficients[0, 0][masks["block"] & ~masks["seen"]]
-    assert inside.std(dim=0).max() < 1e-6
-    error = {name: 0.0 for name in ("ridge", "climatology")}
-    for inputs, context, wanted, observed in training_windows(glacier, "test"):
-        error["ridge"] += ((ridge(inputs, context) - context.mean - wanted)[observed] ** 2).sum()
-        error["climatology"] += (wanted[observed] ** 2).sum()
-    assert error["ridge"] < 0.9 * error["climatology"]
-
-
 # ── Scores and forecasts ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_scores(trained, caplog):
+    """One sentence, ten lines, and the file with its columns; skills follow from the CRPS beside them."""
     caplog.set_level("INFO")
     evaluate.run(settings(evaluate.Settings, wandb="disabled"))
     rows = read_csv(trained / "evaluation" / "scores.csv")
-    assert {row["method"] for row in rows} == {"AttentionLSTM", *REFERENCES}
-    assert {row["region"] for row in rows} == {"seen", "block"}
+    assert tuple(rows[0]) == COLUMNS
+    methods = {row["method"] for row in rows}
+    assert {"AttentionLSTM", "climatology", "kernel ensemble", "same-season mean"} <= methods
+    assert {row["region"] for row in rows} == {"seen", "block", IN_DOUBT}
     assert {row["lead"] for row in rows} == {"1", "2", "all"}
     assert {row["season"] for row in rows} == {"all", *SEASONS}
-    mse = {
-        (row["region"], row["lead"], row["season"], row["method"]): float(row["mse"])
-        for row in rows
-    }
     for row in rows:
-        skill = (
-            1 - float(row["mse"]) / mse[row["region"], row["lead"], row["season"], "climatology"]
-        )
-        assert float(row["skill_vs_climatology"]) == pytest.approx(skill, abs=1e-6)
-    files = {"scores.csv", "scores.png", "patches.png", "manifest.yaml"}
-    assert files <= {path.name for path in (trained / "evaluation").iterdir()}
+        peers = [peer for peer in rows if all(peer[name] == row[name] for name in COLUMNS[:3])]
+        assert {peer["method"] for peer in peers} == methods
+        assert len({peer["dates"] for peer in peers}) == 1
+        (usual,) = [peer for peer in peers if peer["method"] == "climatology"]
+        skill = 1 - float(row["crps"]) / float(usual["crps"])
+        assert float(row["crpss"]) == pytest.approx(skill, abs=1e-6)
+    names = {path.name for path in (trained / "evaluation").iterdir()}
+    pictures = {"skill_seen.png", "reliability.png", "ranks.png", "bands.png", "patches.png"}
+    assert {"scores.csv", "manifest.yaml", "section.html", *pictures} <= names
+    (sentence,) = [text for text in caplog.messages if "clear-sky dates (n_eff" in text]
+    assert sentence.startswith("On 6 clear-sky dates")
+    assert sentence in (trained / "evaluation" / "section.html").read_text()
     evaluate.run(settings(evaluate.Settings))
     assert "evaluation is up to date" in caplog.text
 
@@ -334,37 +296,96 @@ def test_runs_side_by_side(trained, caplog):
     assert (run_folders.runs_folder() / names[1] / "evaluation" / "scores.csv").is_file()
 
 
-def test_score_of_persistence_by_hand(toy):
-    glacier = read(Glacier)
-    rows = score(glacier, {}, torch.device("cpu"))
-    wanted = {"region": "block", "lead": 2, "season": "all", "method": "persistence"}
-    (row,) = [row for row in rows if wanted.items() <= row.items()]
-    series, seen = glacier.series, region_masks(glacier)["block"].numpy()
-    errors = []
-    for window in glacier.patches.windows:
-        if window.part == "test":
-            last, target = window.start + 3, window.start + 5
-            errors.append(
-                (series.values[last] - series.values[target])[0][series.observed[target] & seen]
-                ** 2
-            )
-    assert row["mse"] == pytest.approx(np.concatenate(errors).mean(), rel=1e-5)
+def read_bands(path, **tags):
+    """Return the bands of a GeoTIFF that carry some tags, (B, H, W)."""
+    with rasterio.open(path) as dataset:
+        wanted = []
+        for number in dataset.indexes:
+            if tags.items() <= dataset.tags(number).items():
+                wanted.append(number)
+        return dataset.read(wanted)
 
 
-def test_forecast_lies_at_the_right_place_and_time(trained, caplog):
+@pytest.fixture(scope="module")
+def forecast_home(toy_home, trained_home, tmp_path_factory):
+    """A folder with a finished run and its forecast. Do not change it."""
+    home = tmp_path_factory.mktemp("forecast")
+    (home / "datasets").symlink_to(toy_home / "datasets")
+    shutil.copytree(trained_home / "DeepLearning", home / "DeepLearning")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLACIER_HOME", str(home))
+        forecast.run(settings(forecast.Settings))
+    return home
+
+
+@pytest.fixture
+def forecast_run(forecast_home, monkeypatch):
+    """The folder of the run that has a forecast."""
+    monkeypatch.setenv("GLACIER_HOME", str(forecast_home))
+    return forecast_home / RUN
+
+
+def test_forecast_lies_at_the_right_place_and_time(forecast_run, caplog):
     caplog.set_level("INFO")
-    forecast.run(settings(forecast.Settings))
+    trained = forecast_run
+    spans = ("2020-01-01/2020-03-31", "2020-04-01/2020-06-30")
     with rasterio.open(trained / "forecast" / "forecast.tif") as dataset:
         assert dataset.crs.to_epsg() == 32643
         assert dataset.transform == rasterio.Affine(30, 0, 600015, 0, -30, 3500025)
-        assert dataset.tags()["DATES"] == "2020-01-01,2020-04-01"
         assert dataset.tags()["RUN"] == trained.name
-        assert dataset.descriptions == ("ndsi 2020-01-01", "ndsi 2020-04-01")
+        assert dataset.descriptions[0] == f"P(snow) ndsi {spans[0]}"
+        assert dataset.count == 2 * 7
+        assert set(dataset.units) == {"1"}
+        assert {dataset.tags(number)["DATES"] for number in dataset.indexes} == set(spans)
         assert np.isfinite(dataset.read()).all()
-    files = {"forecast.tif", "forecast.png", "forecast.gif", "lastTest.png", "manifest.yaml"}
-    assert files <= {path.name for path in (trained / "forecast").iterdir()}
+    names = {path.name for path in (trained / "forecast").iterdir()}
+    files = {"forecast.tif", "members.tif", "snow.csv", "forecast.png", "forecast.gif"}
+    assert {"lastTest.png", "snow.png", "manifest.yaml", *files} <= names
     forecast.run(settings(forecast.Settings))
+    assert f"Forecasting with {trained.name}: the best of 1 by validation" in caplog.text
     assert "forecast is up to date" in caplog.text
+
+
+def test_forecast_is_what_the_network_says_after_the_last_composite(forecast_run):
+    """Each quantity of each step, from F of the last inputs, not of a step earlier. Members agree with F."""
+    glacier = read(Glacier)
+    network = load_network(forecast_run, torch.device("cpu"))
+    last = 4 * YEARS - glacier.sequence_length
+    F = glacier.forecast_scene(network, last, torch.device("cpu"))[0].numpy()
+    earlier = glacier.forecast_scene(network, last - 1, torch.device("cpu"))[0].numpy()
+    path = forecast_run / "forecast" / "forecast.tif"
+    for name, level in {"median": 0.5, "q05": 0.05, "q95": 0.95}.items():
+        expected = distribution.quantile(F, level, glacier.x, 0.3)[:, 0]
+        assert read_bands(path, QUANTITY=name) == pytest.approx(expected, abs=1e-5)
+    probability = distribution.exceedance(F, 0.4, glacier.x)[:, 0]
+    snow = read_bands(path, QUANTITY="p_snow")
+    assert snow == pytest.approx(probability, abs=1e-5)
+    assert np.abs(snow - distribution.exceedance(earlier, 0.4, glacier.x)[:, 0]).max() > 0.1
+    members = read_bands(forecast_run / "forecast" / "members.tif", DATES="2020-01-01/2020-03-31")
+    assert members.shape == (20, SIDE, SIDE)
+    share = (members > 0.4).mean(axis=0)
+    assert np.abs(share - probability[0]).mean() < 0.1
+    assert share.mean() == pytest.approx(probability[0].mean(), abs=0.05)
+
+
+def test_snow_covered_area_of_past_and_forecast(forecast_run):
+    """A past area lies between what was seen as snow and that with all gaps; the forecast's is that of P(snow)."""
+    rows = read_csv(forecast_run / "forecast" / "snow.csv")
+    areas = [row for row in rows if row["quantity"] == "snow_covered_area"]
+    glacier = read(Glacier)
+    assert len(areas) == 4 * YEARS - 4 + 2
+    for step, row in enumerate(areas[:-2], 4):
+        assert (row["part"], row["first_day"]) == ("past", glacier.series.dates[step])
+        observed = glacier.series.observed[step]
+        snow = (glacier.series.unclipped[step, 0] > 0.4) & observed
+        assert int(row["observed_pixels"]) == observed.sum()
+        least, most = snow.sum() * 9e-4, (snow.sum() + (~observed).sum()) * 9e-4
+        assert least <= float(row["p5"]) <= float(row["p95"]) <= most + 1e-9
+    snow = read_bands(forecast_run / "forecast" / "forecast.tif", QUANTITY="p_snow")
+    for probability, row in zip(snow, areas[-2:], strict=True):
+        area = probability.sum() * 9e-4
+        assert row["part"] == "forecast"
+        assert float(row["p5"]) <= area <= float(row["p95"])
 
 
 def test_dates_go_on_after_the_last_composite(toy):

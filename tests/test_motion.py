@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 
 from DeepLearning.verification.motion import AdvectedClimatology, compare_flows, compare_tracks
+from glacier import distribution
 from glacier.velocity.velocities import Field
 
 
@@ -52,31 +53,43 @@ def test_chips_are_followed_in_truth_and_forecast_and_a_blurred_forecast_loses_t
 
 @pytest.mark.parametrize(("error", "moves"), [(0.1, True), (1000.0, False)])
 def test_climatology_is_carried_where_the_velocity_is_certain(drifting, error, moves):
+    """Six years of which climatology is the plain ensemble: carried, two thirds of its error go; else it stays."""
+    x = distribution.thresholds(ndsi=True)
+    frames = drifting[:, None]
     series = SimpleNamespace(
-        values=drifting[:, None], observed=np.ones((8, 64, 64), bool), steps_per_year=1
+        values=frames, unclipped=frames, observed=np.ones((8, 64, 64), bool), steps_per_year=1
     )
-    glacier = SimpleNamespace(series=series, date=lambda step: date(2013 + step, 1, 1))
+    glacier = SimpleNamespace(
+        series=series, x=x, horizon=2, date=lambda step: date(2013 + step, 1, 1)
+    )
     field = Field(np.full((2, 4, 4), 45.0), np.full((2, 4, 4), error), np.ones((4, 4)))
 
     def displacement(moving):
-        return np.stack(
-            [np.full((64, 64), 1.5 * bool(moving.velocity[0, 0, 0])), np.zeros((64, 64))]
-        )
+        right = np.full((64, 64), 1.5 * bool(moving.velocity[0, 0, 0]))
+        return np.stack([right, np.zeros((64, 64))])
 
     asked = []
-    made = SimpleNamespace(
+    movement = SimpleNamespace(
         field=lambda before: asked.append(before) or field, displacement=displacement
     )
-    mean = torch.from_numpy(drifting[:6].mean(axis=0))[None, None, None].repeat(1, 2, 1, 1, 1)
-    context = SimpleNamespace(mean=mean, target_time=torch.tensor([[2019.0, 2020.0]]))
-    forecast = AdvectedClimatology(glacier, made)(None, context)
+    ensemble = (frames[:6] <= x[:, None, None, None, None]).mean(axis=1)  # (K, C, H, W)
+    base = torch.from_numpy(ensemble).float()[None, None].repeat(1, 2, 1, 1, 1, 1)
+
+    def ask(rows):
+        place = SimpleNamespace(target=6, rows=rows)
+        context = SimpleNamespace(climatology=base[..., rows, :], place=place)
+        return advected(None, context)
+
+    advected = AdvectedClimatology(glacier, movement)
+    forecast = ask(slice(0, 64))
     assert asked == [date(2019, 1, 1)]  # no later scene
-    if moves:
-        inner = (..., slice(16, -16), slice(16, -16))
-        off, usual = (
-            (made - torch.from_numpy(drifting[6:, None]))[inner].abs().mean()
-            for made in (forecast, mean)
-        )
-        assert off < 0.05 * usual
-    else:
-        torch.testing.assert_close(forecast, mean)
+    assert torch.equal(ask(slice(10, 30)), forecast[..., 10:30, :])
+    if not moves:
+        torch.testing.assert_close(forecast, base)
+        return
+    inner = (..., slice(16, -16), slice(16, -16))
+    truth = torch.from_numpy(frames[6:8])[None][inner]
+    errors = []
+    for F in (forecast, base):
+        errors.append((distribution.mean(F[inner], x) - truth).abs().mean())
+    assert errors[0] < 0.45 * errors[1]

@@ -22,6 +22,19 @@ def test_ssim_is_the_published_formula():
     assert answer[5, 5] == pytest.approx(expected, rel=1e-9)
 
 
+def test_equal_images_are_wholly_alike():
+    image = np.random.default_rng(0).random((20, 30))
+    answer = similarity.similarity_map(image, image, np.ones((20, 30), bool))
+    assert answer == pytest.approx(np.ones((20, 30)))
+
+
+def test_ssim_of_flat_images_by_hand():
+    a, b, c1 = 0.2, 0.6, 0.01**2
+    flat = np.ones((15, 15))
+    answer = similarity.similarity_map(a * flat, b * flat, flat > 0)
+    assert answer == pytest.approx((2 * a * b + c1) / (a * a + b * b + c1) * flat, rel=1e-9)
+
+
 def plain_local_sum(image, kernel):
     """The sum under a window, pixel by pixel, 0 outside the image."""
     reach = len(kernel) // 2

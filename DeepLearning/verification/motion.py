@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from config import Config, GlacierError
-from DeepLearning.data.context import Context, as_year
+from DeepLearning.data.context import Context
 from DeepLearning.data.glacier import Glacier
+from glacier.climatology import PRIOR
 from glacier.figures import maps
 from glacier.storage import runner
 from glacier.velocity import fields, velocities
@@ -30,42 +31,63 @@ ARROWS = 6  # px between arrows
 
 
 class AdvectedClimatology:
-    """The mean of the same season over earlier years, each carried to where the ice will be in the target year.
+    """Climatology with the same season of earlier years carried to where the ice will be in the target year.
 
-    The velocity is measured from pairs of scenes that end before the first target. Where it is not certain, and where
-    no earlier year was observed, this is climatology. For whole scenes of one glacier.
+    F = (A + PRIOR F0) / (n + PRIOR): A, n are the sums over the carried years of 1{y <= x} and of what was observed,
+    F0 is climatology, which is all where nothing is carried. The velocity is measured from pairs of scenes that end
+    before the first target; where it is not certain, nothing moves. For whole scenes of one glacier.
     """
 
-    def __init__(self, glacier: Glacier, made: fields.Movement):
-        self.glacier, self.made = glacier, made
-        self.first = as_year(glacier.date(0))
+    def __init__(self, glacier: Glacier, movement: fields.Movement):
+        self.glacier, self.movement = glacier, movement
+        self.target: int | None = None
+        self.carried: list[np.ndarray] = []
 
     def displacement(self, target: int) -> np.ndarray | None:
         """Return how far the ice moves in a year, (2, H, W) px, as known before a step; None if it is not known."""
-        field = self.made.field(before=self.glacier.date(target))
+        field = self.movement.field(before=self.glacier.date(target))
         if field is None:
             return None
-        return self.made.displacement(
-            field._replace(velocity=np.where(certain(field), field.velocity, 0))
-        )
+        velocity = np.where(certain(field), field.velocity, 0)
+        return self.movement.displacement(field._replace(velocity=velocity))
+
+    def carry(self, target: int) -> list[np.ndarray]:
+        """Return the carried years of each lead time, (years, C, H, W), NaN where nothing was observed.
+
+        target : the first target step. Kept for the next rows of the same window.
+        """
+        if self.target != target:
+            yearly = self.displacement(target)
+            steps = range(target, target + self.glacier.horizon)
+            self.carried = [self.carried_years(yearly, target, step) for step in steps]
+            self.target = target
+        return self.carried
+
+    def carried_years(self, yearly: np.ndarray | None, target: int, step: int) -> np.ndarray:
+        """Return the season of `step` in the years before step `target`, carried to where it will be at `step`."""
+        series = self.glacier.series
+        every = series.steps_per_year
+        earlier = range(step % every, target, every) if yearly is not None else ()
+        years = np.full((len(earlier), *series.values.shape[1:]), np.nan, np.float32)
+        for year, past in enumerate(earlier):
+            seen = np.where(series.observed[past], series.unclipped[past], np.nan)
+            moved = yearly * ((step - past) / every)
+            years[year] = [advect(channel, moved) for channel in seen]
+        return years
 
     def __call__(self, inputs: Tensor, context: Context) -> Tensor:
-        series, every = self.glacier.series, self.glacier.series.steps_per_year
-        target = round((float(context.target_time[0, 0]) - self.first) * every)
-        yearly = self.displacement(target)
-        if yearly is None:
-            return context.mean
+        x = self.glacier.x[:, None, None, None]
+        rows = context.place.rows
         leads = []
-        for lead, usual in enumerate(context.mean[0].numpy()):
-            carried = [np.full_like(usual, np.nan)]
-            for step in range((target + lead) % every, target, every):
-                seen = np.where(series.observed[step], series.values[step], np.nan)
-                moved = yearly * ((target + lead - step) / every)
-                carried.append(np.array([advect(channel, moved) for channel in seen]))
-            years = np.isfinite(carried).sum(axis=0)
-            leads.append(
-                np.where(years > 0, np.nansum(carried, axis=0) / np.maximum(years, 1), usual)
-            )
+        carried = self.carry(context.place.target)
+        for years, usual in zip(carried, context.climatology[0].numpy(), strict=True):
+            count = np.zeros(usual.shape[1:], np.float32)  # (C, h, W)
+            below = np.zeros(usual.shape, np.float32)  # (K, C, h, W)
+            for values in years[:, :, rows]:
+                observed = np.isfinite(values)
+                count += observed
+                below += observed & (np.nan_to_num(values) <= x)
+            leads.append((below + PRIOR * usual) / (count + PRIOR))
         return torch.from_numpy(np.array(leads, np.float32))[None]
 
 
@@ -81,7 +103,7 @@ def baselines(cfg: Config, glacier: Glacier) -> dict[str, Callable[[Tensor, Cont
 def inputs(cfg: Config) -> dict[str, str]:
     """Return the manifest hash of the movement stage by its name; nothing if it is not finished or not of now."""
     try:
-        return {fields.STAGE: runner.need(cfg, fields.STAGE)}
+        return {str(fields.STAGE): runner.need(cfg, fields.STAGE)}
     except runner.DamagedError:
         raise
     except GlacierError as error:

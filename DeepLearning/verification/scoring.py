@@ -1,138 +1,294 @@
-"""Scores of networks and baselines over whole test scenes, by region, lead time and season."""
+"""Scores of networks and baselines over whole test scenes, by region, lead time and season.
+
+Scenes go through in bands of rows; what is kept of a forecast are sums over tiles. All methods are scored on the same
+pixels, dates and lead times.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from DeepLearning.data.glacier import Glacier
-from DeepLearning.verification import metrics
-from DeepLearning.verification.baselines import BASELINES, DampedPersistence, Ridge
-from glacier import console
+from DeepLearning.verification import diagnosis, intervals, metrics, regions
+from DeepLearning.verification.diagnosis import Diagnosis
+from DeepLearning.verification.similarity import similarity_map
+from glacier import console, distribution
+from glacier.patches.windows import is_index
 
-REFERENCES = ("climatology", "damped persistence", "ridge", "seasonal persistence", "persistence")
-TILES = 5  # a side: a region is cut into this many parts squared, which the bootstrap draws
+REFERENCE = "climatology"
 SEASONS = ("Dec-Feb", "Mar-May", "Jun-Aug", "Sep-Nov")
+COLUMNS = (
+    "region",
+    "lead",
+    "season",
+    "method",
+    "dates",
+    "n_eff",
+    "crps",
+    "crpss",
+    "crpss_low",
+    "crpss_high",
+    "brier",
+    "coverage_50",
+    "coverage_90",
+    "width_90",
+    "spread_error",
+    "mse",
+    "mae",
+    "ssim",
+    "bias",
+    "f1",
+    "factor",
+    "worst_date_share",
+)
+PIXELS, CRPS = (metrics.ADDED.index(name) for name in ("pixels", "crps"))
 
 
-# ── Where and when ───────────────────────────────────────────────────────────────────────────────────────────────
+def season_of(day: date) -> str:
+    """Return the season that holds a day, of SEASONS."""
+    return SEASONS[day.month % 12 // 3]
 
 
-def region_masks(glacier: Glacier) -> dict[str, Tensor]:
-    """Return masks (H, W): "seen", the pixels of training patches, and "block", those kept out of training."""
-    masks = {}
-    for region, part in (("seen", "train"), ("block", "block")):
-        mask = torch.zeros(glacier.series.values.shape[-2:], dtype=torch.bool)
-        for row, column in np.argwhere(glacier.patches.patch_parts == part) * glacier.stride:
-            mask[row : row + glacier.patch_size, column : column + glacier.patch_size] = True
-        if mask.any():
-            masks[region] = mask
-    return masks
+# ── Forecasts to sums ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def tiles_of(mask: Tensor) -> Tensor:
-    """Return the number of each pixel's tile, int (H, W): the mask's frame in TILES x TILES parts, -1 outside it."""
-    number = torch.full(mask.shape, -1)
-    rows, columns = (mask.any(dim=dim).nonzero()[:, 0] for dim in (1, 0))
-    top, bottom, left, right = (
-        int(edge) for edge in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1)
-    )
-    row, column = (
-        torch.arange(length) * TILES // length for length in (bottom - top, right - left)
-    )
-    number[top:bottom, left:right] = row[:, None] * TILES + column
-    return torch.where(mask, number, -1)
+@dataclass(frozen=True)
+class Window:
+    """What came in a window. first : step of its first input. steps : its target steps.
+
+    truth : (horizon, C, H, W), not clipped; mapped, read in bands. observed : bool (horizon, H, W).
+    """
+
+    first: int
+    steps: range
+    truth: np.ndarray
+    observed: np.ndarray
 
 
-# ── Forecasts to sums, sums to scores ────────────────────────────────────────────────────────────────────────────
+def window_at(glacier: Glacier, first: int) -> Window:
+    """Return what came in the window whose first input is step `first`."""
+    target = first + glacier.sequence_length
+    steps = range(target, target + glacier.horizon)
+    series = glacier.series
+    return Window(first, steps, series.unclipped[steps], series.observed[steps])
+
+
+class Judge:
+    """Scores forecasts of one glacier, window by window.
+
+    tiles : of all regions, int (H, W). data_range : span of the values, for SSIM.
+    """
+
+    def __init__(self, glacier: Glacier, device: torch.device):
+        self.glacier, self.device = glacier, device
+        self.masks = regions.region_masks(glacier)
+        self.tiles = regions.numbered_tiles(self.masks)
+        self.is_index = is_index(glacier.series.channels)
+        self.data_range = 1.0 if self.is_index else span(glacier)
+
+    def in_doubt(self, base: Callable, window: Window) -> np.ndarray:
+        """Return where climatology is in doubt whether there will be snow, bool (horizon, H, W); nowhere in colours."""
+        doubt = np.zeros(window.observed.shape, bool)
+        if not self.is_index:
+            return doubt
+        low, high = regions.DOUBT
+        for rows, F in self.bands(base, window):
+            probability = distribution.exceedance(F, distribution.SNOW, self.glacier.x)[:, 0]
+            doubt[:, rows] = (probability > low) & (probability < high)
+        return doubt
+
+    def bands(self, forecaster: Callable, window: Window):
+        """Yield rows and F (horizon, K, C, rows, W) as arrays."""
+        for rows, F in self.glacier.forecast_bands(forecaster, window.first, self.device):
+            yield rows, F.numpy()
+
+    def sums(
+        self,
+        forecaster: Callable,
+        window: Window,
+        classes: np.ndarray,
+        diagnosed: Diagnosis | None = None,
+    ) -> np.ndarray:
+        """Return what a forecast of a window adds up to, (horizon, CLASSES, len(metrics.ADDED)).
+
+        classes : of regions.classes_of. diagnosed : takes the ranks and probabilities of the region "seen".
+        """
+        glacier = self.glacier
+        total = np.zeros((len(window.steps), regions.CLASSES, len(metrics.ADDED)))
+        means = np.empty(window.truth.shape, np.float32)
+        for rows, F in self.bands(forecaster, window):
+            truth = np.asarray(window.truth[:, :, rows])
+            maps = metrics.score_maps(F, truth, glacier.x, glacier.floor, self.is_index)
+            here = classes[:, rows]
+            assert np.isfinite(maps["crps"][np.broadcast_to(here[:, None] >= 0, truth.shape)]).all()
+            for number, name in enumerate(metrics.ADDED[:-1]):
+                total[..., number] += metrics.class_sums(maps[name], here, regions.CLASSES)
+            means[:, :, rows] = maps["mean"]
+            if diagnosed is not None:
+                seen = here % (len(regions.REGIONS) * regions.COUNT) < regions.COUNT
+                diagnosed.add(maps, seen & (here >= 0))
+        likeness = self.similarity(means, window)
+        total[..., -1] = metrics.class_sums(likeness, classes, regions.CLASSES)
+        return total
+
+    def similarity(self, means: np.ndarray, window: Window) -> np.ndarray:
+        """Return the structural similarity of the means to the truth, (horizon, C, H, W); once for all regions."""
+        truth = np.array(window.truth)
+        if self.glacier.floor is not None:
+            truth[truth < self.glacier.floor] = 0
+        return similarity_map(means, truth, window.observed[:, None], self.data_range)
+
+
+def span(glacier: Glacier) -> float:
+    """Return how far the values of the training steps reach, from their 1st to their 99th percentile."""
+    every = max(1, max(glacier.shape) // 256)
+    values = glacier.series.values[: glacier.training_steps(), :, ::every, ::every]
+    low, high = np.nanpercentile(values, (1, 99))
+    return float(high - low)
+
+
+# ── Sums to scores ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass
 class Scored:
-    """Sums over tiles of all forecasts of one region: method -> (cells, tiles, len(SUMS)); a cell is a target step of a
-    test window, with its lead time from 1 on, its season and its year."""
+    """Sums of all methods over the tiles of all windows.
 
-    sums: dict[str, list[np.ndarray]]
-    leads: list[int]
-    seasons: list[str]
-    years: list[int]
+    sums : method -> (windows, horizon, CLASSES, len(metrics.ADDED)). steps : target steps (windows, horizon).
+    days : the middle of each target step, by step. factors : method -> factor of each lead time.
+    """
 
-    def add(self, glacier: Glacier, target: int, made: dict[str, Tensor], tiles: Tensor) -> None:
-        """Add the forecasts of one window, each (horizon, C, H, W), whose first target is step `target`."""
-        steps = range(target, target + glacier.horizon)
-        truth = torch.from_numpy(glacier.series.values[steps])
-        observed = torch.from_numpy(glacier.series.observed[steps])[:, None]
-        for name, forecast in made.items():
-            self.sums.setdefault(name, []).append(
-                metrics.tile_sums(forecast, truth, observed, tiles)
-            )
-        for lead, step in enumerate(steps, 1):
-            day = glacier.date(step)
-            self.leads.append(lead)
-            self.seasons.append(SEASONS[day.month % 12 // 3])
-            self.years.append(day.year)
+    sums: dict[str, np.ndarray]
+    steps: np.ndarray
+    days: Mapping[int, date]
+    factors: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def rows(self, region: str) -> list[dict]:
-        """Return one row for each lead time, each season and all together, and each method."""
-        leads, seasons, years = map(np.array, (self.leads, self.seasons, self.years))
-        groups = [(lead, "all", leads == lead) for lead in np.unique(leads).tolist()]
-        groups += [
-            ("all", season, seasons == season) for season in SEASONS if season in self.seasons
-        ]
+        """Return the rows of a region: each lead time, each season and all together, and in them each method."""
+        leads = np.broadcast_to(np.arange(1, self.steps.shape[1] + 1), self.steps.shape)
+        season_names = [season_of(self.days[step]) for step in self.steps.ravel().tolist()]
+        seasons = np.array(season_names).reshape(self.steps.shape)
+        groups = [(lead, "all", leads == lead) for lead in range(1, self.steps.shape[1] + 1)]
+        groups += [("all", name, seasons == name) for name in SEASONS if (seasons == name).any()]
         groups.append(("all", "all", leads > 0))
-        labels = [{"region": region, "lead": lead, "season": season} for lead, season, _ in groups]
-        return [
-            row
-            for label, (_, _, chosen) in zip(labels, groups, strict=True)
-            for row in self.group_rows(label, chosen, years)
-        ]
-
-    def group_rows(self, labels: dict, chosen: np.ndarray, years: np.ndarray) -> list[dict]:
-        """Return the rows of some cells, one a method, with its skills against the references and their intervals."""
-        squared = metrics.SUMS.index("squared")
-        totals, by_year, rows = {}, {}, []
-        for name, windows in self.sums.items():
-            sums = np.concatenate(windows)[chosen]
-            totals[name] = metrics.scores(sums.sum(axis=(0, 1)))
-            found = np.unique(years[chosen])
-            by_year[name] = np.stack(
-                [sums[years[chosen] == year, :, squared].sum(axis=0) for year in found]
-            )
-        for name, total in totals.items():
-            row = labels | {"method": name} | total
-            for other in REFERENCES:
-                column = f"skill_vs_{other.replace(' ', '_')}"
-                low, high = metrics.skill_interval(by_year[name], by_year[other])
-                row |= {column: metrics.skill(total["mse"], totals[other]["mse"])}
-                row |= {f"{column}_low": low, f"{column}_high": high}
-            rows.append(row)
+        rows = []
+        for lead, season, cells in groups:
+            labels = {"region": region, "lead": lead, "season": season}
+            rows += self.group_rows(labels, cells)
         return rows
+
+    def group_rows(self, labels: dict, cells: np.ndarray) -> list[dict]:
+        """Return a row a method over some cells, bool (windows, horizon); none where nothing was observed."""
+        by_date = {}
+        steps = np.unique(self.steps[cells])
+        for method, sums in self.sums.items():
+            tiles = regions.region_sums(sums[cells], labels["region"])  # (cells, COUNT, S)
+            by_date[method] = intervals.sum_by_block(tiles, self.steps[cells])
+        observed = by_date[REFERENCE][..., PIXELS].sum(axis=1) > 0
+        if not observed.any():
+            return []
+        steps = steps[observed]
+        reference = by_date[REFERENCE][observed]
+        rows = []
+        for method, sums in by_date.items():
+            scores = self.method_scores(sums[observed], reference, steps)
+            row = labels | {"method": method, "factor": self.factor(method, labels["lead"])}
+            row |= scores
+            rows.append({column: row[column] for column in COLUMNS})
+        return rows
+
+    def method_scores(self, sums: np.ndarray, reference: np.ndarray, steps: np.ndarray) -> dict:
+        """Return the scores of one method from its sums and climatology's, (dates, COUNT, S), of target steps."""
+        total = metrics.summary(sums.sum(axis=(0, 1)))
+        usual = metrics.summary(reference.sum(axis=(0, 1)))
+        blocks = intervals.date_blocks([self.days[step] for step in steps.tolist()])
+        low, high = intervals.skill_interval(sums[..., CRPS], reference[..., CRPS], blocks)
+        errors = sums[..., CRPS].sum(axis=1)
+        counts = sums[..., PIXELS].sum(axis=1)
+        gains = errors / counts
+        if sums is not reference and not np.array_equal(sums, reference):
+            gains = gains - reference[..., CRPS].sum(axis=1) / counts
+        return total | {
+            "dates": len(steps),
+            "n_eff": intervals.effective_dates(gains, steps),
+            "crpss": metrics.skill(total["crps"], usual["crps"]),
+            "crpss_low": low,
+            "crpss_high": high,
+            "worst_date_share": intervals.worst_date_share(errors),
+        }
+
+    def factor(self, method: str, lead: int | str) -> float:
+        """Return the factor of a network at a lead time, the mean over all for "all"; NaN for what has none."""
+        factors = self.factors.get(method)
+        if factors is None:
+            return float("nan")
+        return float(np.mean(factors)) if lead == "all" else float(factors[lead - 1])
 
 
 def score(
-    glacier: Glacier, networks: dict, device: torch.device, baselines: dict = BASELINES
-) -> list[dict]:
-    """Return the rows of all regions: networks, baselines and those fitted here, over all test windows."""
-    masks = region_masks(glacier)
-    tiles = {region: tiles_of(mask) for region, mask in masks.items()}
-    fitted = {
-        "damped persistence": DampedPersistence(glacier, masks["seen"]),
-        "ridge": Ridge(glacier, masks["seen"]),
-    }
-    scored = {region: Scored({}, [], [], []) for region in masks}
-    for window in console.progress(glacier.windows("test"), "test windows"):
-        first = glacier.patches.windows[window].start
-        made = {
-            name: glacier.forecast_scene(network, first, device)[0]
-            for name, network in networks.items()
-        }
-        inputs, context = glacier.scene_inputs(first), glacier.scene_context(first)
-        made |= {
-            name: baseline(inputs, context)[0] for name, baseline in (baselines | fitted).items()
-        }
-        for region, found in scored.items():
-            found.add(glacier, first + glacier.sequence_length, made, tiles[region])
-    return [row for region, found in scored.items() for row in found.rows(region)]
+    glacier: Glacier,
+    forecasters: Mapping[str, Callable],
+    device: torch.device,
+    firsts: Sequence[int],
+    diagnosed: Mapping[str, Diagnosis] | None = None,
+) -> Scored:
+    """Return the sums of all forecasters, climatology among them, over the windows that begin at the steps `firsts`.
+
+    diagnosed : by method, takes ranks and reliability.
+    """
+    judge = Judge(glacier, device)
+    sums = {name: [] for name in forecasters}
+    windows = [window_at(glacier, first) for first in firsts]
+    for window in console.progress(windows, "windows"):
+        doubt = judge.in_doubt(forecasters[REFERENCE], window)
+        classes = regions.classes_of(judge.tiles, window.observed, doubt)
+        for name, forecaster in forecasters.items():
+            own = (diagnosed or {}).get(name)
+            sums[name].append(judge.sums(forecaster, window, classes, own))
+    steps = np.array([list(window.steps) for window in windows])
+    days = {step: glacier.middle(step) for step in np.unique(steps).tolist()}
+    factors = factors_of(forecasters)
+    arrays = {name: np.array(parts) for name, parts in sums.items()}
+    return Scored(arrays, steps, days, factors)
+
+
+def factors_of(forecasters: Mapping[str, Callable]) -> dict[str, list[float]]:
+    """Return the factor of each lead time of the forecasters that have one: the networks."""
+    factors = {}
+    for name, forecaster in forecasters.items():
+        if hasattr(forecaster, "factor"):
+            factors[name] = forecaster.factor.tolist()
+    return factors
+
+
+def rows_of(scored: Scored, glacier: Glacier) -> list[dict]:
+    """Return all rows of scores.csv: the regions, and the pixels of "seen" where climatology is in doubt."""
+    names = [*regions.region_masks(glacier), regions.IN_DOUBT]
+    rows = []
+    for region in names:
+        rows += scored.rows(region)
+    return rows
+
+
+def bands_at(
+    glacier: Glacier,
+    forecaster: Callable,
+    device: torch.device,
+    firsts: Sequence[int],
+    pixels: np.ndarray,
+) -> np.ndarray:
+    """Return the quantiles of diagnosis.BANDS at pixels (N, 2), of the first lead of each window: (N, 5, windows)."""
+    quantiles = np.empty((len(pixels), len(diagnosis.BANDS), len(firsts)), np.float32)
+    for window, first in enumerate(firsts):
+        for rows, F in glacier.forecast_bands(forecaster, first, device):
+            inside = np.flatnonzero((pixels[:, 0] >= rows.start) & (pixels[:, 0] < rows.stop))
+            if len(inside):
+                here = pixels[inside] - [rows.start, 0]
+                levels = diagnosis.pixel_bands(F.numpy(), here, glacier.x, glacier.floor)
+                quantiles[inside, :, window] = levels.T
+    return quantiles

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
+from DeepLearning.verification import tables
 from glacier.figures import charts
 from glacier.report import pages
 from glacier.report.pages import Fold, Picture
@@ -37,83 +39,58 @@ def training(folder: Path) -> list[Path]:
     return [curves, section]
 
 
-def evaluation(folder: Path) -> list[Path]:
-    """Draw skill over lead time from scores.csv, write the section with its table; return the files."""
-    rows = [row for row in read_rows(folder / "scores.csv") if row.get("season", "all") == "all"]
-    files, pictures = [], []
-    for region in dict.fromkeys(row["region"] for row in rows):
-        lines: dict[str, list[float]] = {}
-        for row in rows:
-            if row["region"] == region and row["lead"] != "all":
-                lines.setdefault(row["method"], []).append(float(row["skill_vs_climatology"]))
-        leads = range(1, len(next(iter(lines.values()))) + 1)
-        files.append(
-            charts.curves(
-                folder / "quicklooks" / f"skill_{region}.png",
-                leads,
-                lines,
-                "lead time [steps]",
-                "skill against climatology [1]",
-                limits=(-1, 1),
-            )
-        )
-        pictures.append(
-            Picture(files[-1], f"Skill in the region {region}; what is below -1 is not drawn")
-        )
+def evaluation(
+    folder: Path, rows: Sequence[dict], verdict: str, networks: Sequence[str]
+) -> list[Path]:
+    """Write the section of the scores: the verdict, ten lines, pictures, the rest folded; return the file.
+
+    rows : of scores.csv, with numbers. networks : methods that are networks.
+    """
+    captions = {
+        "skill_*.png": "Skill by lead time; a bar that reaches below 0 may be chance",
+        "reliability.png": "How often snow came when it was forecast with a probability",
+        "ranks.png": "Ranks of the truth in the forecasts: level is right, a bowl is too sure",
+        "bands.png": "The network's bands one step ahead, and what came, at four pixels",
+        "patches.png": "The best, the median and the worst patch",
+    }
+    parts: list[Picture] = []
+    for pattern, caption in captions.items():
+        for path in sorted(folder.glob(pattern)):
+            parts.append(Picture(path, caption))
     told = (
-        "Skill is 1 - MSE / MSE of the baseline: 0 is no better than the baseline, below 0 is worse. The region "
-        "seen was trained on at other times, the region block never."
+        "Skill is 1 - CRPS / CRPS of climatology: 0 is no better, below 0 is worse. The region seen was trained on at "
+        "other times, the region block never. n_eff is how many independent dates there are; worst date is the share "
+        "of the error that one date holds."
     )
-    overall, single = (
-        [row for row in rows if (row["lead"] == "all") == mean] for mean in (True, False)
-    )
-    return [
-        *files,
-        pages.section(
-            folder,
-            f"Scores: {folder.parent.name}",
-            told,
-            table(overall),
-            *pictures,
-            Fold("Scores of each lead time", table(single)),
-        ),
-    ]
+    title = f"Scores: {folder.parent.name}"
+    regions = dict.fromkeys(row["region"] for row in rows)
+    folds = [Fold(f"Region {region}", region_table(rows, region)) for region in regions]
+    lines = tables.table(rows, networks)
+    return [pages.section(folder, title, verdict, lines, told, *parts, *folds)]
 
 
-def table(rows: list[dict[str, str]]) -> list[tuple]:
-    """Return rows of scores as a table with a head; skill against climatology with its interval, if there is one."""
-    names = ("region", "lead", "method", "skill_vs_climatology", "mse", "mae", "ssim")
-    lines = [tuple(name.replace("_", " ") for name in names)]
+def region_table(rows: Sequence[dict], region: str) -> list[tuple]:
+    """Return the scores of a region by lead time and season as a table with a head."""
+    lines: list[tuple] = [("lead", "season", *tables.HEADS)]
     for row in rows:
-        cells = {name: shorten(row[name]) for name in names}
-        interval = [
-            row[f"{names[3]}_{end}"] for end in ("low", "high") if f"{names[3]}_{end}" in row
-        ]
-        if interval:
-            text = (
-                f"{float(row[names[3]]):.2f} [{', '.join(f'{float(end):.2f}' for end in interval)}]"
-            )
-            cells[names[3]] = text.replace(" ", "\N{NO-BREAK SPACE}").replace("-", "\N{MINUS SIGN}")
-        lines.append(tuple(cells.values()))
+        if row["region"] == region:
+            lines.append((str(row["lead"]), row["season"], *tables.table_line(row)))
     return lines
-
-
-def shorten(cell: str) -> str:
-    """Return a number of a CSV file with four digits after the point, other text as it is."""
-    try:
-        return f"{float(cell):.4f}" if "." in cell else cell
-    except ValueError:
-        return cell
 
 
 def forecast(folder: Path) -> list[Path]:
     """Write the section that shows a run's forecast; return the file."""
-    shown = [
-        Picture(folder / "forecast.gif", "The last steps and the forecast after them"),
-        Picture(folder / "forecast.png", "The same, step by step"),
-        Picture(folder / "lastTest.png", "The last test window: each forecast beside what came"),
-    ]
-    parts = [part for part in shown if part.path.is_file()]
+    pictures = {
+        "forecast.png": "The forecast: brown where it will be bare, blue-green where snow will lie, pale where nobody "
+        "knows; its median; one map that could occur; and the same season a year before",
+        "snow.png": "Snow-covered area, past and forecast",
+        "forecast.gif": "The last steps and the medians of the forecast after them",
+        "lastTest.png": "The last test window: the forecast beside what came",
+    }
+    parts = []
+    for name, caption in pictures.items():
+        if (folder / name).is_file():
+            parts.append(Picture(folder / name, caption))
     if (folder / "flow.csv").is_file():
         flows = read_rows(folder / "flow.csv")
         parts += [

@@ -1,98 +1,102 @@
-"""The score table as it is printed, and pictures of scores and patches."""
+"""What is said of the scores: one sentence, ten lines."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 
-from DeepLearning.data.glacier import Glacier
-from glacier.figures import charts, maps
+from DeepLearning.verification.intervals import FEWEST_BLOCKS
+
+LINES = 10
+HEADS = (
+    "method",
+    "CRPS",
+    "skill vs climatology [95 %]",
+    "n_eff",
+    "worst date",
+    "Brier",
+    "in 90 % band",
+    "MSE",
+    "factor",
+)
 
 
-def table(rows: list[dict]) -> list[tuple]:
-    """Return what is printed of the rows: all lead times, without the single seasons."""
-    heads = (
-        "region",
-        "lead",
-        "method",
-        "MSE",
-        "MAE",
-        "SSIM",
-        "F1",
-        "bias",
-        "variance",
-        "skill vs climatology [95 %]",
-        "vs damped persistence",
-        "vs persistence",
+def overall(rows: Sequence[dict], region: str = "seen") -> list[dict]:
+    """Return the rows of a region over all lead times and seasons."""
+    wanted = {"region": region, "lead": "all", "season": "all"}
+    return [row for row in rows if wanted.items() <= row.items()]
+
+
+def verdict(row: dict) -> str:
+    """Return what a network's row says against climatology, in one sentence.
+
+    row : its row over all lead times and seasons, with numbers. Proof is an interval that is clear of 0.
+    """
+    skill, low, high = (100 * row[name] for name in ("crpss", "crpss_low", "crpss_high"))
+    dates = f"{row['dates']} clear-sky date{'s' if row['dates'] != 1 else ''}"
+    start = f"On {dates} (n_eff {row['n_eff']:.0f}) {row['method']} is"
+    if row["factor"] == 0:
+        return f"{start} climatology itself: what it added was not earned in validation."
+    better = skill >= 0
+    word = "better" if better else "worse"
+    digits = 0 if abs(skill) >= 3 else 1
+    amount = f"{abs(skill):.{digits}f} %"
+    if not np.isfinite(low):
+        return (
+            f"{start} {amount} {word} than climatology: no proof, for fewer than "
+            f"{FEWEST_BLOCKS} three-month blocks of dates give no interval."
+        )
+    ends = (low, high) if better else (-high, -low)
+    interval = f"[{ends[0]:+.{digits}f}, {ends[1]:+.{digits}f}]"
+    proof = "the interval is clear of 0" if low > 0 or high < 0 else "no proof"
+    return f"{start} {amount} {interval} {word} than climatology: {proof}."
+
+
+def verdict_of(rows: Sequence[dict], network: str) -> str:
+    """Return the verdict on a network, of the region "seen", or of "block" where nothing else was scored."""
+    for region in ("seen", "block"):
+        for row in overall(rows, region):
+            if row["method"] == network:
+                return verdict(row)
+    return f"No target of the test windows was observed: nothing can be said of {network}."
+
+
+def table(rows: Sequence[dict], networks: Sequence[str]) -> list[tuple]:
+    """Return what is printed of the scores: a head and LINES rows of the region "seen" over all lead times.
+
+    The networks first, then the baselines by their CRPS.
+    """
+    everything = overall(rows)
+    of_networks = [row for row in everything if row["method"] in networks]
+    of_baselines = [row for row in everything if row["method"] not in networks]
+    of_baselines.sort(key=lambda row: row["crps"])
+    ranked = of_networks + of_baselines
+    return [HEADS, *(table_line(row) for row in ranked[:LINES])]
+
+
+def table_line(row: dict) -> tuple[str, ...]:
+    """Return a row of scores as the cells of HEADS; a dash for what does not apply."""
+    return (
+        row["method"],
+        number(row["crps"], ".4f"),
+        skill_cell(row),
+        number(row["n_eff"], ".0f"),
+        number(row["worst_date_share"], ".0%"),
+        number(row["brier"], ".3f"),
+        number(row["coverage_90"], ".0%"),
+        number(row["mse"], ".4f"),
+        number(row["factor"], ".2f"),
     )
-    lines = [heads]
-    for row in rows:
-        if row["season"] == "all":
-            skills = [
-                f"{row[f'skill_vs_{name}']:+.3f} [{row[f'skill_vs_{name}_low']:+.3f}, "
-                f"{row[f'skill_vs_{name}_high']:+.3f}]"
-                for name in ("climatology", "damped_persistence", "persistence")
-            ]
-            numbers = (
-                f"{row['mse']:.5f}",
-                f"{row['mae']:.4f}",
-                f"{row['ssim']:.3f}",
-                f"{row['f1']:.3f}",
-                f"{row['bias']:+.4f}",
-                f"{row['variance_ratio']:.2f}",
-            )
-            lines.append((row["region"], str(row["lead"]), row["method"], *numbers, *skills))
-    return lines
 
 
-def draw_scores(path: Path, rows: list[dict]) -> Path:
-    """Draw the error by lead time over the region that was trained on; return the file."""
-    lines = {}
-    for row in rows:
-        if row["region"] == "seen" and row["season"] == "all" and row["lead"] != "all":
-            lines.setdefault(row["method"], []).append(row["mse"])
-    leads = range(1, 1 + len(next(iter(lines.values()))))
-    return charts.curves(path, leads, lines, "lead time [steps]", "mean squared error [1]")
+def skill_cell(row: dict) -> str:
+    """Return skill and interval as text; the interval a dash where there is none."""
+    low, high = row["crpss_low"], row["crpss_high"]
+    interval = f"[{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else "[-]"
+    return f"{number(row['crpss'], '+.3f')} {interval}"
 
 
-def draw_patches(
-    path: Path, glacier: Glacier, network: torch.nn.Module, device: torch.device
-) -> Path:
-    """Draw the best, the median and the worst patch of a network's test forecasts; return the file."""
-    found, side = [], glacier.patch_size
-    for window in glacier.windows("test"):
-        first = glacier.patches.windows[window].start
-        target, end = (
-            first + glacier.sequence_length,
-            first + glacier.sequence_length + glacier.horizon,
-        )
-        made, truth = (
-            glacier.forecast_scene(network, first, device)[0].numpy(),
-            glacier.series.values[target:end],
-        )
-        observed = glacier.series.observed[target:end, None]
-        for top in range(0, truth.shape[-2] - side + 1, side):
-            for left in range(0, truth.shape[-1] - side + 1, side):
-                here = np.s_[..., top : top + side, left : left + side]
-                if observed[here].any():
-                    error = (
-                        (made - truth)[here][np.broadcast_to(observed, truth.shape)[here]] ** 2
-                    ).mean()
-                    found.append((float(error), target, top, left, made[here], truth[here]))
-    found.sort(key=lambda entry: entry[:4])
-    images, titles = [], []
-    chosen = {"best": found[0], "median": found[len(found) // 2], "worst": found[-1]}
-    for kind, (error, target, top, left, made, truth) in chosen.items():
-        last = glacier.series.values[target - 1, :, top : top + side, left : left + side]
-        sheet = {
-            f"{kind}, MSE {error:.4f}, last input": last,
-            "truth, first lead": truth[0],
-            "forecast ": made[0],
-            "truth, last lead": truth[-1],
-            "forecast": made[-1],
-        }
-        images += [image[0] if len(image) == 1 else image[:3] for image in sheet.values()]
-        titles += sheet
-    return maps.map_row(path, images, titles, "NDSI [1]", columns=5)
+def number(value: float, form: str) -> str:
+    """Return a number in a format, a dash for NaN."""
+    return format(value, form) if np.isfinite(value) else "-"

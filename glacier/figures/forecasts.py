@@ -46,26 +46,47 @@ def screen_size(image: np.ndarray, longest: int) -> np.ndarray:
 
 
 def map_table(path: Path, columns: Sequence[Column], pixel_size: float) -> Path:
-    """Write a PNG of maps, a column a quantity with its own colours, a row a step; return its path. pixel_size [m]."""
+    """Write a PNG of maps, a column a quantity with its own colours, a row a step; return its path. pixel_size [m].
+
+    Neighbouring columns of the same quantity share their colour bar.
+    """
     from matplotlib.figure import Figure
 
     rows = len(columns[0].images)
-    example = next(image for image in columns[0].images if image is not None)
-    height, width = example.shape[-2:]
+    images = [image for column in columns for image in column.images if image is not None]
+    height, width = images[0].shape[-2:]
     side = WIDTH / len(columns)
-    tall = rows * (side * height / width + 0.3) + 0.75
+    tall = rows * (side * height / width + 0.35) + 0.7
     figure = Figure(figsize=(WIDTH, tall), layout="constrained")
     axes = figure.subplots(rows, len(columns), squeeze=False)
+    drawn = []
     for number, column in enumerate(columns):
-        drawn = draw_column(axes[:, number], column, round(side * DOTS))
-        if drawn is not None:
-            bar = figure.colorbar(
-                drawn, ax=list(axes[:, number]), location="bottom", fraction=0.12 / tall, aspect=15
-            )
-            bar.set_label(column.label, fontsize=8)
-            bar.ax.tick_params(labelsize=7)
+        drawn.append(draw_column(axes[:, number], column, round(side * DOTS)))
+    for first, after in alike(columns):
+        scales = [scale for scale in drawn[first:after] if scale is not None]
+        if scales:
+            here = list(axes[:, first:after].ravel())
+            add_bar(figure, scales[0], here, columns[first].label, after - first, tall)
     add_scale(axes[0, 0], width, pixel_size)
     return save(figure, path)
+
+
+def alike(columns: Sequence[Column]) -> list[tuple[int, int]]:
+    """Return the first column, and the one after the last, of each run of columns of the same quantity and colours."""
+    borders = [0]
+    for number in range(1, len(columns)):
+        before, column = columns[number - 1], columns[number]
+        if (before.label, before.colours) != (column.label, column.colours):
+            borders.append(number)
+    return list(zip(borders, [*borders[1:], len(columns)], strict=True))
+
+
+def add_bar(figure, scale, axes: list, label: str, count: int, tall: float) -> None:
+    """Draw the colour bar of `count` columns below their axes; tall : height of the figure [inches]."""
+    thin = {"location": "bottom", "fraction": 0.12 / tall, "pad": 0.06 / tall}
+    bar = figure.colorbar(scale, ax=axes, aspect=15 * count, **thin)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
 
 
 def draw_column(axes: Sequence, column: Column, longest: int):

@@ -26,7 +26,7 @@ class Line:
 def skill_by_lead(path: Path, lines: Mapping[str, Line], label: str, note: str = "") -> Path:
     """Write a PNG of skills over lead times 1, 2, ... [steps] with their intervals; return its path.
 
-    label : of the skill. note : said under the picture's title. What lies beyond -1 and 1 is cut off.
+    label : of the skill. note : said above. What lies below -0.5 is a triangle at the edge.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -34,32 +34,35 @@ def skill_by_lead(path: Path, lines: Mapping[str, Line], label: str, note: str =
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axis = figure.subplots()
     axis.axhline(0, color="0.3", linewidth=1)
+    low_end, high_end = limits_around(lines)
     shifts = np.linspace(-0.2, 0.2, len(lines)) if len(lines) > 1 else [0.0]
-    for shift, marker, (name, line) in zip(shifts, "osD^vP*X<>" * 3, lines.items(), strict=False):
+    for shift, marker, (name, line) in zip(shifts, "osD^P*X<>" * 3, lines.items(), strict=False):
         skill = np.array(line.skill, float)
         places = np.arange(1, len(skill) + 1) + shift
-        reach = np.abs(np.array([line.low, line.high], float) - skill)
-        axis.errorbar(
-            places, skill, np.nan_to_num(reach), fmt=marker, markersize=5, capsize=2, label=name
+        reach = np.nan_to_num(np.abs(np.array([line.low, line.high], float) - skill))
+        (point, *_) = axis.errorbar(
+            places, skill, reach, fmt=marker, markersize=5, capsize=2, label=name
         )
-    ends = [*(line.low for line in lines.values()), *(line.high for line in lines.values())]
-    ends += [line.skill for line in lines.values()]
-    axis.set_ylim(*limits_around(np.concatenate(ends)))
+        off = skill < low_end
+        edge = np.full(off.sum(), low_end)
+        axis.plot(places[off], edge, "v", color=point.get_color(), clip_on=False)
+    axis.set_ylim(low_end, high_end)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_xlabel("lead time [steps]")
+    axis.set_xlabel("lead time [steps]; a triangle at the edge: the skill lies below it")
     axis.set_ylabel(label)
     axis.set_title(note, fontsize=9)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return save(figure, path)
 
 
-def limits_around(values: np.ndarray) -> tuple[float, float]:
-    """Return limits of an axis that hold 0 and the values, within -1 and 1."""
+def limits_around(lines: Mapping[str, Line]) -> tuple[float, float]:
+    """Return limits of an axis that hold 0 and the skills with their intervals, within -0.5 and 1."""
+    values = np.concatenate([[*line.skill, *line.low, *line.high] for line in lines.values()])
     values = values[np.isfinite(values)]
-    low = min(values.min(initial=0), -0.05)
-    high = max(values.max(initial=0), 0.05)
-    return max(low * 1.1, -1.0), min(high * 1.1, 1.0)
+    low = min(values.min(initial=0), -0.02)
+    high = max(values.max(initial=0), 0.02)
+    return max(low * 1.1, -0.5), min(high * 1.1, 1.0)
 
 
 def reliability(path: Path, tables: Mapping[str, np.ndarray], event: str) -> Path:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +110,44 @@ def write_cog(
     finally:
         shutil.rmtree(scratch)
     return path
+
+
+@dataclass(frozen=True)
+class Band:
+    """What a band of a GeoTIFF says of itself."""
+
+    name: str
+    unit: str
+    tags: Mapping[str, str]
+
+
+@contextmanager
+def writing(
+    path: Path,
+    bands: Sequence[Band],
+    shape: tuple[int, int],
+    crs: str,
+    transform: rasterio.Affine,
+    tags: Mapping[str, str],
+) -> Iterator[rasterio.io.DatasetWriter]:
+    """Give a float32 GeoTIFF to fill by windows, missing pixels NaN; it takes its name once it is fully on disk."""
+    profile = {
+        "driver": "GTiff",
+        "dtype": "float32",
+        "count": len(bands),
+        "height": shape[0],
+        "width": shape[1],
+        "crs": crs,
+        "transform": transform,
+        "nodata": np.nan,
+        "compress": "deflate",
+        "interleave": "band",
+        "bigtiff": "if_safer",
+    }
+    with disk.writing(path) as file, rasterio.open(file.name, "w", **profile) as dataset:
+        dataset.descriptions = [band.name for band in bands]
+        dataset.units = [band.unit for band in bands]
+        for number, band in enumerate(bands, 1):
+            dataset.update_tags(number, **band.tags)
+        dataset.update_tags(**tags)
+        yield dataset

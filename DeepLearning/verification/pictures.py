@@ -1,0 +1,273 @@
+"""Pictures of the scores: skill, reliability, ranks, bands at four pixels, and the best and the worst patch."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from DeepLearning.data.glacier import Glacier
+from DeepLearning.verification import diagnosis, scoring
+from DeepLearning.verification.ahead import Ahead
+from DeepLearning.verification.diagnosis import Diagnosis
+from glacier import distribution
+from glacier.figures import maps, skill
+from glacier.figures.forecasts import BARE_TO_SNOW, Column, map_table, screen_size
+from glacier.patches.windows import is_index
+
+SCREEN = 480  # px a side of a map in an animation, at most
+
+
+def label_of(glacier: Glacier) -> str:
+    """Return quantity and unit of what is forecast."""
+    return "NDSI [1]" if is_index(glacier.series.channels) else "reflectance [1]"
+
+
+def draw_skill(folder: Path, rows: Sequence[dict]) -> list[Path]:
+    """Draw the skill by lead time with its intervals, a picture a region; return the files."""
+    files = []
+    for region in dict.fromkeys(row["region"] for row in rows):
+        lines = skill_lines(rows, region)
+        path = folder / f"skill_{region.replace(', ', '_').replace(' ', '_')}.png"
+        note = f"region {region}; bars: 95 % intervals, where there are blocks enough"
+        label = "CRPS skill against climatology [1]"
+        files.append(skill.skill_by_lead(path, lines, label, note))
+    return files
+
+
+def skill_lines(rows: Sequence[dict], region: str) -> dict[str, skill.Line]:
+    """Return the skills of a region by lead time, of each method but climatology."""
+    points: dict[str, list[tuple]] = {}
+    for row in rows:
+        shown = row["region"] == region and row["lead"] != "all"
+        if shown and row["method"] != scoring.REFERENCE:
+            point = (row["crpss"], row["crpss_low"], row["crpss_high"])
+            points.setdefault(row["method"], []).append(point)
+    return {name: skill.Line(*zip(*own, strict=True)) for name, own in points.items()}
+
+
+def draw_probabilities(folder: Path, diagnosed: Mapping[str, Diagnosis]) -> list[Path]:
+    """Draw ranks and, of a snow index, reliability; return the files."""
+    ranks = {}
+    reliability = {}
+    for name, own in diagnosed.items():
+        ranks[name] = own.ranks / max(own.ranks.sum(), 1)
+        reliability[name] = own.reliability
+    files = [skill.rank_histogram(folder / "ranks.png", ranks)]
+    if any(table.any() for table in reliability.values()):
+        files.append(skill.reliability(folder / "reliability.png", reliability, "snow"))
+    return files
+
+
+def draw_bands(
+    path: Path,
+    glacier: Glacier,
+    network: Callable,
+    device: torch.device,
+    firsts: Sequence[int],
+    seen: np.ndarray,
+) -> Path:
+    """Draw the network's bands of the first lead time against what came, at four pixels of a mask; return the file."""
+    steps = [first + glacier.sequence_length for first in firsts]
+    values = glacier.series.values[steps, 0]
+    observed = glacier.series.observed[steps]
+    pixels = diagnosis.sample_pixels(values, observed, seen)
+    quantiles = scoring.bands_at(glacier, network, device, firsts, pixels)
+    rows, columns = pixels.T
+    truths = np.where(observed, values, np.nan)[:, rows, columns].T
+    titles = [f"row {row}, column {column}" for row, column in pixels]
+    dates = [glacier.middle(step) for step in steps]
+    return skill.bands(path, dates, quantiles, truths, titles, label_of(glacier))
+
+
+# ── Forecasts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+LEADS = 4  # rows of a picture, at most
+
+
+def shown_leads(horizon: int) -> list[int]:
+    """Return the lead times, from 0 on, that a picture has room for, the first and the last among them."""
+    count = min(horizon, LEADS)
+    return np.linspace(0, horizon - 1, count).round().astype(int).tolist()
+
+
+def year_before(glacier: Glacier, step: int) -> int | None:
+    """Return the latest step of the series with the season of `step` at least a year before it; None: there is none."""
+    every = glacier.series.steps_per_year
+    earlier = step - every
+    while earlier >= len(glacier.series.dates):
+        earlier -= every
+    return earlier if earlier >= 0 else None
+
+
+def month_span(glacier: Glacier, step: int) -> str:
+    """Return a step's dates, short: 2020-01 to 03, with days where steps are shorter than a month."""
+    first = glacier.date(step)
+    last = dt.date.fromordinal(glacier.date(step + 1).toordinal() - 1)
+    if (last - first).days < 27:
+        return f"{first} to {last:%d}" if first.month == last.month else f"{first} to {last:%m-%d}"
+    return f"{first:%Y-%m}" if first.month == last.month else f"{first:%Y-%m} to {last:%m}"
+
+
+def probability_column(
+    glacier: Glacier, probability: np.ndarray, leads: list[int], target: int
+) -> Column:
+    """Return the column of P(snow) of some lead times; the title of each row's first map is its dates."""
+    images = [probability[lead, 0] for lead in leads]
+    titles = [f"{month_span(glacier, target + lead)}\nP(snow)" for lead in leads]
+    return Column("P(snow) [1]", images, titles, BARE_TO_SNOW)
+
+
+def value_column(glacier: Glacier, images: Sequence, titles: Sequence[str]) -> Column:
+    """Return a column of values; images (C, H, W), or None."""
+    maps = [None if image is None else map_of(np.asarray(image)) for image in images]
+    return Column(label_of(glacier), maps, titles)
+
+
+def draw_ahead(folder: Path, glacier: Glacier, ahead: Ahead) -> list[Path]:
+    """Draw the forecast beside last year's same season, and as an animation after the last inputs; return the files."""
+    target = len(glacier.series.dates)
+    leads = shown_leads(glacier.horizon)
+    spans = [month_span(glacier, target + lead) for lead in leads]
+    columns = []
+    if ahead.probability is not None:
+        columns.append(probability_column(glacier, ahead.probability, leads, target))
+        spans = [""] * len(leads)
+    medians = [ahead.median[lead] for lead in leads]
+    columns.append(value_column(glacier, medians, [f"{span}\nmedian" for span in spans]))
+    members = [ahead.member[lead] for lead in leads]
+    columns.append(value_column(glacier, members, ["\na member"] * len(leads)))
+    images, titles = [], []
+    for lead in leads:
+        earlier = year_before(glacier, target + lead)
+        images.append(None if earlier is None else glacier.series.values[earlier])
+        titles.append("" if earlier is None else f"{month_span(glacier, earlier)}\nas it was")
+    columns.append(value_column(glacier, images, titles))
+    pixel_size = abs(glacier.series.transform[0])
+    picture = map_table(folder / "forecast.png", columns, pixel_size)
+    return [picture, animate(folder / "forecast.gif", glacier, ahead.median)]
+
+
+def animate(path: Path, glacier: Glacier, median: np.ndarray) -> Path:
+    """Write an animation of the last inputs and the forecast's medians (horizon, C, H, W); return the file."""
+    target = len(glacier.series.dates)
+    images, titles = [], []
+    for step in range(target - glacier.sequence_length, target):
+        images.append(glacier.series.values[step])
+        titles.append(f"{month_span(glacier, step)} input")
+    for lead, image in enumerate(median):
+        images.append(image)
+        titles.append(f"{month_span(glacier, target + lead)} forecast")
+    thin = [screen_size(map_of(image), SCREEN) for image in images]
+    every = images[0].shape[-1] / thin[0].shape[-1]
+    pixel_size = abs(glacier.series.transform[0]) * every
+    return maps.animation(path, thin, titles, label_of(glacier), pixel_size=pixel_size)
+
+
+def draw_past(
+    path: Path, glacier: Glacier, target: int, forecast: Mapping[str, np.ndarray]
+) -> list[Path]:
+    """Draw a forecast of steps that have come, from step `target` on, beside the truth; return the file.
+
+    forecast : its maps by name, as ahead.statistics gives them.
+    """
+    leads = shown_leads(glacier.horizon)
+    columns = []
+    if "p_snow" in forecast:
+        columns.append(probability_column(glacier, forecast["p_snow"], leads, target))
+    medians = [forecast["median"][lead] for lead in leads]
+    names = [month_span(glacier, target + lead) for lead in leads]
+    titles = [f"{'' if columns else name}\nmedian" for name in names]
+    columns.append(value_column(glacier, medians, titles))
+    truths = [glacier.series.values[target + lead] for lead in leads]
+    columns.append(value_column(glacier, truths, ["\nwhat came"] * len(leads)))
+    return [map_table(path, columns, abs(glacier.series.transform[0]))]
+
+
+# ── Patches ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Place:
+    """A patch of a window and the mean squared error of its forecast. first : step of the window's first input."""
+
+    error: float
+    first: int
+    top: int
+    left: int
+
+
+def medians(glacier: Glacier, network: Callable, first: int, device: torch.device) -> np.ndarray:
+    """Return the median of a forecast, (horizon, C, H, W)."""
+    bands = []
+    for _, F in glacier.forecast_bands(network, first, device):
+        bands.append(distribution.quantile(F.numpy(), 0.5, glacier.x, glacier.floor))
+    return np.concatenate(bands, axis=-2)
+
+
+def patch_errors(squared: np.ndarray, observed: np.ndarray, side: int, first: int) -> list[Place]:
+    """Return the error of each patch, side by side, in which something was observed.
+
+    squared : errors (horizon, C, H, W). observed : bool (horizon, 1, H, W).
+    """
+    counted = np.broadcast_to(observed, squared.shape)
+    places = []
+    for top in range(0, squared.shape[-2] - side + 1, side):
+        for left in range(0, squared.shape[-1] - side + 1, side):
+            here = np.s_[..., top : top + side, left : left + side]
+            errors = squared[here][counted[here]]
+            if len(errors):
+                places.append(Place(float(errors.mean()), first, top, left))
+    return places
+
+
+def draw_patches(
+    path: Path, glacier: Glacier, network: Callable, device: torch.device, firsts: Sequence[int]
+) -> Path:
+    """Draw the best, the median and the worst patch of a network's forecasts (its medians); return the file."""
+    places = []
+    for first in firsts:
+        target = first + glacier.sequence_length
+        steps = slice(target, target + glacier.horizon)
+        forecast = medians(glacier, network, first, device)
+        squared = (forecast - glacier.series.values[steps]) ** 2
+        observed = glacier.series.observed[steps, None]
+        places += patch_errors(squared, observed, glacier.patch_size, first)
+    places.sort(key=lambda place: place.error)
+    named = {"best": places[0], "median": places[len(places) // 2], "worst": places[-1]}
+    sheets = [patch_sheet(glacier, network, device, place) for place in named.values()]
+    firsts_of_rows = [f"{kind}, MSE {place.error:.4f}" for kind, place in named.items()]
+    columns = []
+    for name in sheets[0]:
+        above = [""] * len(sheets) if columns else firsts_of_rows
+        titles = [f"{head}\n{name}" for head in above]
+        columns.append(value_column(glacier, [sheet[name] for sheet in sheets], titles))
+    return map_table(path, columns, abs(glacier.series.transform[0]))
+
+
+def patch_sheet(
+    glacier: Glacier, network: Callable, device: torch.device, place: Place
+) -> dict[str, np.ndarray]:
+    """Return the maps (C, side, side) of a patch by their titles: last input, truth and forecast at two lead times."""
+    target = place.first + glacier.sequence_length
+    side = glacier.patch_size
+    here = np.s_[..., place.top : place.top + side, place.left : place.left + side]
+    values = glacier.series.values
+    forecast = medians(glacier, network, place.first, device)[here]
+    last = glacier.horizon - 1
+    return {
+        "last input": values[target - 1][here],
+        "truth, lead 1": values[target][here],
+        "median, lead 1": forecast[0],
+        f"truth, lead {last + 1}": values[target + last][here],
+        f"median, lead {last + 1}": forecast[last],
+    }
+
+
+def map_of(image: np.ndarray) -> np.ndarray:
+    """Return one step (C, H, W) as figures draw it: (H, W) for one channel, else three."""
+    return image[0] if len(image) == 1 else image[:3]

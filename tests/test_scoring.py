@@ -1,0 +1,253 @@
+"""Scores of whole windows, on a series whose values encode their dates: what belongs where is known beforehand."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from DeepLearning.verification import regions
+from DeepLearning.verification.diagnosis import Diagnosis, pixel_bands, rank_sums, sample_pixels
+from DeepLearning.verification.scoring import COLUMNS, rows_of, score
+from glacier import distribution
+from glacier.seasons import step_date
+
+SIDE, STEPS, HORIZON, INPUTS = 20, 36, 2, 4
+CPU = torch.device("cpu")
+
+
+def value_of(step):
+    """The value of a step, alike for all pixels: tells its month and year, and lies between 0.46 and 0.86."""
+    return 0.46 + 0.035 * (step % 12) + 0.005 * (step // 12)
+
+
+class MonthlyGlacier:
+    """A glacier of 36 months; what scoring asks of one, without files. The right half is the kept-out block."""
+
+    def __init__(self, channels=("ndsi",), floor=0.3):
+        values = np.array([value_of(step) for step in range(STEPS)], np.float32)
+        frames = np.broadcast_to(values[:, None, None, None], (STEPS, len(channels), SIDE, SIDE))
+        observed = np.ones((STEPS, SIDE, SIDE), bool)
+        self.series = SimpleNamespace(
+            values=frames.copy(), unclipped=frames.copy(), observed=observed, channels=channels
+        )
+        parts = np.full((4, 4), "gap", dtype=object)
+        parts[:, 0] = "train"
+        parts[:, 3] = "block"
+        self.patches = SimpleNamespace(patch_parts=parts)
+        self.stride, self.patch_size, self.shape = 5, 5, (SIDE, SIDE)
+        self.sequence_length, self.horizon, self.floor = INPUTS, HORIZON, floor
+        self.x = distribution.thresholds(ndsi=channels == ("ndsi",))
+
+    def date(self, step):
+        return step_date(2015 * 12 + step, 12)
+
+    def middle(self, step):
+        return self.date(step) + timedelta(days=14)
+
+    def training_steps(self):
+        return 24
+
+    def forecast_bands(self, forecaster, first, device):
+        F = torch.from_numpy(forecaster(self, first))
+        yield slice(0, 7), F[..., :7, :]
+        yield slice(7, SIDE), F[..., 7:, :]
+
+
+def certain(glacier, values):
+    """F (horizon, K, C, H, W) of forecasts that are nearly sure of values (horizon,) or (horizon, H, W)."""
+    maps = np.broadcast_to(np.array(values).reshape(HORIZON, -1, 1, 1, 1), (HORIZON, 1, 1, 1, 1))
+    channels = len(glacier.series.channels)
+    maps = np.broadcast_to(maps, (HORIZON, 1, channels, SIDE, SIDE))
+    width = 0.06  # wider than what lies between two thresholds
+    return ((glacier.x[:, None, None, None] - maps) / width + 0.5).clip(0, 1).astype(np.float32)
+
+
+def targets(first):
+    return np.arange(first + INPUTS, first + INPUTS + HORIZON)
+
+
+def perfect(glacier, first):
+    return certain(glacier, value_of(targets(first)))
+
+
+def last_input(glacier, first):
+    return certain(glacier, [value_of(first + INPUTS - 1)] * HORIZON)
+
+
+def climatology(glacier, first):
+    """The same month a year before."""
+    return certain(glacier, value_of(targets(first) - 12))
+
+
+FORECASTERS = {"climatology": climatology, "perfect": perfect, "last input": last_input}
+FIRSTS = range(20, 31)  # targets: steps 24 to 35
+
+
+def rows_for(glacier, forecasters=FORECASTERS, **wanted):
+    rows = rows_of(score(glacier, forecasters, CPU, FIRSTS), glacier)
+    return [row for row in rows if wanted.items() <= row.items()]
+
+
+def test_rows_have_the_columns_of_the_file():
+    rows = rows_for(MonthlyGlacier())
+    assert all(tuple(row) == COLUMNS for row in rows)
+    assert {row["region"] for row in rows} == {"seen", "block"}  # nobody is in doubt about snow
+
+
+def test_each_forecast_meets_the_truth_of_its_date():
+    """Bias by lead and method from the values of the dates themselves; the window's dates, no step before or after."""
+    for lead in (1, 2):
+        rows = rows_for(MonthlyGlacier(), region="seen", lead=lead)
+        bias = {row["method"]: row["bias"] for row in rows}
+        steps = np.array(FIRSTS) + INPUTS + lead - 1
+        assert bias["perfect"] == pytest.approx(0, abs=0.01)
+        assert bias["climatology"] == pytest.approx(-0.005, abs=0.01)
+        expected = (value_of(np.array(FIRSTS) + INPUTS - 1) - value_of(steps)).mean()
+        assert bias["last input"] == pytest.approx(expected, abs=0.01)
+        assert {row["dates"] for row in rows} == {11}
+    (row,) = rows_for(MonthlyGlacier(), region="seen", lead="all", season="all", method="perfect")
+    assert row["dates"] == 12
+
+
+def test_seasons_hold_their_own_months():
+    """A forecast that is wrong in December to February only has its error in that season's row, and in no other."""
+
+    def wrong_in_winter(glacier, first):
+        winter = np.isin(targets(first) % 12, (11, 0, 1))
+        return certain(glacier, value_of(targets(first)) - 0.1 * winter)
+
+    forecasters = FORECASTERS | {"wrong": wrong_in_winter}
+    rows = rows_for(MonthlyGlacier(), forecasters, region="seen", lead="all", method="wrong")
+    errors = {row["season"]: abs(row["bias"]) for row in rows}
+    assert errors.pop("Dec-Feb") == pytest.approx(0.1, abs=0.01)
+    errors.pop("all")
+    assert sorted(errors) == ["Jun-Aug", "Mar-May", "Sep-Nov"]
+    assert max(errors.values()) < 0.01
+
+
+def test_only_observed_pixels_of_the_region_count():
+    """Garbage where nothing was observed, and in the other region, changes no row of a region."""
+    plain = rows_for(MonthlyGlacier(), region="seen", lead=1, method="perfect")
+    glacier = MonthlyGlacier()
+    glacier.series.observed[:, 3:9, :] = False
+    glacier.series.unclipped[:, :, 3:9, :] = np.nan
+    glacier.series.unclipped[:, :, :, 15:] = -0.5
+    changed = rows_for(glacier, region="seen", lead=1, method="perfect")
+    for name in ("crps", "mse", "ssim", "bias", "coverage_90"):
+        assert changed[0][name] == pytest.approx(plain[0][name], abs=1e-6)
+
+
+def test_a_date_without_any_observation_is_no_date():
+    glacier = MonthlyGlacier()
+    glacier.series.observed[26] = False
+    (row,) = rows_for(glacier, region="seen", lead=1, method="perfect")
+    assert row["dates"] == 10
+
+
+def test_skill_and_its_interval():
+    """Eleven months are four blocks: no interval. A whole year and a half is six: one, and it holds the skill."""
+    (row,) = rows_for(MonthlyGlacier(), region="seen", lead=1, method="last input")
+    rows = rows_for(MonthlyGlacier(), region="seen", lead=1, method="climatology")
+    assert row["crpss"] == pytest.approx(1 - row["crps"] / rows[0]["crps"])
+    assert np.isnan([row["crpss_low"], row["crpss_high"]]).all()
+    glacier = MonthlyGlacier()
+    scored = score(glacier, FORECASTERS, CPU, range(13, 31))
+    (row,) = [
+        row
+        for row in scored.rows("seen")
+        if row["method"] == "last input" and row["lead"] == 1 and row["season"] == "all"
+    ]
+    assert row["crpss_low"] < row["crpss"] < row["crpss_high"] <= 1
+
+
+def test_the_stratum_in_doubt_follows_climatology_never_the_truth():
+    """Climatology gives the upper half of the rows half a chance of snow: those count, whatever came."""
+
+    def doubtful(glacier, first):
+        F = certain(glacier, [0.9] * HORIZON)
+        half = np.linspace(0, 1, len(glacier.x), dtype=np.float32)[:, None, None, None]
+        F[..., :10, :] = half
+        return F
+
+    rows = rows_for(MonthlyGlacier(), FORECASTERS | {"climatology": doubtful}, lead=1)
+    doubt = [row for row in rows if row["region"] == regions.IN_DOUBT]
+    assert {row["method"] for row in doubt} == set(FORECASTERS)
+    glacier = MonthlyGlacier()
+    glacier.series.unclipped[:, :, 10:] = 0.1  # only the lower half changes
+    changed = rows_for(glacier, FORECASTERS | {"climatology": doubtful}, lead=1)
+    for old, new in zip(rows, changed, strict=True):
+        same = old["crps"] == pytest.approx(new["crps"])
+        assert same == (old["region"] == regions.IN_DOUBT)
+
+
+def test_the_factor_of_a_network_stands_in_its_rows():
+    def network(glacier, first):
+        return perfect(glacier, first)
+
+    network.factor = torch.tensor([0.25, 0.75])
+    rows = rows_for(MonthlyGlacier(), FORECASTERS | {"network": network}, method="network")
+    factors = {row["lead"]: row["factor"] for row in rows}
+    assert factors == {1: 0.25, 2: 0.75, "all": 0.5}
+    assert np.isnan(rows_for(MonthlyGlacier(), method="perfect")[0]["factor"])
+
+
+def test_colours_have_no_snow_and_their_own_span():
+    """Red, green and blue: no F1, no Brier score, no doubt about snow; SSIM does not change with the unit."""
+    glacier = MonthlyGlacier(("red", "green", "blue"), None)
+    rows = rows_for(glacier)
+    assert {row["region"] for row in rows} == {"seen", "block"}
+    assert np.isnan([row["f1"] for row in rows]).all()
+    assert np.isnan([row["brier"] for row in rows]).all()
+    assert np.isfinite([row["ssim"] for row in rows]).all()
+
+
+def test_tiles_of_the_regions_are_apart():
+    masks = regions.region_masks(MonthlyGlacier())
+    tiles = regions.numbered_tiles(masks)
+    assert set(tiles[masks["seen"]]) == set(range(25))
+    assert set(tiles[masks["block"]]) == set(range(25, 50))
+    assert (tiles[~(masks["seen"] | masks["block"])] == -1).all()
+
+
+# ── Ranks, reliability, bands ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_ranks_by_hand():
+    """One truth at rank 0.35, one anywhere in [0, 0.5], one at the very top."""
+    shares = rank_sums(np.array([0.35, 0.0, 1.0]), np.array([0.35, 0.5, 1.0]))
+    assert shares == pytest.approx([0.2, 0.2, 0.2, 1.2, 0.2, 0, 0, 0, 0, 1], abs=1e-6)
+
+
+def test_reliability_of_what_was_scored():
+    """Snow always came and P(snow) was 1: all forecasts in the last bin, each with its event; the block left out."""
+    diagnosed = {"perfect": Diagnosis()}
+    score(MonthlyGlacier(), FORECASTERS, CPU, [20], diagnosed)
+    table = diagnosed["perfect"].reliability
+    pixels = SIDE * 5 * HORIZON
+    assert table[-1] == pytest.approx([pixels] * 3)
+    assert diagnosed["perfect"].ranks.sum() == pytest.approx(pixels)
+
+
+def test_sample_pixels_go_from_low_to_high():
+    values = np.broadcast_to(np.arange(100.0).reshape(10, 10), (3, 10, 10))
+    observed = np.ones((3, 10, 10), bool)
+    observed[1:, 0] = False
+    mask = np.ones((10, 10), bool)
+    places = sample_pixels(values, observed, mask)
+    means = values[0][tuple(places.T)]
+    assert (np.diff(means) > 0).all()
+    assert (places[:, 0] > 0).all()
+
+
+def test_bands_of_a_pixel():
+    F = np.zeros((2, 33, 1, 4, 5), np.float32)
+    x = distribution.thresholds(ndsi=True)
+    F[:] = (x >= 0.5)[:, None, None, None]
+    F[0, :, 0, 2, 3] = np.linspace(0, 1, 33)
+    bands = pixel_bands(F, np.array([[2, 3], [0, 0]]), x, None)
+    assert bands[2] == pytest.approx([x[16], 0.475], abs=0.01)
+    assert bands[:, 0] == pytest.approx(
+        np.interp([0.05, 0.25, 0.5, 0.75, 0.95], F[0, :, 0, 2, 3], x), abs=1e-4
+    )
