@@ -1,5 +1,6 @@
 # make demo   every stage on a glacier made here, offline
 # make test   the tests        make lint   the style        make pictures   those of the README, after make demo
+# make audit  known weaknesses of the packages              make constraints   constraints.txt from what .venv holds
 # Each sets up .venv the first time.
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ BIN = .venv/bin
 NAME = demo
 FORECAST = $(lastword $(sort $(wildcard DeepLearning/runs/$(NAME)-*/forecast/)))
 
-.PHONY: demo test lint pictures clean
+.PHONY: demo test lint audit constraints pictures clean
 
 demo: .venv/ready
 	@echo "── Making the demo glacier, then running every stage on it: scenes, co-registration, patches, movement, training, scores, forecast ──"
@@ -27,14 +28,24 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# in a place of its own: the packages it brings are not those it judges
+audit: .venv/ready
+	test -x .venv/audit/bin/pip-audit || ($(BIN)/python -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit)
+	.venv/audit/bin/pip-audit --disable-pip --no-deps --progress-spinner=off --requirement constraints.txt
+
+constraints: .venv/ready
+	sed '/^[^#]/d' constraints.txt > .venv/constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' | sort -f >> .venv/constraints.txt
+	mv .venv/constraints.txt constraints.txt
+
 pictures:
 	mkdir -p docs
 	cp $(FORECAST)forecast.gif $(FORECAST)lastTest.png docs/
 
-.venv/ready: requirements.txt
+.venv/ready: requirements.txt constraints.txt
 	@echo "── Setting up .venv with the packages of requirements.txt (once, one to three minutes) ──"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	@touch $@
 
 clean:
