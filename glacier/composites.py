@@ -11,12 +11,13 @@ import numpy as np
 
 from config import GlacierError
 from glacier import console
-from glacier.robust import nan_median
+from glacier.robust import nan_nmad
 from glacier.seasons import step_date, year_step
 
 DISTANCE = np.hypot(*np.mgrid[-2:3, -2:3])
 # 1 / distance [1/px]
 KERNEL = np.divide(1.0, DISTANCE, out=np.zeros_like(DISTANCE), where=DISTANCE > 0)
+NARROW = 2  # passes of the kernel, 4 px, by which a gap is filled from around
 
 
 def robust_mean(
@@ -28,15 +29,19 @@ def robust_mean(
     The median is NaN where none saw the pixel. Spread: 1.4826 x median distance from it (NMAD), NaN where fewer than
     two did. Count : scenes that saw every channel.
     """
-    median, spread = np.full((2, *scenes.shape[1:]), np.nan, np.float32)
-    count = np.zeros(scenes.shape[2:], np.uint16)
-    for top in range(0, scenes.shape[2] if len(members) else 0, rows):
-        part = np.array([scenes[i, :, top : top + rows] for i in members])
-        middle, seen = nan_median(part)
-        around = 1.4826 * nan_median(np.abs(part - middle))[0]
-        median[:, top : top + rows] = middle
-        spread[:, top : top + rows] = np.where(seen > 1, around, np.nan)
-        count[top : top + rows] = np.isfinite(part).all(axis=1).sum(axis=0)
+    shape = scenes.shape[1:]
+    median = np.full(shape, np.nan, np.float32)
+    spread = np.full(shape, np.nan, np.float32)
+    count = np.zeros(shape[1:], np.uint16)
+    if not len(members):
+        return median, spread, count
+    for top in range(0, shape[1], rows):
+        block = slice(top, top + rows)
+        part = np.array([scenes[scene, :, block] for scene in members])  # (members, C, rows, W)
+        middle, scatter, seen = nan_nmad(part)
+        median[:, block] = middle
+        spread[:, block] = np.where(seen > 1, scatter, np.nan)
+        count[block] = np.isfinite(part).all(axis=1).sum(axis=0)
     return median, spread, count
 
 
@@ -47,20 +52,26 @@ def fill_gaps(
 
     image : (H, W), NaN where missing. kernel : weights around a pixel, odd sides. passes : how often, each pass
     building on the last; None: until full. Seen pixels stay as they are; an image without any stays NaN.
-    Normalised convolution, Knutsson & Westin (1993), 10.1109/CVPR.1993.341081.
+    Normalised convolution, Knutsson & Westin (1993), 10.1109/CVPR.1993.341081. Our own, as the libraries' ways fill
+    from the rim of a gap inwards by distance alone (OpenCV's inpainting, in 256 grey values) or from four directions
+    (GDAL's); this one is the plain weighted mean, and one filter for the whole image.
     """
     values = image.astype(float)
     missing = np.isnan(values)
     while missing.any() and not missing.all() and passes != 0:
-        total, weight = (
-            cv2.filter2D(part, cv2.CV_64F, kernel, borderType=cv2.BORDER_CONSTANT)
-            for part in (np.where(missing, 0, values), (~missing).astype(float))
-        )
+        seen = (~missing).astype(float)
+        total = filtered(np.where(missing, 0, values), kernel)
+        weight = filtered(seen, kernel)
         near = missing & (weight > 0)
         values[near] = total[near] / weight[near]
         missing &= ~near
         passes = None if passes is None else passes - 1
     return values.astype(np.float32)
+
+
+def filtered(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Return the sums of values (H, W) around each pixel, weighted by a kernel; 0 counts outside."""
+    return cv2.filter2D(values, cv2.CV_64F, kernel, borderType=cv2.BORDER_CONSTANT)
 
 
 def fill_step(
@@ -72,17 +83,19 @@ def fill_step(
     Narrow gaps (4 px to the nearest seen pixel at most) are filled from around; wide ones with the mean of what the
     same season of earlier years really showed, else with the step before, and in the first step from around.
     """
-    filled = np.array(
-        [fill_gaps(channel, passes=None if step == 0 else 2) for channel in values[step]]
-    )
-    if not np.isnan(filled).any():
+    passes = None if step == 0 else NARROW
+    filled = np.array([fill_gaps(channel, passes=passes) for channel in values[step]])
+    gaps = np.isnan(filled)
+    if not gaps.any():
         return filled
-    total, count = np.zeros_like(filled), np.zeros(filled.shape[1:], np.float32)
+    total = np.zeros_like(filled)
+    count = np.zeros(filled.shape[1:], np.float32)
     for earlier in range(step % steps_per_year, step, steps_per_year):
         total += np.where(observed[earlier], values[earlier], 0)
         count += observed[earlier]
-    past = np.where(count > 0, total / np.maximum(count, 1), values[step - 1])
-    return np.where(np.isnan(filled), past, filled)
+    same_season = total / np.maximum(count, 1)
+    past = np.where(count > 0, same_season, values[step - 1])
+    return np.where(gaps, past, filled)
 
 
 class Arrays(NamedTuple):
@@ -107,6 +120,12 @@ def shapes(steps: int, scene: tuple[int, int, int]) -> Arrays:
     return Arrays((steps, *scene), (steps, *scene[1:]), (steps, *scene[1:]), (steps, *scene))
 
 
+def in_memory(steps: int, scene: tuple[int, int, int]) -> Arrays:
+    """Return arrays to fill for scenes (C, H, W)."""
+    arrays = [np.empty(size, kind) for size, kind in zip(shapes(steps, scene), KINDS, strict=True)]
+    return Arrays(*arrays)
+
+
 def composite(
     scenes: np.ndarray,
     dates: Sequence[date],
@@ -122,28 +141,35 @@ def composite(
     """
     numbers = np.array([year_step(day, steps_per_year) for day in dates])
     admitted = np.ones(len(dates), bool) if admitted is None else admitted
-    order = np.argsort(numbers, kind="stable")
-    order = order[admitted[order]]
-    if not len(order):
+    if not admitted.any():
         raise GlacierError(
             f"none of {len(dates)} scenes is left for composites; raise maxGeometricError, "
             "or take more years, then run dataAPI.py"
         )
-    first = next((numbers[i] for i in order if np.isfinite(scenes[i]).all(axis=0).any()), None)
+    first = first_seen(scenes, numbers, admitted)
     if first is None:
         raise GlacierError(
             "no scene has a pixel without cloud; raise maxCloudPercent or maxMissingFraction, "
             "then run dataAPI.py"
         )
-    steps = int(numbers[order[-1]] - first) + 1
-    made = out(steps) if out else Arrays(*map(np.empty, shapes(steps, scenes.shape[1:]), KINDS))
+    steps = int(numbers[admitted].max()) - first + 1
+    arrays = out(steps) if out else in_memory(steps, scenes.shape[1:])
     for step in console.progress(range(steps), "composites"):
         members = np.flatnonzero((numbers == first + step) & admitted)
-        made.values[step], made.spread[step], made.seen[step] = robust_mean(scenes, members)
-        made.observed[step] = np.isfinite(made.values[step]).all(axis=0)
-        made.values[step] = fill_step(made.values, made.observed, step, steps_per_year)
-    return (
-        made.values,
-        made.observed,
-        [step_date(int(first) + step, steps_per_year) for step in range(steps)],
-    )
+        median, spread, seen = robust_mean(scenes, members)
+        arrays.values[step] = median
+        arrays.spread[step] = spread
+        arrays.seen[step] = seen
+        arrays.observed[step] = np.isfinite(median).all(axis=0)
+        arrays.values[step] = fill_step(arrays.values, arrays.observed, step, steps_per_year)
+    step_dates = [step_date(first + step, steps_per_year) for step in range(steps)]
+    return arrays.values, arrays.observed, step_dates
+
+
+def first_seen(scenes: np.ndarray, numbers: np.ndarray, admitted: np.ndarray) -> int | None:
+    """Return the number of the first step in which a pixel is seen in all channels; None if none is."""
+    in_time_order = np.argsort(numbers, kind="stable")
+    for scene in in_time_order[admitted[in_time_order]]:
+        if np.isfinite(scenes[scene]).all(axis=0).any():
+            return int(numbers[scene])
+    return None

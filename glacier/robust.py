@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+NORMAL = (
+    1.4826  # times the median absolute deviation: the standard deviation, where values are normal
+)
+
 
 def nan_median(values: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return the median over an axis without its NaN, NaN where there is nothing else, and how many are not NaN.
@@ -18,14 +22,22 @@ def nan_median(values: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarra
     return median.squeeze(axis), seen.squeeze(axis)
 
 
+def nan_nmad(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return median, NMAD and how many are not NaN, of values (T, ...) over the first axis without their NaN.
+
+    NMAD : see `nmad`; 0 where there is one value, NaN where there is none.
+    """
+    median, seen = nan_median(values)
+    deviation, _ = nan_median(np.abs(values - median))
+    return median, NORMAL * deviation, seen
+
+
 def nmad(values: np.ndarray) -> float:
     """Return the normalised median absolute deviation, the standard deviation if normal; NaN left out.
 
     Hoehle & Hoehle (2009), 10.1016/j.isprsjprs.2009.02.003.
     """
     values = values[np.isfinite(values)]
-    return (
-        float(1.4826 * np.median(np.abs(values - np.median(values))))
-        if values.size
-        else float("nan")
-    )
+    if not values.size:
+        return float("nan")
+    return float(NORMAL * np.median(np.abs(values - np.median(values))))

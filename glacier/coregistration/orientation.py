@@ -10,17 +10,22 @@ import numpy as np
 from glacier.coregistration.resampling import resample_sharply
 from glacier.coregistration.transforms import Match, motion_basis, to_matrix
 from glacier.lazily import load
+from glacier.robust import nmad
 
 fft = load("scipy.fft")
 ndimage = load("scipy.ndimage")
 optimize = load("scipy.optimize")
 
 FLAT = 8.0  # gradients much below this many times the median one count as flat
+LEAST_GRADIENT = 1e-6  # below it a gradient has no direction
 MIN_STRENGTH = 5.0  # deviations; noise and wrong places reach 6.5, but not with so little scatter
 MAX_SCATTER = 0.5  # px between the estimates of two halves of the tiles
 BLUNT = 3.0  # px of error that a peak of one deviation would mean
 MIN_CLEAR = 0.01  # mean orientation of a tile below which it shows nothing
 RIDGE = 5e-4  # cost of a px of motion at the frame's edge other than shift, against the height of all peaks
+REACH = 8  # px, how far around a place the correlation is looked at
+NEAR = 2  # px, the same when the place is known well
+SLOPE_STEP = 0.1  # of the surfaces' grid, over which their slope is taken
 
 
 def orientation(image: np.ndarray) -> np.ndarray:
@@ -31,38 +36,48 @@ def orientation(image: np.ndarray) -> np.ndarray:
     angle (Granlund 1978, 10.1016/0146-664X(78)90047-3) also when the bright side becomes the dark one.
     """
     missing = ~np.isfinite(image)
-    smooth = cv2.GaussianBlur(np.where(missing, 0, image).astype(np.float32), (3, 3), 0.4)
+    filled = np.where(missing, 0, image).astype(np.float32)
+    smooth = cv2.GaussianBlur(filled, (3, 3), 0.4)
     gradient = cv2.Scharr(smooth, cv2.CV_32F, 1, 0) + 1j * cv2.Scharr(smooth, cv2.CV_32F, 0, 1)
     strength = np.abs(gradient)
-    strength[cv2.dilate(missing.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1) > 0] = 0
-    clear = strength[::3, ::3][strength[::3, ::3] > 1e-6]
-    length = strength + FLAT * (np.median(clear) if len(clear) else 1)
-    return gradient * gradient * (strength > 1e-6) / (length * np.maximum(strength, 1e-6))
+    stencil = np.ones((5, 5), np.uint8)
+    touched = cv2.dilate(missing.astype(np.uint8), stencil, borderValue=1) > 0
+    strength[touched] = 0
+    sample = strength[::3, ::3]  # enough for a median
+    clear = sample[sample > LEAST_GRADIENT]
+    usual = np.median(clear) if len(clear) else 1
+    length = strength + FLAT * usual
+    directed = strength > LEAST_GRADIENT
+    return gradient * gradient * directed / (length * np.maximum(strength, LEAST_GRADIENT))
 
 
 def whole_shift(first: np.ndarray, second: np.ndarray, side: int = 256) -> tuple[int, int]:
     """Return the shift x, y [px] at which two orientation fields correlate best, searched at `side` px at most."""
     step = -(-max(first.shape) // side)
-    rows, columns = (length // step * step for length in first.shape)
-    small = [
-        field[:rows, :columns].reshape(rows // step, step, columns // step, step).sum(axis=(1, 3))
-        for field in (first, second)
-    ]
-    size = [fft.next_fast_len(length) for length in small[0].shape]
-    surface = fft.ifft2(
-        half_whitened(np.conj(fft.fft2(small[0], size)) * fft.fft2(small[1], size))
-    ).real
+    one, another = shrunk(first, step), shrunk(second, step)
+    size = [fft.next_fast_len(length) for length in one.shape]
+    spectrum = np.conj(fft.fft2(one, size)) * fft.fft2(another, size)
+    surface = fft.ifft2(half_whitened(spectrum)).real
     row, column = np.unravel_index(surface.argmax(), surface.shape)
-    return tuple(
-        step * int(at - length * (at > length // 2))
-        for at, length in ((column, size[1]), (row, size[0]))
-    )
+    if row > size[0] // 2:  # the far half of the surface holds shifts up and to the left
+        row -= size[0]
+    if column > size[1] // 2:
+        column -= size[1]
+    return step * int(column), step * int(row)
+
+
+def shrunk(field: np.ndarray, step: int) -> np.ndarray:
+    """Return the sums over squares of `step` px, (H // step, W // step)."""
+    rows, columns = field.shape[0] // step, field.shape[1] // step
+    squares = field[: rows * step, : columns * step].reshape(rows, step, columns, step)
+    return squares.sum(axis=(1, 3))
 
 
 def half_whitened(spectrum: np.ndarray) -> np.ndarray:
     """Return cross spectra (..., h, w) divided by the root of their amplitude: between plain and phase correlation."""
     power = np.abs(spectrum)
-    return spectrum / np.sqrt(power + 1e-3 * power.mean(axis=(-2, -1), keepdims=True) + 1e-9)
+    usual = power.mean(axis=(-2, -1), keepdims=True)
+    return spectrum / np.sqrt(power + 1e-3 * usual + 1e-9)
 
 
 class Tiles(NamedTuple):
@@ -75,26 +90,31 @@ class Tiles(NamedTuple):
 
 def cut_tiles(field: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
     """Return the Fourier transforms of tapered tiles of an orientation field, 0 outside of it, (N, side, side)."""
-    window = np.hanning(side + 2)[1:-1].astype(np.float32)
+    taper = np.hanning(side + 2)[1:-1].astype(np.float32)
     tiles = np.zeros((len(corners), side, side), np.complex64)
     for tile, (x, y) in zip(tiles, corners, strict=True):
         top, left = max(y, 0), max(x, 0)
         part = field[top : max(y + side, 0), left : max(x + side, 0)]
-        tile[top - y : top - y + part.shape[0], left - x : left - x + part.shape[1]] = part
-    return fft.fft2(tiles * window * window[:, None], overwrite_x=True)
+        height, width = part.shape
+        tile[top - y : top - y + height, left - x : left - x + width] = part
+    return fft.fft2(tiles * taper * taper[:, None], overwrite_x=True)
 
 
 def make_tiles(field: np.ndarray, most: int = 16) -> Tiles:
     """Return overlapping tiles of the reference, at most `most` a side, without those that show next to nothing."""
     side = min(max(32, min(field.shape) // 5), 128)
-    starts = [
-        np.linspace(0, length - side, min(most, 3 * length // (2 * side))).round().astype(int)
-        for length in field.shape
-    ]
-    corners = np.array([(x, y) for y in starts[0] for x in starts[1]])
-    clear = [np.abs(field[y : y + side, x : x + side]).mean() for x, y in corners]
-    corners = corners[np.array(clear) > MIN_CLEAR]
+    tops, lefts = (tile_starts(length, side, most) for length in field.shape)
+    corners = np.array([(x, y) for y in tops for x in lefts])
+    squares = [field[y : y + side, x : x + side] for x, y in corners]
+    clear = np.array([np.abs(square).mean() for square in squares])
+    corners = corners[clear > MIN_CLEAR]
     return Tiles(side, corners, cut_tiles(field, corners, side))
+
+
+def tile_starts(length: int, side: int, most: int) -> np.ndarray:
+    """Return where tiles of `side` px begin along a side of the frame, a third of each over the next."""
+    count = min(most, 3 * length // (2 * side))
+    return np.linspace(0, length - side, count).round().astype(int)
 
 
 def surfaces(tiles: Tiles, second: np.ndarray, offsets: np.ndarray, reach: int) -> np.ndarray:
@@ -103,61 +123,63 @@ def surfaces(tiles: Tiles, second: np.ndarray, offsets: np.ndarray, reach: int) 
     offsets : (N, 2) whole x, y [px]. Returns (N, 4 reach + 1, 4 reach + 1), rows y, columns x, in steps of half a px.
     """
     shifts = np.arange(-2 * reach, 2 * reach + 1) / 2
-    wave = (
-        np.exp(2j * np.pi * shifts[:, None] * fft.fftfreq(tiles.side)).astype(np.complex64)
-        / tiles.side
-    )
+    phase = 2j * np.pi * shifts[:, None] * fft.fftfreq(tiles.side)
+    wave = np.exp(phase).astype(np.complex64) / tiles.side  # (4 reach + 1, side)
     result = np.empty((len(offsets), len(shifts), len(shifts)), np.float32)
-    for part in np.array_split(np.arange(len(offsets)), -(-len(offsets) // 32)):
-        cross = np.conj(tiles.spectra[part]) * cut_tiles(
-            second, tiles.corners[part] + offsets[part], tiles.side
-        )
+    batches = -(-len(offsets) // 32)
+    for part in np.array_split(np.arange(len(offsets)), batches):
+        spectra = cut_tiles(second, tiles.corners[part] + offsets[part], tiles.side)
+        cross = np.conj(tiles.spectra[part]) * spectra
         cross[:, 0, 0] = 0
         result[part] = (wave @ half_whitened(cross) @ wave.T).real
     return result
 
 
 def climb(
-    found: np.ndarray, basis: np.ndarray, offsets: np.ndarray, start: np.ndarray
+    correlation: np.ndarray, basis: np.ndarray, offsets: np.ndarray, start: np.ndarray
 ) -> np.ndarray:
-    """Return the parameters (K,) whose displacements maximise the sum of the surfaces, from `start` on."""
-    smooth = ndimage.spline_filter1d(ndimage.spline_filter1d(found, axis=1), axis=2)
-    number, middle = np.arange(len(found)), found.shape[1] // 2
-    scale = found.max(axis=(1, 2)).sum() + 1e-9
+    """Return the parameters (K,) whose displacements maximise the sum of the surfaces, from `start` on.
 
-    def loss(parameters):
-        """The negative sum and its gradient, from the surface at each place and a tenth of a step around it."""
-        x, y = 2 * (np.tensordot(parameters, basis, 1) - offsets).T + middle
-        places = (
-            np.tile(number, 5),
-            np.concatenate([y, y, y, y + 0.1, y - 0.1]),
-            np.concatenate([x, x + 0.1, x - 0.1, x, x]),
-        )
+    correlation : (N, m, m), surfaces around `offsets` (N, 2). basis : (K, N, 2), of motion_basis at the tiles' middles.
+    """
+    along_rows = ndimage.spline_filter1d(correlation, axis=1)
+    spline = ndimage.spline_filter1d(along_rows, axis=2)
+    tile = np.tile(np.arange(len(correlation)), 5)
+    middle = correlation.shape[1] // 2
+    scale = correlation.max(axis=(1, 2)).sum() + 1e-9
+    bends = np.arange(len(basis)) > 1  # the first two are the shift
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the negative sum and its gradient, from the surface at each place and a little around it."""
+        displacements = np.tensordot(parameters, basis, 1)  # (N, 2) px
+        x, y = 2 * (displacements - offsets).T + middle  # in steps of the surfaces
+        columns = np.concatenate([x, x + SLOPE_STEP, x - SLOPE_STEP, x, x])
+        rows = np.concatenate([y, y, y, y + SLOPE_STEP, y - SLOPE_STEP])
         values = ndimage.map_coordinates(
-            smooth, places, order=3, prefilter=False, mode="nearest"
-        ).reshape(5, -1)
-        slope = np.stack([values[1] - values[2], values[3] - values[4]], axis=1) / 0.1
-        cost = RIDGE * parameters * (np.arange(len(parameters)) > 1)
-        return cost @ parameters - values[0].sum() / scale, 2 * cost - np.tensordot(
-            basis, slope, 2
-        ) / scale
+            spline, (tile, rows, columns), order=3, prefilter=False, mode="nearest"
+        )
+        height, right, left, down, up = values.reshape(5, -1)
+        # a px is two steps, and the difference spans two SLOPE_STEPs
+        slope = np.stack([right - left, down - up], axis=1) / SLOPE_STEP
+        ridge = RIDGE * parameters * bends
+        cost = ridge @ parameters - height.sum() / scale
+        return cost, 2 * ridge - np.tensordot(basis, slope, 2) / scale
 
-    return optimize.minimize(
-        loss, start, method="BFGS", jac=True, options={"gtol": 1e-4, "maxiter": 30}
-    ).x
+    options = {"gtol": 1e-4, "maxiter": 30}
+    return optimize.minimize(loss, start, method="BFGS", jac=True, options=options).x
 
 
-def peak_strength(found: np.ndarray) -> float:
+def peak_strength(correlation: np.ndarray) -> float:
     """Return how far the middle of the stacked surfaces (N, m, m) rises above their scatter [deviations].
 
     The scatter is that of all displacements more than 2 px from the middle, in steps of half a px.
     """
-    total = found.sum(axis=0)
-    reach = len(total) // 2
-    around = total[np.hypot(*np.ogrid[-reach : reach + 1, -reach : reach + 1]) > 4]
-    spread = 1.4826 * np.median(np.abs(around - np.median(around)))
-    peak = total[reach - 1 : reach + 2, reach - 1 : reach + 2].max()
-    return float((peak - np.median(around)) / (spread + 1e-12))
+    total = correlation.sum(axis=0)
+    middle = len(total) // 2
+    distance = np.hypot(*np.ogrid[-middle : middle + 1, -middle : middle + 1])
+    around = total[distance > 4]
+    peak = total[middle - 1 : middle + 2, middle - 1 : middle + 2].max()
+    return float((peak - np.median(around)) / (nmad(around) + 1e-12))
 
 
 def register_orientation(
@@ -170,36 +192,45 @@ def register_orientation(
     of tiles; then, twice, the same on the second image moved back. The expected error follows from the estimates of
     two halves of the tiles and from how little the peak stands out.
     """
+    shape = first.shape
     reference, field = orientation(first) * stable, orientation(second)
     tiles = make_tiles(reference)
     if not len(tiles.corners):
         return None
-    basis = motion_basis(model, first.shape, tiles.corners + (tiles.side - 1) / 2)
+    basis = motion_basis(model, shape, tiles.corners + (tiles.side - 1) / 2)
+    matrix = to_matrix(first_motion(tiles, reference, field, basis), model, shape)
+    in_place = np.zeros_like(tiles.corners)
+    still = np.zeros(len(basis))
+    for reach in (NEAR, REACH):  # twice, as a peak seems nearer to 0 than it is
+        moved_back = orientation(resample_sharply(second, matrix))
+        correlation = surfaces(tiles, moved_back, in_place, reach)
+        rest = climb(correlation, basis, in_place, still)
+        matrix = matrix @ to_matrix(rest, model, shape)
+    halves = [
+        climb(correlation[half::2], basis[:, half::2], in_place[half::2], still) for half in (0, 1)
+    ]
+    differences = np.tensordot(halves[0] - halves[1], basis, 1)  # (N, 2) px
+    scatter = np.linalg.norm(differences, axis=1).mean()
+    strength = peak_strength(correlation)
+    if strength < MIN_STRENGTH or scatter > MAX_SCATTER:
+        return None
+    error = float(np.hypot(scatter / 2, BLUNT / strength))
+    return Match(matrix / matrix[2, 2], error, strength)
+
+
+def first_motion(
+    tiles: Tiles, reference: np.ndarray, field: np.ndarray, basis: np.ndarray
+) -> np.ndarray:
+    """Return the parameters (K,) of the motion from the reference to the field, to a fraction of a px."""
     parameters = np.zeros(len(basis))
     parameters[:2] = whole_shift(reference, field)
     offsets = np.tile(parameters[:2].astype(int), (len(tiles.corners), 1))
-    found = surfaces(tiles, field, offsets, 8)
-    row, column = np.unravel_index(found.sum(axis=0).argmax(), found.shape[1:])
-    parameters[:2] += (column - found.shape[2] // 2) / 2, (row - found.shape[1] // 2) / 2
-    for blur in (2.0, 0.0):  # wide hills first, lest it stop on a near one
-        parameters = climb(
-            ndimage.gaussian_filter(found, (0, blur, blur)), basis, offsets, parameters
-        )
-    matrix, offsets = to_matrix(parameters, model, first.shape), np.zeros_like(offsets)
-    for reach in (
-        2,
-        8,
-    ):  # twice, as a peak seems nearer to 0 than it is; then with surroundings to judge it by
-        found = surfaces(tiles, orientation(resample_sharply(second, matrix)), offsets, reach)
-        matrix = matrix @ to_matrix(
-            climb(found, basis, offsets, np.zeros(len(basis))), model, first.shape
-        )
-    halves = [
-        climb(found[half::2], basis[:, half::2], offsets[half::2], np.zeros(len(basis)))
-        for half in (0, 1)
-    ]
-    scatter = np.linalg.norm(np.tensordot(halves[0] - halves[1], basis, 1), axis=1).mean()
-    strength = peak_strength(found)
-    if strength < MIN_STRENGTH or scatter > MAX_SCATTER:
-        return None
-    return Match(matrix / matrix[2, 2], float(np.hypot(scatter / 2, BLUNT / strength)), strength)
+    correlation = surfaces(tiles, field, offsets, REACH)
+    total = correlation.sum(axis=0)
+    row, column = np.unravel_index(total.argmax(), total.shape)
+    middle = len(total) // 2
+    parameters[:2] += (column - middle) / 2, (row - middle) / 2
+    for blur in (2.0, 0.0):  # wide hills first, so that it does not stop on a near one
+        smooth = ndimage.gaussian_filter(correlation, (0, blur, blur))
+        parameters = climb(smooth, basis, offsets, parameters)
+    return parameters

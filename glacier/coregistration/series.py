@@ -8,9 +8,10 @@ adjusted together.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from functools import partial
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from config import GlacierError
 from glacier import console
-from glacier.coregistration.adjustment import FREE, Pair, adjust, largest_group, scaled
+from glacier.coregistration.adjustment import Pair, adjust, largest_group, scaled
 from glacier.coregistration.ecc import register_ecc
 from glacier.coregistration.orientation import register_orientation
 from glacier.coregistration.resampling import local_contrast
@@ -41,20 +42,24 @@ METHODS = {"orientation": register_orientation, "ecc": register_ecc}
 
 def similarity(stack: Sequence, side: int = 64) -> np.ndarray:
     """Return how alike scenes (T, B, H, W) look, (T, T): correlation of shrunk local contrast x root of the overlap."""
-    size = tuple(min(side, length) for length in stack[0].shape[:-3:-1])
-
-    def shrunk(image):
-        return cv2.resize(image, size, interpolation=cv2.INTER_AREA).ravel()
-
-    contrasts, seen = [], []
+    size = tuple(min(side, length) for length in stack[0].shape[:-3:-1])  # width, height
+    contrasts, shares = [], []
     for scene in stack:
         images = [local_contrast(image) for image in scene]
-        contrasts.append(np.concatenate([shrunk(image) for image in images]))
-        seen.append(np.concatenate([shrunk((image != 0).astype(np.float32)) for image in images]))
-    contrast, seen = np.array(contrasts), np.array(seen)
-    power = contrast**2 @ seen.T
+        seen = [(image != 0).astype(np.float32) for image in images]
+        contrasts.append(shrunk(images, size))
+        shares.append(shrunk(seen, size))
+    contrast, seen = np.array(contrasts), np.array(shares)  # (T, B * size)
+    power = contrast**2 @ seen.T  # of the first where the second is seen
+    norm = np.sqrt(np.maximum(power * power.T, 1e-12))
     overlap = seen @ seen.T / seen.shape[1]
-    return contrast @ contrast.T / np.sqrt(np.maximum(power * power.T, 1e-12)) * np.sqrt(overlap)
+    return contrast @ contrast.T / norm * np.sqrt(overlap)
+
+
+def shrunk(images: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """Return the images (H, W) at width and height `size`, one after the other in one row."""
+    small = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images]
+    return np.concatenate([image.ravel() for image in small])
 
 
 def neighbour_pairs(
@@ -67,13 +72,15 @@ def neighbour_pairs(
     """
     count, random = len(alike), np.random.default_rng(0)
     ranked = np.argsort(-(alike - 3 * np.eye(count)), axis=1, kind="stable")[:, :-1]
-    tree = csgraph.minimum_spanning_tree(np.triu(2.0 - alike, 1)).nonzero()
-    ends = list(zip(*(part.tolist() for part in tree), strict=True))
+    tree = csgraph.minimum_spanning_tree(np.triu(2.0 - alike, 1))
+    first, second = tree.nonzero()
+    ends = set(zip(first.tolist(), second.tolist(), strict=True))
     for scene, order in enumerate(ranked):
         others = order[near:]
-        chosen = [*order[:near], *random.choice(others, min(far, len(others)), replace=False)]
-        ends += [(scene, int(other)) for other in chosen]
-    return sorted({(min(pair), max(pair)) for pair in ends})
+        drawn = random.choice(others, min(far, len(others)), replace=False)
+        for partner in [*order[:near].tolist(), *drawn.tolist()]:
+            ends.add((min(scene, partner), max(scene, partner)))
+    return sorted(ends)
 
 
 def one_thread() -> None:
@@ -88,15 +95,12 @@ def compare(
     """Return the believable matches of two scenes (numbers in the stack), one for each of their images."""
     first, second = ends
     furthest = MAX_SHIFT * min(stable.shape)
-    matches = [
-        register(one, other, stable, model)
-        for one, other in zip(stack[first], stack[second], strict=True)
-    ]
-    return [
-        Pair(first, second, *match)
-        for match in matches
-        if match is not None and corner_shift(match.matrix, stable.shape) <= furthest
-    ]
+    pairs = []
+    for first_image, second_image in zip(stack[first], stack[second], strict=True):
+        match = register(first_image, second_image, stable, model)
+        if match is not None and corner_shift(match.matrix, stable.shape) <= furthest:
+            pairs.append(Pair(first, second, *match))
+    return pairs
 
 
 @threadpool_limits.wrap(limits=1)
@@ -124,57 +128,58 @@ def estimate_transforms(
     executor : where pairs are compared, in processes; None: here.
     A scene whose correction cannot be believed keeps the identity, and a reason.
     """
-    for word, value, known in (
-        ("motionModel", model, MODELS),
-        ("alignmentMethod", method, METHODS),
-    ):
-        if value not in known:
-            raise GlacierError(f"{word} must be one of {', '.join(known)}; got {value!r}")
-    stack = stack[:, None] if getattr(stack, "ndim", 4) == 3 else stack
+    check_choice("motionModel", model, MODELS)
+    check_choice("alignmentMethod", method, METHODS)
+    if getattr(stack, "ndim", 4) == 3:
+        stack = stack[:, None]
     count, shape = len(stack), stack[0].shape[-2:]
-    run = map if executor is None else executor.map
     stable = np.ones(shape, bool) if weights is None else np.asarray(weights) > 0.5
+    if count < 2:
+        return unaligned(count, "the only scene")
     model = affordable(model, stable)
-    if count < 2 or not model:
-        reason = (
-            "the only scene"
-            if count < 2
-            else f"only {stable.mean():.1%} of the scene is stable ground"
-        )
-        return unaligned(count, reason)
+    if not model:
+        return unaligned(count, f"only {stable.mean():.1%} of the scene is stable ground")
+    register = METHODS[method]
+    if method == "ecc":
+        register = partial(register_ecc, criterion=criterion, iterations=iterations)
+    run = map if executor is None else executor.map
     alike = similarity(stack)
-    register = (
-        partial(register_ecc, criterion=criterion, iterations=iterations)
-        if method == "ecc"
-        else METHODS[method]
-    )
     ends = neighbour_pairs(alike)
     work = partial(compare, stack=stack, stable=stable, model=model, register=register)
-    found = console.progress(run(work, ends), "pairs of scenes", len(ends))
-    pairs, members = largest_group([pair for matches in found for pair in matches], count)
+    matches = console.progress(run(work, ends), "pairs of scenes", len(ends))
+    pairs, members = largest_group(list(chain.from_iterable(matches)), count)
     if not pairs:
         return unaligned(count, NO_MATCH)
-    matrices = adjust(
-        pairs, count, shape, (ARCHIVE_SHIFT, ARCHIVE_SHAPE) if gauge == "archive" else FREE
-    )
-    central = int(np.where(members, alike @ members, -np.inf).argmax())
-    frame = np.median(matrices[members], axis=0) if gauge == "archive" else matrices[central]
+    if gauge == "archive":
+        central = None
+        matrices = adjust(pairs, count, shape, (ARCHIVE_SHIFT, ARCHIVE_SHAPE))
+        frame = np.median(matrices[members], axis=0)
+    else:
+        central = int(np.where(members, alike @ members, -np.inf).argmax())
+        matrices = adjust(pairs, count, shape)
+        frame = matrices[central]
     matrices = scaled(matrices @ np.linalg.inv(frame))
-    return judge(
-        stack, stable, pairs, matrices, limit, None if gauge == "archive" else central, run
-    )
+    return judge(stack, stable, pairs, matrices, limit, central, run)
+
+
+def check_choice(setting: str, value: str, choices: Iterable[str]) -> None:
+    """Raise GlacierError if the value of a setting is none of its choices."""
+    if value not in choices:
+        raise GlacierError(f"{setting} must be one of {', '.join(choices)}; got {value!r}")
 
 
 def affordable(model: str, stable: np.ndarray) -> str:
     """Return the model that the stable ground (H, W) bool can carry: shifts only if it is little, "" if hardly any."""
-    if stable.mean() < MIN_STABLE:
+    share, pixels = stable.mean(), stable.sum()
+    if share < MIN_STABLE:
         return ""
-    if (stable.mean() < 3 * MIN_STABLE or stable.sum() < MIN_PIXELS) and model != "translation":
-        log.warning(
-            "  only %d px, %.0f %%, are stable ground: shifts only, no motionModel %s",
-            stable.sum(),
-            100 * stable.mean(),
-            model,
-        )
-        return "translation"
-    return model
+    little = share < 3 * MIN_STABLE or pixels < MIN_PIXELS
+    if not little or model == "translation":
+        return model
+    log.warning(
+        "  only %d px, %.0f %%, are stable ground: shifts only, no motionModel %s",
+        pixels,
+        100 * share,
+        model,
+    )
+    return "translation"

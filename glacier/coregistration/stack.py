@@ -15,6 +15,7 @@ from glacier.scenes import Scene
 
 # the first of these that is there shows the texture of rock and of snow
 BRIGHTNESS = ("nir08", "red", "green")
+DARK = 0.02  # reflectance, below which shadows and noise are not told apart
 
 
 def channel_names(snow_index: bool, bands: Sequence[str]) -> tuple[str, ...]:
@@ -68,24 +69,34 @@ def collect(scenes: Iterable[Scene], names: Sequence[str], folder: Path) -> Seri
     """Return the series, written to scratch files in `folder`, one a scene."""
     records, paths, images = [], [], 1
     for scene in scenes:
-        brightness = next(band for band in BRIGHTNESS if band in scene.bands)
-        layers = [np.log(np.maximum(scene.reflectance(brightness), 0.02))]
-        if "swir16" in scene.bands:
-            layers.append(ndsi(scene.reflectance("green"), scene.reflectance("swir16")))
+        layers = compared_layers(scene)
         images = len(layers)
         layers += [scene.reflectance(name) for name in names if name != "ndsi"]
-        paths.append(folder / f"{len(paths)}.npy")
-        np.save(paths[-1], np.array(layers, np.float32))
-        rmse = None if math.isnan(scene.geometric_rmse) else scene.geometric_rmse
-        record = {
-            "id": scene.id,
-            "date": scene.date.isoformat(),
-            "platform": scene.platform,
-            "tier": scene.tier,
-            "geometric_rmse": rmse,
-        }
-        records.append(record)
+        path = folder / f"{len(paths)}.npy"
+        np.save(path, np.array(layers, np.float32))
+        paths.append(path)
+        records.append(record_of(scene))
     index = Layers(paths, 1) if images > 1 else None
-    return Series(
-        Layers(paths, slice(-len(names), None)), Layers(paths, slice(images)), index, records
-    )
+    channels = Layers(paths, slice(-len(names), None))
+    return Series(channels, Layers(paths, slice(images)), index, records)
+
+
+def compared_layers(scene: Scene) -> list[np.ndarray]:
+    """Return what is compared to find where a scene lies: see Series.images."""
+    brightness = next(band for band in BRIGHTNESS if band in scene.bands)
+    layers = [np.log(np.maximum(scene.reflectance(brightness), DARK))]
+    if "swir16" in scene.bands:
+        layers.append(ndsi(scene.reflectance("green"), scene.reflectance("swir16")))
+    return layers
+
+
+def record_of(scene: Scene) -> dict:
+    """Return what scenes.json says of a scene before co-registration."""
+    rmse = None if math.isnan(scene.geometric_rmse) else scene.geometric_rmse
+    return {
+        "id": scene.id,
+        "date": scene.date.isoformat(),
+        "platform": scene.platform,
+        "tier": scene.tier,
+        "geometric_rmse": rmse,
+    }
