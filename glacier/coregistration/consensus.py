@@ -35,13 +35,14 @@ def disagreements(
     measured = np.array([pair.matrix for pair in pairs])  # (P, 3, 3), first px -> second px
     adjusted = matrices[second] @ np.linalg.inv(matrices[first])
     places = frame_places(shape)
-    by_measurement = places @ measured.transpose(0, 2, 1)  # (P, 9, 3)
-    by_adjustment = places @ adjusted.transpose(0, 2, 1)
-    difference = (
-        by_measurement[..., :2] / by_measurement[..., 2:]
-        - by_adjustment[..., :2] / by_adjustment[..., 2:]
-    )
+    difference = moved(places, measured) - moved(places, adjusted)
     return np.linalg.norm(difference, axis=-1).mean(axis=1)
+
+
+def moved(places: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """Return where matrices (P, 3, 3) take homogeneous places (N, 3), (P, N, 2) px."""
+    homogeneous = places @ matrices.transpose(0, 2, 1)
+    return homogeneous[..., :2] / homogeneous[..., 2:]
 
 
 def agreeing_pairs(

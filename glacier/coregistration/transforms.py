@@ -36,35 +36,43 @@ class Match(NamedTuple):
 def unit_frame(shape: tuple[int, int]) -> np.ndarray:
     """Return the matrix (3, 3) from px to a frame around the middle whose longer side goes from -1 to 1."""
     half = max(shape) / 2
-    return np.array(
-        [[1 / half, 0, -shape[1] / 2 / half], [0, 1 / half, -shape[0] / 2 / half], [0, 0, 1]]
-    )
+    left, top = -shape[1] / 2 / half, -shape[0] / 2 / half
+    return np.array([[1 / half, 0, left], [0, 1 / half, top], [0, 0, 1]])
 
 
 def middle_shift(matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Return the displacement x, y of the middle of a (H, W) frame [px]."""
-    x, y, scale = matrix @ [shape[1] / 2, shape[0] / 2, 1]
-    return np.array([x / scale - shape[1] / 2, y / scale - shape[0] / 2])
+    middle_x, middle_y = shape[1] / 2, shape[0] / 2
+    x, y, scale = matrix @ [middle_x, middle_y, 1]
+    return np.array([x / scale - middle_x, y / scale - middle_y])
 
 
 def corner_shift(matrix: np.ndarray, shape: tuple[int, int]) -> float:
     """Return the largest displacement of the four corners of a (H, W) frame [px]."""
-    corners = np.array([[x, y, 1.0] for x in (0, shape[1] - 1) for y in (0, shape[0] - 1)])
+    right, bottom = shape[1] - 1, shape[0] - 1
+    corners = np.array([(0, 0, 1), (0, bottom, 1), (right, 0, 1), (right, bottom, 1)], float)
     moved = corners @ matrix.T
-    return float(np.hypot(*(moved[:, :2] / moved[:, 2:] - corners[:, :2]).T).max())
+    shifts = moved[:, :2] / moved[:, 2:] - corners[:, :2]  # (4, 2)
+    return float(np.hypot(shifts[:, 0], shifts[:, 1]).max())
 
 
 def motion_basis(model: str, shape: tuple[int, int], places: np.ndarray) -> np.ndarray:
     """Return (K, N, 2): displacement x, y of places (N, 2) for each parameter, in px at the edge of the frame."""
-    x, y = ((places - np.array(shape[::-1]) / 2) / (max(shape) / 2)).T
+    middle = np.array(shape[::-1]) / 2
+    half = max(shape) / 2
+    x, y = ((places - middle) / half).T
     one, none = np.ones_like(x), np.zeros_like(x)
-    columns = {
-        "translation": [],
-        "euclidean": [(-y, x)],
-        "affine": [(x, none), (y, none), (none, x), (none, y)],
+    shift = [(one, none), (none, one)]
+    turn = [(-y, x)]
+    linear = [(x, none), (y, none), (none, x), (none, y)]
+    perspective = [(x * x, x * y), (x * y, y * y)]
+    parameters = {
+        "translation": shift,
+        "euclidean": shift + turn,
+        "affine": shift + linear,
+        "homography": shift + linear + perspective,
     }
-    columns["homography"] = [*columns["affine"], (x * x, x * y), (x * y, y * y)]
-    return np.array([(one, none), (none, one), *columns[model]]).transpose(0, 2, 1)
+    return np.array(parameters[model]).transpose(0, 2, 1)
 
 
 def to_matrix(parameters: np.ndarray, model: str, shape: tuple[int, int]) -> np.ndarray:
@@ -75,6 +83,8 @@ def to_matrix(parameters: np.ndarray, model: str, shape: tuple[int, int]) -> np.
         generator[:2, :2] = [[0, -parameters[2]], [parameters[2], 0]]
     elif model != "translation":
         generator[:2, :2] = parameters[2:6].reshape(2, 2)
-        generator[2, :2] = -parameters[6:] if model == "homography" else 0
+    if model == "homography":
+        generator[2, :2] = -parameters[6:]
     frame = unit_frame(shape)
-    return np.linalg.inv(frame) @ linalg.expm(generator / (max(shape) / 2)) @ frame
+    half = max(shape) / 2
+    return np.linalg.inv(frame) @ linalg.expm(generator / half) @ frame

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -72,19 +73,16 @@ def judge(
     count, shape = len(stack), stable.shape
     agreeing = agreeing_pairs(pairs, matrices, shape)
     confirmed = confirmed_scenes(agreeing, count)
-    of_agreeing, of_all = best_pairs(agreeing, count), best_pairs(pairs, count)
-    best = [few or two for few, two in zip(of_agreeing, of_all, strict=True)]
-    error = np.array([min([pair.error for pair in two], default=np.nan) for two in best])
-    strength = np.array([max([pair.strength for pair in two], default=np.nan) for two in best])
+    best = pairs_to_check(agreeing, pairs, count)
+    error, strength = certainty(best)
     if central is None:
-        shift = corner_shifts(matrices, shape)
-        matrices = np.where((shift < error)[:, None, None], np.eye(3), matrices)
-    shift = corner_shifts(matrices, shape)
+        in_place = corner_shifts(matrices, shape) < error
+        matrices = np.where(in_place[:, None, None], np.eye(3), matrices)
     checks = check_scenes(stack, stable, best, matrices, run)
-    quality = np.clip(np.nan_to_num(checks["after"]), 0, 1)
-    fits = fits_better(checks, shift > CERTAIN * error)
+    fits = fits_better(checks, corner_shifts(matrices, shape) > CERTAIN * error)
     if central is not None:
         fits[central] = True
+    quality = np.clip(np.nan_to_num(checks["after"]), 0, 1)
     failures = {  # the first that holds is the reason
         NO_MATCH: np.array([not two for two in best]),
         NOT_CONFIRMED: ~confirmed,
@@ -92,25 +90,57 @@ def judge(
         WORSE: ~fits,
     }
     accepted = ~np.any(list(failures.values()), axis=0)
-    displaced = confirmed & ~accepted & is_far(matrices, confirmed, shape, limit, error)
-    reasons = [
-        next((reason for reason, fails in failures.items() if fails[scene]), "")
-        for scene in range(count)
-    ]
+    far = is_far(matrices, confirmed, shape, limit, error)
+    displaced = far & confirmed & ~accepted
+    reasons = first_failures(failures, count)
     for scene in np.flatnonzero(displaced):
         reasons[scene] = f"it lies more than {limit:.1f} px off and cannot be put right"
-    residual = np.where(checks["residual"] < 1, checks["residual"], error)
-    values = (strength, error, residual, checks["nmad_before"], checks["nmad_after"])
+    measures = {
+        "strength": strength,
+        "expected_error": error,
+        "residual": np.where(checks["residual"] < 1, checks["residual"], error),
+        "nmad_before": checks["nmad_before"],
+        "nmad_after": checks["nmad_after"],
+    }
     matrices = np.where(accepted[:, None, None], matrices, np.eye(3))
-    measures = dict(zip(MEASURES, values, strict=True))
     return Transforms(matrices, quality, accepted, tuple(reasons), measures, displaced)
+
+
+def first_failures(failures: dict[str, np.ndarray], count: int) -> list[str]:
+    """Return for each scene the first reason that holds, or nothing. failures : (T,) bool by reason."""
+    reasons = [""] * count
+    for reason, fails in reversed(failures.items()):
+        for scene in np.flatnonzero(fails):
+            reasons[scene] = reason
+    return reasons
+
+
+def pairs_to_check(agreeing: Sequence[Pair], pairs: Sequence[Pair], count: int) -> list[list[Pair]]:
+    """Return the comparisons by which each scene is checked: the best that agree, else the best of all."""
+    checked = []
+    for agreeing_few, few in zip(
+        best_pairs(agreeing, count), best_pairs(pairs, count), strict=True
+    ):
+        checked.append(agreeing_few or few)
+    return checked
+
+
+def certainty(best: Sequence[Sequence[Pair]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least expected error [px] and the greatest strength of each scene's pairs, (T,); NaN without one."""
+    error = np.full(len(best), np.nan)
+    strength = np.full(len(best), np.nan)
+    for scene, few in enumerate(best):
+        if few:
+            error[scene] = min(pair.error for pair in few)
+            strength[scene] = max(pair.strength for pair in few)
+    return error, strength
 
 
 def best_pairs(pairs: Sequence[Pair], count: int) -> list[list[Pair]]:
     """Return the most certain comparisons of each scene with two others, fewer if there are fewer."""
     best: list[dict[int, Pair]] = [{} for _ in range(count)]  # of each scene, by partner
-    for pair in sorted(pairs, key=lambda pair: pair.error):
-        for scene, partner in (pair[:2], pair[1::-1]):
+    for pair in sorted(pairs, key=attrgetter("error")):
+        for scene, partner in ((pair.first, pair.second), (pair.second, pair.first)):
             if len(best[scene]) < 2:
                 best[scene].setdefault(partner, pair)
     return [list(partners.values()) for partners in best]
@@ -129,16 +159,18 @@ def check_scenes(
     run: Callable,
 ) -> dict[str, np.ndarray]:
     """Return the CHECKS of each scene by name, (T,), the mean over its best pairs; NaN without one."""
-    ends = sorted({pair[:2] for two in best for pair in two})
+    ends = sorted({pair[:2] for few in best for pair in few})
     check = partial(check_pair, stack=stack, stable=stable, matrices=matrices)
-    of_scene: list[list[np.ndarray]] = [[] for _ in best]
-    for both, results in zip(ends, run(check, ends), strict=True):
-        for scene, result in zip(both, results, strict=True):
-            if any(pair[:2] == both for pair in best[scene]):
-                of_scene[scene].append(result)
-    unknown = np.full(len(CHECKS), np.nan)
-    means = [mean_seen(results) if results else unknown for results in of_scene]
-    return dict(zip(CHECKS, np.array(means).T, strict=True))
+    checks = dict(zip(ends, run(check, ends), strict=True))
+    means = np.full((len(best), len(CHECKS)), np.nan)
+    for scene, few in enumerate(best):
+        results = []
+        for pair in few:
+            of_first, of_second = checks[pair[:2]]
+            results.append(of_first if scene == pair.first else of_second)
+        if results:
+            means[scene] = mean_seen(results)
+    return dict(zip(CHECKS, means.T, strict=True))
 
 
 def fits_better(checks: dict[str, np.ndarray], clear: np.ndarray) -> np.ndarray:
