@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -42,16 +44,14 @@ def write_scene_records(
     names : of the channels. records : of stack.Series. admitted : (T,) bool, which scenes belong in the composites.
     made_with : fingerprint of all that the scenes depend on.
     """
-    verdicts = zip(*transforms[:4], admitted, strict=True)
     scenes = []
-    for record, verdict in zip(records, verdicts, strict=True):
-        matrix, quality, accepted, reason, in_composites = verdict
+    for i, record in enumerate(records):
         result = {
-            "matrix": matrix.tolist(),
-            "quality": round(float(quality), 4),
-            "accepted": bool(accepted),
-            "reason": reason,
-            "in_composites": bool(in_composites),
+            "matrix": transforms.matrices[i].tolist(),
+            "quality": round(float(transforms.quality[i]), 4),
+            "accepted": bool(transforms.accepted[i]),
+            "reason": transforms.reasons[i],
+            "in_composites": bool(admitted[i]),
         }
         scenes.append(record | result)
     disk.write_json(folder / "quality.json", quality_records(records, transforms, grid))
@@ -75,22 +75,18 @@ def holds_scenes(folder: Path, made_with: str) -> bool:
         written = content.pop("made_with", "")
         if written != config.fingerprint([made_with, content]):
             return False
-        return all(
-            disk.file_hash(folder / name) == value for name, value in content["files"].items()
-        )
+        files = {name: disk.file_hash(folder / name) for name in BESIDE_SCENES}
     except (GlacierError, OSError):
         return False
+    return files == content["files"]
 
 
 def write_composite_records(
     folder: Path, scenes: AlignedScenes, steps: Sequence[date], steps_per_year: int
 ) -> Path:
     """Write composites.json; return its path. steps : first day of each composite."""
-    days = [date.fromisoformat(day) for day in scenes.dates]
-    numbers = [year_step(day, steps_per_year) for day in days]
-    admitted = [
-        number for number, chosen in zip(numbers, scenes.in_composites, strict=True) if chosen
-    ]
+    days = [date.fromisoformat(scenes.dates[i]) for i in np.flatnonzero(scenes.in_composites)]
+    scenes_of_step = Counter(year_step(day, steps_per_year) for day in days)
     content = {
         "schema": disk.SCHEMA,
         "channels": scenes.channels,
@@ -98,7 +94,7 @@ def write_composite_records(
         "transform": scenes.transform,
         "steps_per_year": steps_per_year,
         "dates": [day.isoformat() for day in steps],
-        "counts": [admitted.count(year_step(day, steps_per_year)) for day in steps],
+        "counts": [scenes_of_step[year_step(day, steps_per_year)] for day in steps],
     }
     return disk.write_json(folder / "composites.json", content)
 
@@ -119,7 +115,8 @@ def quality_records(records: list[dict], transforms: Transforms, grid: Grid) -> 
         scene["accepted"] = bool(transforms.accepted[i])
         scene["reason"] = transforms.reasons[i]
         for name, values in columns.items():
-            scene[name] = None if np.isnan(values[i]) else round(float(values[i]), 4)
+            value = round(float(values[i]), 4)
+            scene[name] = None if math.isnan(value) else value
         scenes.append(scene)
     return {"schema": disk.SCHEMA, "scenes": scenes}
 
@@ -169,7 +166,8 @@ def read_composites(cfg: Config) -> Composites:
     folder = cfg.folder / STAGE
     record = disk.read_json(folder / "composites.json")
     return Composites(
-        *(disk.read_array(folder / name) for name in COMPOSITES[:2]),
+        disk.read_array(folder / "composites.npy"),
+        disk.read_array(folder / "observed.npy"),
         tuple(record["dates"]),
         tuple(record["counts"]),
         tuple(record["channels"]),

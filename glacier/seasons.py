@@ -29,3 +29,13 @@ def step_middle(step: int, steps_per_year: int) -> date:
     """Return the day in the middle of a step of year_step."""
     first, after = step_date(step, steps_per_year), step_date(step + 1, steps_per_year)
     return first + (after - first) / 2
+
+
+def step_name(first: date, steps_per_year: int) -> str:
+    """Return what to call a step that begins on `first`: Jul-Sep 2021, Jul 2021, or its first day, 8 Jul 2021."""
+    if 12 % steps_per_year:
+        return f"{first.day} {first:%b %Y}"
+    last = step_date(year_step(first, steps_per_year) + 1, steps_per_year) - timedelta(days=1)
+    if last.month == first.month:
+        return f"{first:%b %Y}"
+    return f"{first:%b}-{last:%b %Y}"

@@ -21,11 +21,12 @@ from glacier.coregistration.consensus import confirmed_scenes
 from glacier.coregistration.resampling import resample
 from glacier.coregistration.series import estimate_transforms, neighbour_pairs
 from glacier.coregistration.transforms import corner_shift
-from glacier.coregistration.verdict import admit, geometric_doubt
+from glacier.coregistration.verdict import admit, fits_better, geometric_doubt
+from glacier.figures.sheets import Thumbnail, contact_sheet
 from glacier.grid import Grid
 from glacier.ground import ndsi, outline_mask, persistent_snow
 from glacier.report.alignment import unaligned_warning
-from glacier.seasons import step_date, year_step
+from glacier.seasons import step_date, step_name, year_step
 from glacier.storage import disk, pickles, runner
 
 
@@ -239,6 +240,17 @@ def test_doubtful_products_enter_only_where_others_confirm_them():
     assert "12 m" in found.reasons[6]
 
 
+def test_one_of_two_checks_is_not_enough_unless_the_correction_is_clear():
+    checks = {
+        "before": np.array([0.5, 0.5, 0.5, 0.5, 0.5]),
+        "after": np.array([0.6, 0.6, 0.4, 0.4, 0.6]),
+        "nmad_before": np.array([0.3, 0.3, 0.3, 0.3, 0.3]),
+        "nmad_after": np.array([0.2, 0.4, 0.2, 0.4, 0.4]),
+    }
+    clear = np.array([False, False, False, True, True])
+    assert fits_better(checks, clear).tolist() == [True, False, False, False, True]
+
+
 def test_scenes_at_the_end_of_one_comparison_are_not_confirmed():
     """A ring of four, a chain of two, a triangle at the end of one link, and one alone."""
     ends = [(0, 1), (1, 2), (2, 3), (0, 3), (3, 4), (4, 5), (2, 6), (6, 7), (7, 8), (6, 8)]
@@ -388,6 +400,32 @@ def test_steps_are_calendar_quarters_and_eight_day_steps():
     assert step_date(2015 * 4 + 1, 4) == date(2015, 4, 1)
     first, last = (year_step(date(2015, *part), 46) for part in ((4, 1), (10, 31)))
     assert last - first + 1 == 28
+
+
+def test_steps_have_the_names_of_their_months():
+    assert step_name(date(2021, 7, 1), 4) == "Jul-Sep 2021"
+    assert step_name(date(2021, 12, 1), 12) == "Dec 2021"
+    assert step_name(date(2021, 1, 1), 1) == "Jan-Dec 2021"
+    assert step_name(date(2021, 4, 7), 46) == "7 Apr 2021"
+
+
+def test_sheet_shows_a_year_with_what_was_filled_pale(tmp_path):
+    """Ten maps of one value: seen ones in its colour, filled ones paler, missing ones grey."""
+    from PIL import Image
+
+    seen = np.zeros((40, 40), bool)
+    seen[:, :20] = True
+    image = np.ones((40, 40), np.float32)
+    image[30:] = np.nan
+    maps = [Thumbnail(f"map {number}", image, seen) for number in range(10)]
+    sheet = np.array(Image.open(contact_sheet(tmp_path / "s.png", maps, "NDSI [1]")).convert("RGB"))
+    height, width = sheet.shape[:2]
+    assert width == pytest.approx(5.9 * 130, abs=1)
+    first = sheet[30 : height // 4, : width // 4].astype(int)
+    rows, columns = first.shape[:2]
+    full, pale = first[rows // 2, columns // 4], first[rows // 2, 3 * columns // 4]
+    assert full[2] < 100 < pale[2]  # yellow has little blue
+    assert np.ptp(first[rows - 8, columns // 4]) < 5  # grey where missing
 
 
 def make_series(years=3, shape=(24, 24)):

@@ -20,8 +20,10 @@ from glacier.coregistration.stack import Series
 from glacier.coregistration.transforms import corner_shift, middle_shift
 from glacier.coregistration.verdict import allowed_error
 from glacier.figures import charts, maps
+from glacier.figures.sheets import FEW, Thumbnail, contact_sheet
 from glacier.grid import Grid
 from glacier.report import pages
+from glacier.seasons import step_name
 from glacier.storage import disk
 
 
@@ -32,10 +34,9 @@ def thinning(shape: tuple[int, int], side: int = 900) -> int:
 
 def to_map(scene: np.ndarray) -> np.ndarray:
     """Return a scene (C, H, W) to draw: the index as it is, or brightened bands."""
-    step = thinning(scene.shape[1:])
-    return (
-        scene[0, ::step, ::step] if len(scene) == 1 else np.clip(2 * scene[:, ::step, ::step], 0, 1)
-    )
+    every = thinning(scene.shape[1:])
+    thin = scene[:, ::every, ::every]
+    return thin[0] if len(thin) == 1 else np.clip(2 * thin, 0, 1)
 
 
 def summary(scenes: AlignedScenes, composites: Composites) -> tuple[dict, list[tuple]]:
@@ -80,8 +81,9 @@ def unaligned_warning(scenes: AlignedScenes) -> str:
     total = len(scenes.ids)
     if 2 * confirmed >= total:
         return ""
+    unconfirmed = total - confirmed
     return (
-        f"{total - confirmed} of {total} scenes stayed where the archive put them: no two others confirm where they "
+        f"{unconfirmed} of {total} scenes stayed where the archive put them: no two others confirm where they "
         "lie. The composites are as sharp as the archive's geolocation; velocities use the other "
         f"{confirmed} scenes only. Clearer scenes (a lower maxCloudPercent) or more years give more partners"
     )
@@ -91,7 +93,6 @@ def draw_before_after(
     folder: Path, series: Series, aligned: np.ndarray, accepted: np.ndarray, grid: Grid
 ) -> Path:
     """Draw the six clearest scenes before and after co-registration; return the file."""
-    label = "NDSI [1]" if aligned.shape[1] == 1 else "reflectance x 2 [1]"
     seen = np.array([np.isfinite(scene[0]).mean() for scene in series.channels])
     best = np.argsort(-(seen + accepted), kind="stable")[:6]
     frames, titles = [], []
@@ -104,22 +105,36 @@ def draw_before_after(
         folder / BEFORE_AFTER,
         frames,
         titles,
-        label,
+        label_of(aligned[0]),
         seconds=0.4,
         pixel_size=grid.pixel_size * thinning(grid.shape),
     )
 
 
 def draw_composites(folder: Path, composites: Composites) -> list[Path]:
-    """Draw every composite; return the files."""
-    label = "NDSI [1]" if composites.values.shape[1] == 1 else "reflectance x 2 [1]"
-    pixel_size = composites.transform[0] * thinning(composites.values.shape[-2:])
+    """Draw the composites, a sheet a year; return the files."""
+    per_year = composites.steps_per_year
+    sheets: dict[str, list[Thumbnail]] = {}
+    for values, seen, day in zip(
+        composites.values, composites.observed, composites.dates, strict=True
+    ):
+        name = step_name(date.fromisoformat(day), per_year)
+        share = f"{100 * seen.mean():.0f} %"
+        title = f"{name}: {share} observed"
+        if per_year > FEW:  # small maps; the year is the sheet's
+            title = f"{name.removesuffix(day[:4])}{share}"
+        image = values[0] if len(values) == 1 else 2 * values
+        sheets.setdefault(day[:4], []).append(Thumbnail(title, image, seen))
     files = []
-    for scene, day in zip(composites.values, composites.dates, strict=True):
-        path = folder / f"composite_{day}.png"
-        maps.map_row(path, [to_map(scene)], [day], label, pixel_size=pixel_size)
-        files.append(path)
+    for year, thumbnails in sheets.items():
+        path = folder / f"composites_{year}.png"
+        files.append(contact_sheet(path, thumbnails, label_of(composites.values[0])))
     return files
+
+
+def label_of(scene: np.ndarray) -> str:
+    """Return quantity and unit of what is drawn of a scene (C, H, W)."""
+    return "NDSI [1]" if len(scene) == 1 else "reflectance x 2 [1]"
 
 
 def describe(cfg: Config, folder: Path, table: list[tuple], warning: str = "") -> list[Path]:
@@ -127,53 +142,18 @@ def describe(cfg: Config, folder: Path, table: list[tuple], warning: str = "") -
 
     table : of `summary`. warning : of `unaligned_warning`.
     """
-    scenes, found = read_aligned_scenes(cfg), read_composites(cfg)
-    pixel_size, quicklooks = found.transform[0], folder / "quicklooks"
-    middles = np.array(
-        [middle_shift(matrix, found.values.shape[-2:]) for matrix in scenes.matrices]
-    )
-    shifts = np.where(scenes.accepted[:, None], middles, np.nan) * pixel_size
-    dates = [date.fromisoformat(day) for day in scenes.dates]
-    moved = charts.curves(
-        quicklooks / "shifts.png",
-        dates,
-        {"east": shifts[:, 0], "north": -shifts[:, 1]},
-        "date",
-        "shift as delivered [m]",
-    )
-    records = disk.read_json(folder / "quality.json")["scenes"]
-    fit = {
-        label: np.array([record[name] for record in records], float)
-        for label, name in (("before", "nmad_before"), ("after", "nmad_after"))
-    }
-    better = charts.curves(
-        quicklooks / "quality.png", dates, fit, "date", "difference to the neighbours, NMAD [1]"
-    )
-    steps = [date.fromisoformat(day) for day in found.dates]
+    scenes, composites = read_aligned_scenes(cfg), read_composites(cfg)
+    quicklooks = folder / "quicklooks"
+    moved, better = draw_corrections(folder, scenes)
     seen = charts.curves(
         quicklooks / "observed.png",
-        steps,
-        {"observed": found.observed.mean(axis=(1, 2))},
+        [date.fromisoformat(day) for day in composites.dates],
+        {"observed": composites.observed.mean(axis=(1, 2))},
         "date",
         "observed part of the scene [1]",
     )
-    images = [to_map(scene) for scene in found.values[-8:]]
-    thin = thinning(found.values.shape[-2:])
-    last = maps.map_row(
-        quicklooks / "composites.png",
-        images,
-        found.dates[-8:],
-        "NDSI [1]",
-        pixel_size=pixel_size * thin,
-    )
-    deviations = [scene[0, ::thin, ::thin] for scene in disk.read_array(folder / "spread.npy")[-8:]]
-    spread = maps.map_row(
-        quicklooks / "spread.png",
-        deviations,
-        found.dates[-8:],
-        f"NMAD of {found.channels[0]} [1]",
-        pixel_size=pixel_size * thin,
-    )
+    sheets = draw_composites(quicklooks, composites)
+    spread = draw_spread(folder, composites)
     section = pages.section(
         folder,
         "Co-registration and composites",
@@ -192,7 +172,9 @@ def describe(cfg: Config, folder: Path, table: list[tuple], warning: str = "") -
             seen, "How much of each composite was seen; the rest is filled from earlier steps"
         ),
         pages.Picture(
-            last, f"The last composites, each from its first day on: {', '.join(found.channels)}"
+            sheets[-1],
+            f"The composites of the last year, each from its first day on, what was filled pale: "
+            f"{', '.join(composites.channels)}",
         ),
         pages.Picture(
             spread,
@@ -205,5 +187,43 @@ def describe(cfg: Config, folder: Path, table: list[tuple], warning: str = "") -
             "right only the ice and the snow line may still move",
         ),
     )
-    every = draw_composites(quicklooks, found)
-    return [*every, moved, better, seen, last, spread, section]
+    return [*sheets, moved, better, seen, spread, section]
+
+
+def draw_corrections(folder: Path, scenes: AlignedScenes) -> tuple[Path, Path]:
+    """Draw how far each scene lay off, and how it differs from its neighbours before and after; return the files."""
+    days = [date.fromisoformat(day) for day in scenes.dates]
+    shape = scenes.values.shape[-2:]
+    middles = np.array([middle_shift(matrix, shape) for matrix in scenes.matrices])  # px
+    shifts = np.where(scenes.accepted[:, None], middles, np.nan) * scenes.transform[0]
+    moved = charts.curves(
+        folder / "quicklooks" / "shifts.png",
+        days,
+        {"east": shifts[:, 0], "north": -shifts[:, 1]},
+        "date",
+        "shift as delivered [m]",
+    )
+    records = disk.read_json(folder / "quality.json")["scenes"]
+    before = np.array([record["nmad_before"] for record in records], float)
+    after = np.array([record["nmad_after"] for record in records], float)
+    better = charts.curves(
+        folder / "quicklooks" / "quality.png",
+        days,
+        {"before": before, "after": after},
+        "date",
+        "difference to the neighbours, NMAD [1]",
+    )
+    return moved, better
+
+
+def draw_spread(folder: Path, composites: Composites, last: int = 8) -> Path:
+    """Draw how far the scenes of each of the last composites differ; return the file."""
+    every = thinning(composites.values.shape[-2:])
+    spread = disk.read_array(folder / "spread.npy")[-last:]
+    return maps.map_row(
+        folder / "quicklooks" / "spread.png",
+        [step[0, ::every, ::every] for step in spread],
+        composites.dates[-last:],
+        f"NMAD of {composites.channels[0]} [1]",
+        pixel_size=composites.transform[0] * every,
+    )
