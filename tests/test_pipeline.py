@@ -134,6 +134,7 @@ def test_the_report_is_whole_on_a_screen_and_on_a_phone(finished_home, browser, 
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto((finished_home / "datasets" / "small" / "report.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
     page.screenshot(path=ARTEFACTS / f"report-{device}.png", full_page=True)
     pictures = page.evaluate(
         "[...document.images].map(image => [image.naturalWidth, image.clientWidth, image.alt])"
@@ -143,6 +144,16 @@ def test_the_report_is_whole_on_a_screen_and_on_a_phone(finished_home, browser, 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
     page.close()
+
+
+def test_the_report_prints_on_twelve_pages_and_can_be_sent(finished_home, browser):
+    path = finished_home / "datasets" / "small" / "report.html"
+    assert path.stat().st_size < 8_000_000
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    printed = page.pdf(format="A4")
+    page.close()
+    assert len(re.findall(rb"/Type\s*/Page[^s]", printed)) <= 12
 
 
 def test_run_again_each_command_says_up_to_date_within_five_seconds(finished_home):
