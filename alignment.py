@@ -22,7 +22,7 @@ import numpy as np
 
 import config
 from config import Config
-from glacier import console, outlines, stages, workers
+from glacier import console, export, outlines, stages, workers
 from glacier.aligned import (
     COMPOSITES,
     FILES,
@@ -32,6 +32,7 @@ from glacier.aligned import (
     read_aligned_scenes,
     read_composites,
     write_composite_records,
+    write_map,
     write_scene_records,
 )
 from glacier.composites import KINDS, Arrays, composite, fill_gaps, shapes
@@ -164,7 +165,9 @@ def make_aligned(cfg: Config, folder: Path) -> runner.Result:
         co_register(cfg, folder, made_with)
     scenes = read_aligned_scenes(cfg)
     make_composites(cfg, folder, scenes)
-    counts, table = summary(scenes, read_composites(cfg))
+    series = read_composites(cfg)
+    write_map(folder, series)
+    counts, table = summary(scenes, series)
     warning = unaligned_warning(scenes)
     if warning:
         log.warning("  %s", warning)
@@ -200,6 +203,7 @@ def run(cfg: Config) -> int:
         outline_inputs(cfg),
         check_inputs,
     )
+    export.write(cfg)
     pages.report(cfg)
     return code
 

@@ -18,7 +18,7 @@ import numpy as np
 
 import config
 from config import Config, GlacierError
-from glacier import console, outlines
+from glacier import console, export, outlines
 from glacier.aligned import AlignedScenes, read_aligned_scenes
 from glacier.coregistration.resampling import resample
 from glacier.ground import OUTLINE_ERROR, ndsi, outline_mask, persistent_snow
@@ -229,6 +229,7 @@ def run(cfg: Config) -> int:
         ),
         check_inputs,
     )
+    export.write(cfg)
     log.info("All of %s in one page: %s", cfg.name, pages.report(cfg))
     return code
 

@@ -6,10 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+from affine import Affine
 
 import config
 from config import Config, GlacierError
@@ -17,8 +18,8 @@ from glacier import stages
 from glacier.coregistration.transforms import middle_shift
 from glacier.coregistration.verdict import Transforms
 from glacier.grid import Grid
-from glacier.seasons import year_step
-from glacier.storage import disk
+from glacier.seasons import step_date, year_step
+from glacier.storage import disk, geotiff
 
 STAGE = stages.ALIGNED
 # as composites.Arrays has them
@@ -27,7 +28,7 @@ BEFORE_AFTER = "quicklooks/coregistration.gif"
 # what is made with scenes.json, which stands for it
 BESIDE_SCENES = ("scenes.npy", "quality.json", BEFORE_AFTER)
 # all of the stage but other pictures
-FILES = ("scenes.json", *BESIDE_SCENES, *COMPOSITES, "composites.json")
+FILES = ("scenes.json", *BESIDE_SCENES, *COMPOSITES, "composites.json", "composites.tif")
 
 
 def write_scene_records(
@@ -138,6 +139,15 @@ class Composites:
     crs: str
     transform: tuple[float, ...]
 
+    def periods(self) -> list[tuple[date, date]]:
+        """Return the first and the last day of each step."""
+        spans = []
+        for text in self.dates:
+            first = date.fromisoformat(text)
+            after = step_date(year_step(first, self.steps_per_year) + 1, self.steps_per_year)
+            spans.append((first, after - timedelta(days=1)))
+        return spans
+
 
 @dataclass(frozen=True)
 class AlignedScenes:
@@ -159,6 +169,23 @@ class AlignedScenes:
     channels: tuple[str, ...]
     crs: str
     transform: tuple[float, ...]
+
+
+def write_map(folder: Path, series: Composites) -> Path:
+    """Write composites.tif, a band for each step and channel, for map programs; return its path."""
+    names, tags = [], []
+    for (first, last), seen in zip(series.periods(), series.observed, strict=True):
+        for channel in series.channels:
+            names.append(f"{channel} {first}/{last}")
+            observed = f"{100 * seen.mean():.0f} %"
+            tags.append({"DATES": f"{first}/{last}", "CHANNEL": channel, "OBSERVED": observed})
+    bands = series.values.reshape(-1, *series.values.shape[2:])
+    units = ["1"] * len(bands)
+    title = {"CONTENT": "composites, gaps filled; OBSERVED: part of the pixels that were seen"}
+    transform = Affine(*series.transform)
+    return geotiff.write_cog(
+        folder / "composites.tif", bands, series.crs, transform, names, title, units, tags
+    )
 
 
 def read_composites(cfg: Config) -> Composites:

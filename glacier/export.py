@@ -8,18 +8,19 @@ from __future__ import annotations
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
-from netCDF4 import Dataset
 
 import config
 from config import Config, GlacierError
 from glacier import aligned
 from glacier.aligned import Composites
-from glacier.seasons import step_date, year_step
-from glacier.storage import netcdf, runner
 from glacier.velocity import fields
+
+if TYPE_CHECKING:  # at run time it is loaded when there is something to write
+    import netCDF4
 
 VELOCITY = "_velocity"  # of the names of its grid, which is coarser than that of the composites
 NODES = {"x" + VELOCITY: "x", "y" + VELOCITY: "y"}
@@ -31,33 +32,25 @@ def file_of(cfg: Config) -> Path:
 
 
 def write(cfg: Config) -> Path:
-    """Write a glacier's NetCDF file unless it holds the present files already; return its path."""
+    """Write a glacier's NetCDF file unless it is newer than all its parts; return its path."""
     path = file_of(cfg)
     velocity = cfg.folder / fields.STAGE / "velocity.tif"
     forecast = newest_forecast(cfg)
     folders = [cfg.folder / aligned.STAGE, velocity.parent, forecast and forecast.parent]
-    manifests = [folder and runner.read_manifest(folder) for folder in folders]
-    sources = " ".join(runner.manifest_hash(manifest) for manifest in manifests if manifest)
-    if path.is_file() and sources_of(path) == sources:
+    manifests = [folder / "manifest.yaml" for folder in folders if folder]
+    ages = [manifest.stat().st_mtime for manifest in manifests if manifest.is_file()]
+    if path.is_file() and path.stat().st_mtime >= max(ages, default=0):
         return path
-    series = aligned.read_composites(cfg)
+    from glacier.storage import netcdf
+
     title = f"Snow index, forecast and velocity of {cfg.name}"
-    with netcdf.writing(path, title=title, sources=sources) as dataset:
-        add_composites(dataset, series)
+    with netcdf.writing(path, title=title) as dataset:
+        add_composites(dataset, aligned.read_composites(cfg))
         if forecast:
             add_forecast(dataset, forecast)
         if velocity.is_file():
             add_velocity(dataset, velocity)
     return path
-
-
-def sources_of(path: Path) -> str:
-    """Return the hashes of what a NetCDF file was made of; empty if it is damaged."""
-    try:
-        with Dataset(path) as dataset:
-            return dataset.getncattr("sources")
-    except (OSError, AttributeError):
-        return ""
 
 
 def newest_forecast(cfg: Config) -> Path | None:
@@ -67,18 +60,13 @@ def newest_forecast(cfg: Config) -> Path | None:
     return max(forecasts, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def periods(series: Composites) -> tuple[list[date], list[date]]:
-    """Return the first day of each step and that of the step after it."""
-    starts = [date.fromisoformat(str(day)) for day in series.dates]
-    every = series.steps_per_year
-    ends = [step_date(year_step(day, every) + 1, every) for day in starts]
-    return starts, ends
-
-
-def add_composites(dataset: Dataset, series: Composites) -> None:
+def add_composites(dataset: netCDF4.Dataset, series: Composites) -> None:
     """Add the composites, a variable for each channel, and which pixels were really observed."""
+    from glacier.storage import netcdf
+
     netcdf.add_grid(dataset, series.crs, series.transform, series.values.shape[2:])
-    netcdf.add_time(dataset, *periods(series))
+    starts, last_days = zip(*series.periods(), strict=True)
+    netcdf.add_time(dataset, starts, [day + timedelta(days=1) for day in last_days])
     axes = ("time", "y", "x")
     for channel, name in enumerate(series.channels):
         text = "normalised difference snow index" if name == "ndsi" else f"reflectance of {name}"
@@ -93,8 +81,10 @@ def add_composites(dataset: Dataset, series: Composites) -> None:
         observed[step] = seen
 
 
-def add_forecast(dataset: Dataset, path: Path) -> None:
+def add_forecast(dataset: netCDF4.Dataset, path: Path) -> None:
     """Add the bands of a forecast.tif: a variable for each quantity, by the periods that the bands' tags tell."""
+    from glacier.storage import netcdf
+
     with rasterio.open(path) as file:
         tags = [file.tags(band) for band in file.indexes]
         spans = sorted({tag["DATES"] for tag in tags})
@@ -116,8 +106,10 @@ def variable_name(tag: dict[str, str]) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in words)
 
 
-def add_velocity(dataset: Dataset, path: Path) -> None:
+def add_velocity(dataset: netCDF4.Dataset, path: Path) -> None:
     """Add the bands of velocity.tif, on their own grid."""
+    from glacier.storage import netcdf
+
     with rasterio.open(path) as file:
         netcdf.add_grid(dataset, file.crs.to_string(), file.transform, file.shape, VELOCITY)
         axes = ("y" + VELOCITY, "x" + VELOCITY)

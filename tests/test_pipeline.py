@@ -1,6 +1,7 @@
 """The commands of the README, as a user types them, on a small demo glacier: they run, rerun, survive and refuse."""
 
 import itertools
+import json
 import re
 import shutil
 import signal
@@ -8,12 +9,15 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+import rasterio
 import yaml
 from conftest import ARTEFACTS, ROOT, TRAINING, command, copy_home, environment, readme_commands
 from rasterio import open as open_raster
 from rasterio.warp import transform_bounds
 
+import glacier
 from config import Config
 from DeepLearning.models import MODELS
 from glacier.satellites.sensors import SENSORS
@@ -144,6 +148,22 @@ def test_the_report_is_whole_on_a_screen_and_on_a_phone(finished_home, browser, 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
     page.close()
+
+
+def test_map_programs_find_what_the_stages_made(finished_home, monkeypatch):
+    """composites.tif and small.nc hold the arrays of the stages, by date."""
+    folder = finished_home / "datasets" / "small"
+    composites = np.load(folder / "aligned" / "composites.npy")
+    dates = json.loads((folder / "aligned" / "composites.json").read_text())["dates"]
+    with rasterio.open(folder / "aligned" / "composites.tif") as file:
+        assert np.array_equal(file.read(), composites[:, 0])
+        assert [file.tags(band)["DATES"][:10] for band in file.indexes] == dates
+    monkeypatch.setenv("GLACIER_HOME", str(finished_home))
+    opened = glacier.open("small")
+    assert np.array_equal(opened.composites.ndsi, composites[:, 0])
+    with rasterio.open(folder / "movement" / "velocity.tif") as file:
+        speed = file.read(file.descriptions.index("speed") + 1)
+    assert np.array_equal(opened.velocity.speed, speed, equal_nan=True)
 
 
 def test_the_report_prints_on_twelve_pages_and_can_be_sent(finished_home, browser):
