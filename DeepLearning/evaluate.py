@@ -4,7 +4,8 @@ Writes scores.csv, pictures of skill, reliability, ranks and bands, and patches.
 run into DeepLearning/runs/RUN/evaluation/, for several into a folder of their own. Whole scenes are forecast, so each
 pixel counts once; only really observed pixels count, and the same ones for every method. The region "seen" is the scene
 the networks were trained on, at times they were not; "block" is the part of the scene kept out of training as well;
-"seen, in doubt" the pixels where climatology gives snow between 5 and 95 %.
+"seen, in doubt" the pixels where climatology gives snow between 5 and 95 %; "seen, all years" holds what needs no
+training, from the second year on.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from DeepLearning.training.networks import choose_device, load_network
 from DeepLearning.verification import choice, motion, pictures, regions, sections, tables
 from DeepLearning.verification.diagnosis import Diagnosis
 from DeepLearning.verification.references import fitted, references
-from DeepLearning.verification.scoring import REFERENCE, rows_of, score
+from DeepLearning.verification.scoring import REFERENCE, rolling_rows, rows_of, score
 from glacier import console
 from glacier.report import pages
 from glacier.storage import runner
@@ -81,17 +82,17 @@ def evaluate(
 ) -> runner.Result:
     """Score the runs beside the baselines; write table and pictures."""
     networks = load_networks(runs, device)
-    baselines: dict[str, Callable] = references(glacier) | fitted(glacier)
-    baselines |= motion.baselines(cfg, glacier)
+    untrained: dict[str, Callable] = references(glacier)
+    baselines = untrained | fitted(glacier) | motion.baselines(cfg, glacier)
     firsts = [glacier.patches.windows[number].start for number in glacier.windows("test")]
     diagnosed = {name: Diagnosis() for name in (*networks, REFERENCE)}
     scored = score(glacier, networks | baselines, device, firsts, diagnosed)
-    rows = rows_of(scored, glacier)
+    rows = rows_of(scored, glacier) + rolling_rows(glacier, untrained, device)
     run_folders.write_csv(folder / "scores.csv", rows)
     main_network = next(iter(networks))
     network = networks[main_network]
     seen = regions.region_masks(glacier)["seen"]
-    files = [folder / "scores.csv", *pictures.draw_skill(folder, rows)]
+    files = [folder / "scores.csv", pictures.draw_skill(folder / "skill.png", rows)]
     files += pictures.draw_probabilities(folder, diagnosed)
     files.append(pictures.draw_bands(folder / "bands.png", glacier, network, device, firsts, seen))
     files.append(pictures.draw_patches(folder / "patches.png", glacier, network, device, firsts))

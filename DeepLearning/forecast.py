@@ -20,7 +20,7 @@ from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import run_folders
 from DeepLearning.training.networks import choose_device, load_network
 from DeepLearning.verification import ahead, choice, motion, pictures, sections, snow_series
-from glacier import console
+from glacier import console, export
 from glacier.patches.windows import is_index
 from glacier.report import pages
 from glacier.storage import runner
@@ -92,7 +92,7 @@ def last_test(
 
 def run(cfg: Settings) -> int:
     """Forecast with the run unless that is done; return the exit code."""
-    glacier = Glacier(cfg)
+    glacier = Glacier(cfg, whole=True)
     run_folder = choose_run(cfg, glacier)
 
     def work(folder: Path) -> runner.Result:
@@ -110,6 +110,7 @@ def run(cfg: Settings) -> int:
     folder = choice.folder_in(run_folder, "forecast", cfg.name)
     command = f"python DeepLearning/forecast.py --name={cfg.name}"
     runner.make(cfg, folder, used, inputs, work, command)
+    export.write(cfg)
     log.info("All of %s in one page: %s", cfg.name, pages.report(cfg))
     return 0
 

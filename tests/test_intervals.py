@@ -98,7 +98,7 @@ def test_effective_number_of_dates(correlation):
 def test_effective_dates_skip_gaps():
     """Only neighbouring steps are compared: every other step missing leaves no pair, and all dates count."""
     values = np.repeat([0.0, 1.0, 3.0], 4)
-    assert effective_dates(values, np.arange(12)) < 6
+    assert effective_dates(values, np.arange(12)) < 7
     assert effective_dates(values, 2 * np.arange(12)) == 12
     assert np.isnan(effective_dates(np.array([]), np.array([])))
     assert effective_dates(np.ones(5), np.arange(5)) == 5

@@ -9,7 +9,13 @@ import torch
 
 from DeepLearning.verification import regions
 from DeepLearning.verification.diagnosis import Diagnosis, pixel_bands, rank_sums, sample_pixels
-from DeepLearning.verification.scoring import COLUMNS, rows_of, score
+from DeepLearning.verification.scoring import (
+    COLUMNS,
+    origins_of_all_years,
+    rolling_rows,
+    rows_of,
+    score,
+)
 from glacier import distribution
 from glacier.seasons import step_date
 
@@ -30,7 +36,12 @@ class MonthlyGlacier:
         frames = np.broadcast_to(values[:, None, None, None], (STEPS, len(channels), SIDE, SIDE))
         observed = np.ones((STEPS, SIDE, SIDE), bool)
         self.series = SimpleNamespace(
-            values=frames.copy(), unclipped=frames.copy(), observed=observed, channels=channels
+            values=frames.copy(),
+            unclipped=frames.copy(),
+            observed=observed,
+            channels=channels,
+            steps_per_year=12,
+            dates=tuple(str(self.date(step)) for step in range(STEPS)),
         )
         parts = np.full((4, 4), "gap", dtype=object)
         parts[:, 0] = "train"
@@ -201,6 +212,19 @@ def test_colours_have_no_snow_and_their_own_span():
     assert np.isnan([row["f1"] for row in rows]).all()
     assert np.isnan([row["brier"] for row in rows]).all()
     assert np.isfinite([row["ssim"] for row in rows]).all()
+
+
+def test_origins_of_all_years_from_the_second_to_the_end():
+    """Five months apart, as 2 to 4 divide the year: no target in the first year, none after the last, all seasons."""
+    glacier = MonthlyGlacier()
+    firsts = list(origins_of_all_years(glacier))
+    assert firsts == [8, 13, 18, 23, 28]
+    rows = rolling_rows(glacier, FORECASTERS, CPU)
+    wanted = {"lead": "all", "season": "all", "method": "perfect"}
+    (row,) = [row for row in rows if wanted.items() <= row.items()]
+    assert row["region"] == "seen, all years"
+    assert row["dates"] == 10
+    assert {row["season"] for row in rows} == {"all", "Dec-Feb", "Mar-May", "Jun-Aug", "Sep-Nov"}
 
 
 def test_tiles_of_the_regions_are_apart():

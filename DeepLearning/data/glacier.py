@@ -46,11 +46,19 @@ class Glacier:
     """A glacier's series and patches, with the context of every window.
 
     hash : of the patches' manifest. series, patches : as read by createPatches. floor : value below which the patches
-    are 0. thresholds : (K,), of the distribution functions; `coarse`: the few that training needs.
+    are 0. thresholds : (K,), of the distribution functions; `coarse`: the few that training needs. whole : climatology
+    looks at the kept-out block too, as a forecast may.
     """
 
-    def __init__(self, cfg: Config, coarse: bool = False, memory: Memory | None = None):
+    def __init__(
+        self,
+        cfg: Config,
+        coarse: bool = False,
+        memory: Memory | None = None,
+        whole: bool = False,
+    ):
         self.name = cfg.name
+        self.whole = whole
         self.hash = runner.need(cfg, STAGE)
         self.series = read_series(cfg)
         self.patches = read_patches(cfg)
@@ -109,9 +117,12 @@ class Glacier:
 
     @cached_property
     def base(self) -> Base:
-        """The climatology of every step, from the past that a window may look at. The kept-out block takes no part."""
+        """The climatology of every step, from the past that a window may look at.
+
+        The kept-out block takes no part, that it can be scored; in a forecast it does.
+        """
         kept_out = np.zeros(self.shape, bool)
-        if self.patches.split.block:
+        if self.patches.split.block and not self.whole:
             top, bottom, left, right = self.patches.split.block
             kept_out[top:bottom, left:right] = True
         steps = len(self.series.dates)

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from datetime import date
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 BLOCK_MONTHS = 3
 FEWEST_BLOCKS = (
     6  # of dates; with fewer an interval of heavy-tailed errors covers far less than it says
 )
 LEVEL = 0.95
+PRIOR_PAIRS = 4  # of neighbouring dates without any correlation
 NOTHING = (float("nan"), float("nan"))
 
 
@@ -78,7 +79,7 @@ def skill_interval(
     if not np.isfinite(variance):
         return NOTHING
     log_ratio = np.log(own.sum() / other.sum())
-    reach = student.ppf(0.5 + LEVEL / 2, count - 1) * np.sqrt(variance)
+    reach = stdtrit(count - 1, 0.5 + LEVEL / 2) * np.sqrt(variance)
     return float(1 - np.exp(log_ratio + reach)), float(1 - np.exp(log_ratio - reach))
 
 
@@ -87,8 +88,8 @@ def effective_dates(values: np.ndarray, steps: np.ndarray) -> float:
 
     values : a score, or a difference of scores, of each date (N,). steps : number of each date's step, rising (N,).
     n (1 - r) / (1 + r), r the correlation of neighbouring steps (Wilks 2011, Statistical Methods, section 5.2.4), of
-    which a short series shows (1 + 4 r) / n too little (Kendall 1954, 10.1093/biomet/41.3-4.403); never below 0.
-    Where no two dates are neighbours, they count as independent.
+    which a short series shows (1 + 4 r) / n too little (Kendall 1954, 10.1093/biomet/41.3-4.403); never below 0. Few
+    pairs of neighbours tell little of r: it is shrunk to 0 as if PRIOR_PAIRS more had none.
     """
     count = len(values)
     if count == 0:
@@ -99,7 +100,9 @@ def effective_dates(values: np.ndarray, steps: np.ndarray) -> float:
     if len(neighbours) == 0 or variance <= 0:
         return float(count)
     measured = (centred[neighbours] * centred[neighbours + 1]).mean() / variance
-    correlation = np.clip(measured + (1 + 4 * measured) / count, 0, 1)
+    unbiased = measured + (1 + 4 * measured) / count
+    trusted = len(neighbours) / (len(neighbours) + PRIOR_PAIRS)
+    correlation = trusted * np.clip(unbiased, 0, 1)
     return float(max(1.0, count * (1 - correlation) / (1 + correlation)))
 
 

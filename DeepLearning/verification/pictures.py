@@ -27,16 +27,14 @@ def label_of(glacier: Glacier) -> str:
     return "NDSI [1]" if is_index(glacier.series.channels) else "reflectance [1]"
 
 
-def draw_skill(folder: Path, rows: Sequence[dict]) -> list[Path]:
-    """Draw the skill by lead time with its intervals, a picture a region; return the files."""
-    files = []
-    for region in dict.fromkeys(row["region"] for row in rows):
+def draw_skill(path: Path, rows: Sequence[dict]) -> Path:
+    """Draw the skill by lead time with its intervals, in the two regions and over every origin; return the file."""
+    panels = {}
+    for region in ("seen", "block", scoring.ALL_YEARS):
         lines = skill_lines(rows, region)
-        path = folder / f"skill_{region.replace(', ', '_').replace(' ', '_')}.png"
-        note = f"region {region}; bars: 95 % intervals, where there are blocks enough"
-        label = "CRPS skill against climatology [1]"
-        files.append(skill.skill_by_lead(path, lines, label, note))
-    return files
+        if lines:
+            panels[f"region {region}; bars: 95 % intervals where blocks are enough"] = lines
+    return skill.skill_by_lead(path, panels, "CRPS skill [1]")
 
 
 def skill_lines(rows: Sequence[dict], region: str) -> dict[str, skill.Line]:

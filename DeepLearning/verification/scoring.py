@@ -6,6 +6,7 @@ pixels, dates and lead times.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -21,6 +22,7 @@ from glacier import console, distribution
 from glacier.patches.windows import is_index
 
 REFERENCE = "climatology"
+ALL_YEARS = "seen, all years"
 SEASONS = ("Dec-Feb", "Mar-May", "Jun-Aug", "Sep-Nov")
 COLUMNS = (
     "region",
@@ -273,6 +275,31 @@ def rows_of(scored: Scored, glacier: Glacier) -> list[dict]:
     for region in names:
         rows += scored.rows(region)
     return rows
+
+
+def origins_of_all_years(glacier: Glacier) -> range:
+    """Return the first steps of windows whose targets lie in the second year or later, spread over all seasons.
+
+    So far apart that few targets are forecast twice; and each lead time meets each season in turn.
+    """
+    every = glacier.series.steps_per_year
+    stride = glacier.horizon
+    while math.gcd(stride, every) > 1:
+        stride += 1
+    first = max(0, every - glacier.sequence_length)
+    length = glacier.sequence_length + glacier.horizon
+    return range(first, len(glacier.series.dates) - length + 1, stride)
+
+
+def rolling_rows(
+    glacier: Glacier, forecasters: Mapping[str, Callable], device: torch.device
+) -> list[dict]:
+    """Return the rows of forecasters that need no training, from origins of all years but the first.
+
+    So many more dates than the test holds say which of them is best.
+    """
+    scored = score(glacier, forecasters, device, origins_of_all_years(glacier))
+    return [row | {"region": ALL_YEARS} for row in scored.rows("seen")]
 
 
 def bands_at(

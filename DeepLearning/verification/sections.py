@@ -47,20 +47,20 @@ def evaluation(
     rows : of scores.csv, with numbers. networks : methods that are networks.
     """
     captions = {
-        "skill_*.png": "Skill by lead time; a bar that reaches below 0 may be chance",
+        "skill.png": "Skill against climatology by lead time; a bar that reaches below 0 may be chance",
         "reliability.png": "How often snow came when it was forecast with a probability",
         "ranks.png": "Ranks of the truth in the forecasts: level is right, a bowl is too sure",
         "bands.png": "The network's bands one step ahead, and what came, at four pixels",
         "patches.png": "The best, the median and the worst patch",
     }
     parts: list[Picture] = []
-    for pattern, caption in captions.items():
-        for path in sorted(folder.glob(pattern)):
-            parts.append(Picture(path, caption))
+    for name, caption in captions.items():
+        if (folder / name).is_file():
+            parts.append(Picture(folder / name, caption))
     told = (
         "Skill is 1 - CRPS / CRPS of climatology: 0 is no better, below 0 is worse. The region seen was trained on at "
-        "other times, the region block never. n_eff is how many independent dates there are; worst date is the share "
-        "of the error that one date holds."
+        "other times, the region block never; all years: what needs no training, from the second year on. n_eff is "
+        "how many independent dates there are; worst date is the share of the error that one date holds."
     )
     title = f"Scores: {folder.parent.name}"
     regions = dict.fromkeys(row["region"] for row in rows)

@@ -19,6 +19,7 @@ from DeepLearning.data.glacier import Glacier
 from DeepLearning.verification import members
 from DeepLearning.verification.members import Agreement
 from glacier import distribution
+from glacier.elevation import read_elevation
 from glacier.figures.snow import area_band
 from glacier.grid import Grid, centre_latitude
 from glacier.outlines import outline_mask
@@ -80,8 +81,7 @@ def read_ground(cfg: Config, glacier: Glacier) -> Ground:
     """Return what is known of a glacier's ground: its elevation if stage 1 read one, its outline if there is one."""
     series = glacier.series
     grid = Grid(series.crs, tuple(series.transform), glacier.shape)
-    path = cfg.folder / "context" / "elevation.npy"
-    elevation = np.load(path, mmap_mode="r") if path.is_file() else None
+    elevation = read_elevation(cfg)
     ice = outline_mask(cfg.iceOutline, grid) if cfg.iceOutline else None
     southern = centre_latitude(grid) < 0
     return make_ground(glacier.shape, series.transform, elevation, ice, southern)

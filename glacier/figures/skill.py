@@ -23,16 +23,31 @@ class Line:
     high: Sequence[float]
 
 
-def skill_by_lead(path: Path, lines: Mapping[str, Line], label: str, note: str = "") -> Path:
+def skill_by_lead(path: Path, panels: Mapping[str, Mapping[str, Line]], label: str) -> Path:
     """Write a PNG of skills over lead times 1, 2, ... [steps] with their intervals; return its path.
 
-    label : of the skill. note : said above. What lies below -0.5 is a triangle at the edge.
+    panels : by title, in each the methods by name. label : of the skill. What lies below -0.5 is a triangle at the
+    edge.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
-    axis = figure.subplots()
+    figure = Figure(figsize=(WIDTH, 1.5 + 2.4 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+        draw_lines(axis, lines)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_ylabel(label, fontsize=9)
+        axis.set_title(title, fontsize=9)
+        axis.grid(alpha=0.3)
+    axes[-1].set_xlabel("lead time [steps]; a triangle at the edge: the skill lies below it")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
+    return save(figure, path)
+
+
+def draw_lines(axis, lines: Mapping[str, Line]) -> None:
+    """Draw the skills of some methods side by side at each lead time, with their intervals."""
     axis.axhline(0, color="0.3", linewidth=1)
     low_end, high_end = limits_around(lines)
     shifts = np.linspace(-0.2, 0.2, len(lines)) if len(lines) > 1 else [0.0]
@@ -44,16 +59,9 @@ def skill_by_lead(path: Path, lines: Mapping[str, Line], label: str, note: str =
             places, skill, reach, fmt=marker, markersize=5, capsize=2, label=name
         )
         off = skill < low_end
-        edge = np.full(off.sum(), low_end)
-        axis.plot(places[off], edge, "v", color=point.get_color(), clip_on=False)
+        edge = np.full(off.sum(), low_end + 0.03 * (high_end - low_end))
+        axis.plot(places[off], edge, "v", color=point.get_color())
     axis.set_ylim(low_end, high_end)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_xlabel("lead time [steps]; a triangle at the edge: the skill lies below it")
-    axis.set_ylabel(label)
-    axis.set_title(note, fontsize=9)
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return save(figure, path)
 
 
 def limits_around(lines: Mapping[str, Line]) -> tuple[float, float]:
