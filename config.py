@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import difflib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -59,7 +60,10 @@ class Config:
 
     # ── 1 Scenes: dataAPI.py ─────────────────────────────────────────────────────────────────────────────────────
     source: str = setting(
-        "planetary-computer", "that, a STAC API's address, or the path of a catalog.json", path=True
+        "planetary-computer",
+        "that, a STAC API's address, or path or address of a catalog.json, collection.json, saved "
+        "item collection or item",
+        path=True,
     )
     sensor: tuple[str, ...] = setting(
         ("landsat-8-9",), "satellites, rows of SENSORS, as landsat-8-9,landsat-4-5-7"
@@ -159,19 +163,15 @@ class Config:
         for field in dataclasses.fields(self):
             check_rule(field, getattr(self, field.name))
         check_name(self.name)
-        box = self.boundingBox
-        if len(box) != 4 or not (
-            -180 <= box[0] < box[2] <= box[0] + 360
-            and -90 <= box[1] < box[3] <= 90
-            and box[0] <= 180
-        ):
-            raise GlacierError(
-                "boundingBox is west, south, east, north in degrees, west < east and south < north "
-                f"(across the antimeridian east exceeds 180, as 179.5 to 180.5); got {list(box)}"
-            )
+        check_box(self.boundingBox)
         if len(self.years) != 2 or self.years[0] > self.years[1]:
             raise GlacierError(
                 f"years are the first and the last year, in this order; got {list(self.years)}"
+            )
+        if self.stride > self.patchSize:
+            raise GlacierError(
+                f"stride ({self.stride} px) is larger than patchSize ({self.patchSize} px), so that no patch "
+                "would hold the pixels between; lower stride or raise patchSize"
             )
         if self.testFraction + self.validationFraction >= 1:
             raise GlacierError(
@@ -190,13 +190,38 @@ def home() -> Path:
     named = os.environ.get("GLACIER_HOME")
     if named is None:
         return ROOT
-    folder = Path(named).resolve()
+    folder = Path(named).expanduser().resolve()
     possible = folder.is_dir() or (not folder.exists() and folder.parent.is_dir())
     if not named.strip() or not possible:
         raise GlacierError(
             f"GLACIER_HOME is {named!r}, which is no folder; make it (mkdir -p), name another, or unset it"
         )
     return folder
+
+
+def check_box(box: tuple[float, ...]) -> None:
+    """Raise GlacierError unless a box is west, south, east, north in degrees; offer what latitude first would mean."""
+    if is_box(box):
+        return
+    line = (
+        "boundingBox is west, south, east, north in degrees, west < east and south < north "
+        f"(across the antimeridian east exceeds 180, as 179.5 to 180.5); got {list(box)}"
+    )
+    if len(box) == 4:
+        south, west, north, east = box
+        swapped = west, south, east, north
+        if is_box(swapped):
+            words = ",".join(f"{degrees:g}" for degrees in swapped)
+            line += f"; if latitude came first, give --boundingBox={words}"
+    raise GlacierError(line)
+
+
+def is_box(box: tuple[float, ...]) -> bool:
+    """Tell whether four numbers are west, south, east, north in degrees."""
+    if len(box) != 4:
+        return False
+    west, south, east, north = box
+    return -180 <= west < east <= west + 360 and west <= 180 and -90 <= south < north <= 90
 
 
 def check_rule(field: dataclasses.Field, value) -> None:
@@ -251,7 +276,10 @@ def convert(name: str, value, kind, origin: str):
         (kind,) = [part for part in typing.get_args(kind) if part is not type(None)]
     if typing.get_origin(kind) is tuple:
         member = typing.get_args(kind)[0]
-        return tuple(convert(name, part, member, origin) for part in parts_of(value))
+        try:
+            return tuple(convert(name, part, member, origin) for part in parts_of(value))
+        except GlacierError as error:
+            raise GlacierError(f"{error}{with_commas(name, value, member)}") from None
     if isinstance(value, str):
         value = parse(value.strip(), kind)
     if kind is float and type(value) is int and abs(value) <= LARGEST_INTEGER:
@@ -262,6 +290,15 @@ def convert(name: str, value, kind, origin: str):
     if problem:
         raise GlacierError(f"{origin}: {name} must be {problem}; got {short(value)}")
     return value
+
+
+def with_commas(name: str, value, kind: type) -> str:
+    """Return '; write --years=2013,2022' for numbers that were written with other signs between, or nothing."""
+    patterns = {int: r"\d+", float: r"(?<![\d.])-?\d+(?:\.\d+)?"}
+    if kind not in patterns or not isinstance(value, str):
+        return ""
+    numbers = re.findall(patterns[kind], value)
+    return f"; write --{name}={','.join(numbers)}" if len(numbers) > 1 else ""
 
 
 def parts_of(value) -> list:
@@ -350,6 +387,7 @@ def check_yaml(text: str) -> None:
 
 def read_yaml(path: Path) -> dict:
     """Return the settings of a YAML file; GlacierError if it cannot be read as settings."""
+    text = ""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -367,6 +405,9 @@ def read_yaml(path: Path) -> dict:
         ) from error
     except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
+        tabs = [number for number, line in enumerate(text.split("\n"), 1) if "\t" in line]
+        if tabs:
+            reason = f"line {tabs[0]} holds a tab; YAML takes blanks only"
         raise GlacierError(f"{path} is not valid YAML: {reason:.300}") from error
     if content is not None and not isinstance(content, dict):
         raise GlacierError(f"{path} must hold lines 'setting: value'; got {type(content).__name__}")
@@ -379,8 +420,9 @@ def read_flags(argv: list[str], kinds: dict) -> dict[str, str]:
     while queue:
         word = queue.pop(0)
         if not word.startswith("--"):
+            hint = with_commas(*pieces_of([*flags.items()][-1:], [word, *queue]), float)
             raise GlacierError(
-                f"{word!r} is not a setting; write --setting=value (--help lists them)"
+                f"{word!r} is not a setting; write --setting=value (--help lists them){hint}"
             )
         name, equals, value = word[2:].partition("=")
         if not equals:
@@ -393,6 +435,16 @@ def read_flags(argv: list[str], kinds: dict) -> dict[str, str]:
                 raise GlacierError(f"--{name} needs a value: --{name}=value{hint}")
         flags[name] = value
     return flags
+
+
+def pieces_of(last_flag: list[tuple[str, str]], words: list[str]) -> tuple[str, str]:
+    """Return a setting and the numbers after it, where blanks made them words of their own; else empty texts."""
+    numbers = itertools.takewhile(re.compile(r"[-+\d.,]+").fullmatch, words)
+    text = " ".join(numbers)
+    if not last_flag or not text:
+        return "", ""
+    name, value = last_flag[0]
+    return name, f"{value} {text}"
 
 
 def load(

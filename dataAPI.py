@@ -134,7 +134,7 @@ def say_plan(cfg: Config) -> int:
     plan = plan_of(cfg)
     lines = console.lines_of(plan_table(plan, cfg.years))
     log.info("%s\n%s", described(plan), "\n".join(lines))
-    log.info("Nothing was read. Next: python dataAPI.py --name=%s", cfg.name)
+    log.info("Nothing was read. Next: %s", STAGE.command(cfg))
     return 0
 
 
@@ -143,8 +143,9 @@ def check_box(cfg: Config) -> None:
     if cfg.name == Config.name or cfg.boundingBox != Config.boundingBox:
         return
     names = sorted(path.parent.name for path in cfg.folder.parent.glob("*/glacier.yaml"))
+    there = f" (glaciers with one: {', '.join(names)})" if names else ""
     raise GlacierError(
-        f"glacier {cfg.name!r} has no boundingBox of its own{config.nearest(cfg.name, names)}; "
+        f"glacier {cfg.name!r} has no boundingBox of its own{config.nearest(cfg.name, names)}{there}; "
         f"draw it in the notebook, or give its --boundingBox"
     )
 

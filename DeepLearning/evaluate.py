@@ -126,7 +126,7 @@ def run(cfg: Settings) -> int:
     pages.report(cfg)
     log.info("Skill is 1 - CRPS / CRPS of climatology: 0 is no better, negative is worse.")
     log.info("All regions, lead times and seasons: %s", folder / "scores.csv")
-    log.info("Next: python DeepLearning/forecast.py --name=%s", cfg.name)
+    log.info("Next: %s", console.command("DeepLearning/forecast.py", cfg.name))
     return 0
 
 

@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+import glacier  # noqa: F401  before rasterio, which looks at once where PROJ and GDAL have their data
+
+# isort: split
 import numpy as np
 import rasterio
 from rasterio import features, warp
@@ -481,7 +484,7 @@ def write_weather(folder: Path, weather: Weather) -> None:
 
 def read_weather(folder: Path) -> Weather:
     """Return the weather of the archive in `folder`, a valley of a region."""
-    content = json.loads((folder / "truth" / "weather.json").read_text())
+    content = json.loads((folder / "truth" / "weather.json").read_text(encoding="utf-8"))
     first = date.fromisoformat(content["first"])
     departures = np.array(content["departures_m"])
     return Weather(first, departures, content["memory_days"], content["spread_m"])
@@ -496,9 +499,9 @@ def read_truth(folder: Path) -> Truth:
         elevation = file.read(1)
     with rasterio.open(truth / "ice.tif") as file:
         ice = file.read(1).astype(bool)
-    shifts = json.loads((truth / "misregistration.json").read_text())
-    clouds = json.loads((truth / "clouds.json").read_text())
-    collection = json.loads((folder / "collection.json").read_text())
+    shifts = json.loads((truth / "misregistration.json").read_text(encoding="utf-8"))
+    clouds = json.loads((truth / "clouds.json").read_text(encoding="utf-8"))
+    collection = json.loads((folder / "collection.json").read_text(encoding="utf-8"))
     return Truth(
         bounding_box=tuple(collection["extent"]["spatial"]["bbox"][0]),
         transform=transform,

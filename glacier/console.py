@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
 import time
 import traceback
+import typing
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -44,6 +47,24 @@ class Terminated(KeyboardInterrupt):  # noqa: N818
     """The process was asked to end by SIGTERM, as a cluster or a container does."""
 
 
+# flags of this script that the commands it names repeat; those that belong to one command only are left out
+_given: list[str] = []
+OWN_FLAGS = {"name", "force", "verify", "dryRun"}
+
+
+def command(script: str, name: str, *more: str) -> str:
+    """Return what a user types to run a script on a glacier, quoted, with the flags that this script was given."""
+    return shlex.join(["python", script, f"--name={name}", *_given, *more])
+
+
+def remember_flags(cls: type[Config], argv: list[str]) -> None:
+    """Keep the flags of a command line that every script knows."""
+    kinds = typing.get_type_hints(cls)
+    shared = {field.name for field in dataclasses.fields(Config)} - OWN_FLAGS | {"config"}
+    flags = config.read_flags(argv, kinds)
+    _given[:] = [f"--{name}={value}" for name, value in flags.items() if name in shared]
+
+
 def main(run: Callable[[Config], int], cls: type[Config] = Config) -> int:
     """Run a script: settings from the command line, log to the terminal; return the exit code.
 
@@ -52,11 +73,13 @@ def main(run: Callable[[Config], int], cls: type[Config] = Config) -> int:
     """
     start_output()
     argv = sys.argv[1:]
-    if "--help" in argv or "-h" in argv:
-        print(sys.modules["__main__"].__doc__, "\nSettings:\n" + config.usage(cls), sep="\n")
-        return 0
     try:
+        if "--help" in argv or "-h" in argv:
+            print(sys.modules["__main__"].__doc__, "\nSettings:\n" + config.usage(cls), sep="\n")
+            sys.stdout.flush()
+            return 0
         with terminated_by_signal():
+            remember_flags(cls, argv)
             cfg = config.load(cls, argv, say=log.info)
             return run(cfg)
     except GlacierError as error:

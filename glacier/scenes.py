@@ -141,9 +141,7 @@ def year_files(cfg: Config) -> list[Path]:
     """Return the yearly pickles in time order; GlacierError if there is none."""
     files = pickled_years(cfg.folder / STAGE)
     if not files:
-        raise GlacierError(
-            f"{cfg.folder / STAGE} holds no scenes; run first: python dataAPI.py --name={cfg.name}"
-        )
+        raise GlacierError(f"{cfg.folder / STAGE} holds no scenes; run first: {STAGE.command(cfg)}")
     return files
 
 
@@ -155,7 +153,7 @@ def read_grid(cfg: Config) -> Grid:
 
 def read_scenes(cfg: Config) -> Iterator[Scene]:
     """Yield the scenes in time order, one in memory at a time; GlacierError if a file is damaged or incomplete."""
-    again = f"run python dataAPI.py --name={cfg.name} --force"
+    again = f"run again: {STAGE.command(cfg)} --force"
     for path in year_files(cfg):
         stream = pickles.read_pickles(path)
         header = next(stream, {})

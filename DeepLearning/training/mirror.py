@@ -60,7 +60,7 @@ class Mirror:
             disable_code=True,
         )
         again = (
-            {"id": known.read_text(), "resume": "allow"}
+            {"id": known.read_text(encoding="utf-8"), "resume": "allow"}
             if mode == "online" and known.is_file()
             else {}
         )

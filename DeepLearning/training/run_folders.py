@@ -17,6 +17,7 @@ import yaml
 
 import config
 from config import Config, GlacierError
+from glacier import console
 from glacier.storage import disk, runner
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,9 @@ def find_run(wanted: str) -> Path:
     names = [run.name for run in list_runs()]
     wanted = Path(wanted).name
     if wanted not in names:
-        raise GlacierError(f"no run {wanted!r} in {runs_folder()}{config.nearest(wanted, names)}")
+        there = f"; there is: {', '.join(names[-20:])}" if names else ", which holds none"
+        hint = config.nearest(wanted, names)
+        raise GlacierError(f"no run {wanted!r} in {runs_folder()}{hint}{there}")
     folder = runs_folder() / wanted
     saved = read_run(folder)
     if runner.read_manifest(folder) is None:
@@ -128,7 +131,7 @@ def runs_for(cfg: Config, wanted: Sequence[str], patches: str) -> list[Path]:
     current = [run for run in finished if read_record(run).get("format") == FORMAT]
     finished = current or finished  # if there are older ones only, the newest is refused below
     if not wanted and not finished:
-        command = f"python DeepLearning/trainAttentionLSTM.py --name={cfg.name}"
+        command = console.command("DeepLearning/trainAttentionLSTM.py", cfg.name)
         raise GlacierError(
             f"no finished run of {cfg.name} in {runs_folder()}; run first: {command}"
         )

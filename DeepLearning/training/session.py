@@ -46,7 +46,7 @@ def train(cfg: TrainingConfig, build: Callable[[TrainingConfig, int], nn.Module]
             pages.report(cfg)
             log.info("Wrote %s", choice.folder)
     name = cfg.names[0] if cfg.names else cfg.name
-    log.info("Next: python DeepLearning/evaluate.py --name=%s", name)
+    log.info("Next: %s", console.command("DeepLearning/evaluate.py", name))
     return 0
 
 

@@ -178,7 +178,7 @@ def read_split(path: Path) -> tuple[Split, tuple[str, ...]]:
     """Return the split of splits.yaml and the first date of each window; GlacierError if it is damaged."""
     integrity.check(path)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         windows = dict(content["windows"])
         block = None
         for entry in content["blocks"]:

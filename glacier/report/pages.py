@@ -124,7 +124,7 @@ def chapter(folder: Path, manifest: dict, present: dict[str, str], room: Room) -
     """Return the section of a folder. present : hashes of the stages as they are."""
     from markupsafe import Markup
 
-    piece = (folder / SECTION).read_text()
+    piece = (folder / SECTION).read_text(encoding="utf-8")
     title = html.unescape(re.search("<h2>(.*)</h2>", piece)[1])
     body = re.sub("<h2>.*</h2>", "", piece, count=1)
     inputs = manifest["inputs"]
@@ -147,7 +147,7 @@ def with_sections(cfg: Config) -> list[Path]:
 
 def pictures_in(folder: Path) -> list[Path]:
     """Return the pictures that the section of a folder names."""
-    names = re.findall(r'src="([^"]+)"', (folder / SECTION).read_text())
+    names = re.findall(r'src="([^"]+)"', (folder / SECTION).read_text(encoding="utf-8"))
     return [folder / html.unescape(name) for name in names]
 
 

@@ -24,6 +24,7 @@ from glacier.satellites.selection import (
 from glacier.satellites.web import Reader, SourceError
 from glacier.workers import scenes_at_once
 
+SMALLEST = 8  # px a side of the grid
 OPENED = 5  # files at most, to learn how pixels lie where the items do not tell
 REQUESTS_PER_FILE = 3  # size, header, pixels; more where the box cuts through wide files
 
@@ -43,7 +44,7 @@ def make_plan(query: Query, pixel_size: float, workers: int, earlier: Grid | Non
 
     pixel_size : of the grid [m]. earlier : the grid of scenes that are there already, which is kept.
     """
-    check_memory(query, pixel_size, workers)
+    check_size(query, pixel_size, workers)
     items, odd = archive.search(query)
     acquisitions, dropped = select(
         items, query.sensors, query.platforms, query.max_cloud_percent, read_collection
@@ -103,13 +104,18 @@ def choose_grid(query: Query, pixel_size: float, acquisitions: list[Acquisition]
     return make_grid(query.box, pixel_size, choose_lattice(query.box, lattices, anchor))
 
 
-def check_memory(query: Query, pixel_size: float, workers: int) -> None:
-    """Raise GlacierError if the scenes of a box do not fit into memory.
+def check_size(query: Query, pixel_size: float, workers: int) -> None:
+    """Raise GlacierError if a box has hardly a pixel, or its scenes do not fit into memory.
 
     A scene is held as all its bands and its quality, twice while it is put together.
     """
     rows = [sensors.find(name) for name in query.sensors]
     grid = make_grid(query.box, pixel_size, rows[0].anchor)
+    if min(grid.shape) < SMALLEST:
+        raise GlacierError(
+            f"boundingBox is {grid.shape[1]} x {grid.shape[0]} px of {pixel_size:g} m: too small to compare "
+            f"scenes or cut patches (at least {SMALLEST} px a side); draw a larger box or lower pixelSize"
+        )
     layers = max(len(row.bands) + len(row.quality) for row in rows)
     need = 2 * scenes_at_once(workers) * layers * 2 * grid.shape[0] * grid.shape[1]
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

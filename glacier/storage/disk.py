@@ -205,7 +205,7 @@ def read_json(path: Path) -> dict:
     """Return plain containers from JSON; GlacierError if it is missing or damaged."""
     integrity.check(path)
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise GlacierError(
             f"{path} cannot be read ({error}); run {integrity.command_of(path)}"

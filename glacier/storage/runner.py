@@ -15,7 +15,7 @@ from pathlib import Path
 
 import config
 from config import Config, GlacierError
-from glacier.console import lines_of
+from glacier.console import command, lines_of
 from glacier.storage import disk, integrity, locks
 from glacier.storage.integrity import (
     MANIFEST,
@@ -66,7 +66,7 @@ class Stage:
 
     def command(self, cfg: Config) -> str:
         """Return what the user types to make the stage of a glacier."""
-        return f"python {self.script} --name={cfg.name}"
+        return command(self.script, cfg.name)
 
 
 @dataclass
@@ -88,32 +88,44 @@ def need(cfg: Config, stage: Stage) -> str:
     With the setting `verify` every byte of its files is compared with the manifest.
     """
     folder = cfg.folder / stage
-    command = stage.command(cfg)
+    again = stage.command(cfg)
     manifest = read_manifest(folder)
     if manifest is None and (folder / MANIFEST).is_file():
-        raise DamagedError(f"{folder / MANIFEST} is damaged; run again: {command}")
+        raise DamagedError(f"{folder / MANIFEST} is damaged; run again: {again}")
     if manifest is None and locks.is_held(folder):
         raise locks.BusyError(f"another run is making {folder}; wait for it, then run this again")
     if manifest is None:
-        raise GlacierError(f"{folder} is not there or not finished; run first: {command}")
+        check_glacier(cfg)
+        raise GlacierError(f"{folder} is not there or not finished; run first: {again}")
     reason = changed_output(folder, manifest, cfg.verify)
     if reason:
-        raise DamagedError(f"{reason}; run again: {command} --force")
+        raise DamagedError(f"{reason}; run again: {again} --force")
     present = used_settings(cfg, manifest["settings"])
     for name, value in manifest["settings"].items():
         if present[name] != value:
             raise GlacierError(
                 f"{folder} was made with {name} = {value}, now it is {present[name]}; "
-                f"run first: {command} (or set {name} back)"
+                f"run first: {again} (or set {name} back)"
             )
     for earlier in stage.reads:
         if earlier.folder not in manifest["inputs"]:
             continue
         if need(cfg, earlier) != manifest["inputs"][earlier.folder]:
             raise GlacierError(
-                f"{cfg.folder / earlier} changed after {folder} was made; run first: {command}"
+                f"{cfg.folder / earlier} changed after {folder} was made; run first: {again}"
             )
     return manifest_hash(manifest)
+
+
+def check_glacier(cfg: Config) -> None:
+    """Raise GlacierError, with the glaciers that there are, if there is none of this name."""
+    names = sorted(path.name for path in cfg.folder.parent.glob("*") if path.is_dir())
+    if cfg.name in names or not names:
+        return
+    raise GlacierError(
+        f"there is no glacier {cfg.name!r} under {cfg.folder.parent}{config.nearest(cfg.name, names)}; "
+        f"there is: {', '.join(names)}"
+    )
 
 
 def why_stale(folder: Path, settings: dict, inputs: dict) -> str | None:
@@ -156,12 +168,12 @@ def make(
     settings: dict,
     inputs: dict,
     work: Callable[[Path], Result],
-    command: str,
+    again: str,
     check: Callable[[], None] | None = None,
 ) -> int:
     """Make a folder by `work` unless it is up to date; return the exit code.
 
-    settings, inputs : what decides whether it is up to date. command : what makes it again, for the manifest.
+    settings, inputs : what decides whether it is up to date. again : the command that makes it again, for the manifest.
     check : called before the work, raises GlacierError for what cannot work: a mistake costs nothing of an earlier
     result, and what is up to date reads nothing.
     Files of an earlier run that are not in the Result are removed. The manifest goes first and comes back last: a
@@ -184,7 +196,7 @@ def make(
         keep = set(result.files)
         remove_others(folder, keep)
         seconds = time.monotonic() - start
-        write_manifest(folder, settings, inputs, keep, result.counts, seconds, command)
+        write_manifest(folder, settings, inputs, keep, result.counts, seconds, again)
     rows = [*result.table, ("files", len(keep)), ("seconds", round(seconds, 1))]
     log.info("%s", "\n".join(lines_of(rows)))
     return result.exit_code
@@ -229,7 +241,7 @@ def run_stage(
     )
     if after is not None:
         code = max(code, after())
-    log.info("Next: python %s --name=%s", stage.next_script, cfg.name)
+    log.info("Next: %s", command(stage.next_script, cfg.name))
     return code
 
 
