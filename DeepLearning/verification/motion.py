@@ -17,8 +17,9 @@ from glacier.climatology import PRIOR
 from glacier.figures import maps
 from glacier.storage import runner
 from glacier.velocity import fields, velocities
-from glacier.velocity.displacement import blur, nodes, track
+from glacier.velocity.displacement import nodes, track
 from glacier.velocity.flow import FLOWS, advect, end_point_error, flow
+from glacier.velocity.sampling import blur
 from glacier.velocity.velocities import certain
 
 log = logging.getLogger(__name__)

@@ -13,16 +13,15 @@ import numpy as np
 from glacier.coregistration.resampling import local_contrast
 from glacier.lazily import load
 from glacier.robust import nan_median
+from glacier.velocity.refinement import MIN_SEEN, refine
+from glacier.velocity.sampling import blur, midway, pixels, sample
 
 fft = load("scipy.fft")
 
 CHIP = 32  # px, side of the chips that are searched for
 # every 4th node of the grid is searched for, in x and in y; the rest follows by refinement
 COARSE = 4
-SIGMA = 6.0  # px, Gaussian window of the refinement; it weighs as much as a square of 21 px
-ROUNDS = 6  # of the refinement
-RESIDUAL = 1.0  # of local contrast: a pixel that changed by this much counts half
-MIN_SEEN = 0.5  # share of a window that both images must show
+PEAK_WIDTH = 3.0  # px; what is higher further away is another peak
 MIN_PEAK = 0.3  # of the correlation in the search; below it nothing was found
 MIN_CORRELATION = 0.6  # after refinement; below it a match is refused
 AMBIGUOUS = 0.9  # second peak of the search over the highest; above it a match is refused
@@ -50,27 +49,6 @@ def nodes(length: int, spacing: int) -> np.ndarray:
     return np.arange((length - 1) % spacing // 2, length, spacing)
 
 
-def blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Return the Gaussian mean, float32 (H, W); beyond the border is 0."""
-    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
-
-
-def pixels(shape: tuple[int, int]) -> np.ndarray:
-    """Return the coordinates x, y of the pixels, float32 (2, H, W)."""
-    return np.indices(shape, dtype=np.float32)[::-1]
-
-
-def sample(
-    image: np.ndarray,
-    places: np.ndarray,
-    how: int = cv2.INTER_LANCZOS4,
-    border: int = cv2.BORDER_CONSTANT,
-) -> np.ndarray:
-    """Return the image (H, W) at places (2, ...) [px], float32; 0 beyond the border, or as `border` says."""
-    x, y = np.asarray(places, np.float32)
-    return cv2.remap(np.ascontiguousarray(image, np.float32), x, y, how, borderMode=border)
-
-
 # ── Search: whole pixels, any distance ───────────────────────────────────────────────────────────────────────────
 
 
@@ -84,24 +62,30 @@ def search(
     Fourier domain with missing pixels left out, after Padfield (2012), 10.1109/TIP.2011.2181402.
     """
     radius = int(np.ceil(reach)) + 1
-    side = CHIP + 2 * radius
-    window = np.lib.stride_tricks.sliding_window_view
-    chips = window(np.pad(first, CHIP // 2), (CHIP, CHIP))
-    areas = window(np.pad(second, CHIP // 2 + radius), (side, side))
+    chips = squares(first, CHIP)  # (H + 1, W + 1, CHIP, CHIP), by their middle
+    areas = squares(second, CHIP + 2 * radius)
     dy, dx = np.mgrid[-radius : radius + 1, -radius : radius + 1].reshape(2, -1)
-    within = np.hypot(dx, dy) <= reach + 1
+    beyond = np.hypot(dx, dy) > reach + 1
     best = np.full((2, len(rows), len(columns)), np.nan, np.float32)
-    ratio = np.full(best.shape[1:], np.nan, np.float32)
+    ratio = np.full((len(rows), len(columns)), np.nan, np.float32)
     for row, middle in enumerate(rows):
-        score = correlate(chips[middle, columns], areas[middle, columns]).reshape(len(columns), -1)
-        score[:, ~within] = 0
-        peak = score.argmax(axis=1)
-        height = score.max(axis=1)
-        far = np.hypot(dx - dx[peak][:, None], dy - dy[peak][:, None]) > 3
-        found = height > MIN_PEAK
-        best[:, row, found] = dx[peak[found]], dy[peak[found]]
-        ratio[row, found] = (score * far).max(axis=1)[found] / height[found]
+        scores = correlate(chips[middle, columns], areas[middle, columns])
+        scores = scores.reshape(len(columns), -1)  # (w, places)
+        scores[:, beyond] = 0
+        peak = scores.argmax(axis=1)
+        height = scores.max(axis=1)
+        distance = np.hypot(dx - dx[peak][:, None], dy - dy[peak][:, None])
+        second_height = np.where(distance > PEAK_WIDTH, scores, 0).max(axis=1)
+        clear = height > MIN_PEAK
+        best[:, row, clear] = dx[peak[clear]], dy[peak[clear]]
+        ratio[row, clear] = second_height[clear] / height[clear]
     return best, ratio
+
+
+def squares(image: np.ndarray, side: int) -> np.ndarray:
+    """Return the square around every pixel of an image (H, W), 0 beyond it: a view, (H + 1, W + 1, side, side)."""
+    padded = np.pad(image, side // 2)
+    return np.lib.stride_tricks.sliding_window_view(padded, (side, side))
 
 
 def correlate(chips: np.ndarray, areas: np.ndarray) -> np.ndarray:
@@ -109,22 +93,23 @@ def correlate(chips: np.ndarray, areas: np.ndarray) -> np.ndarray:
 
     Both have mean 0 and are 0 where missing. 0 where less than MIN_SEEN of a chip is seen in both.
     """
-    size = (fft.next_fast_len(areas.shape[-1], real=True),) * 2
+    side = fft.next_fast_len(areas.shape[-1], real=True)
     places = areas.shape[-1] - chips.shape[-1] + 1
 
     def spectra(images):
         seen = (images != 0).astype(np.float32)
-        return (fft.rfft2(part.astype(np.float32), size) for part in (images, images**2, seen))
+        parts = (images.astype(np.float32), images.astype(np.float32) ** 2, seen)
+        return [fft.rfft2(part, (side, side)) for part in parts]
 
     def product(chip, area):
-        return fft.irfft2(np.conj(chip) * area, size)[:, :places, :places]
+        return fft.irfft2(np.conj(chip) * area, (side, side))[:, :places, :places]
 
-    (chip, chip_power, chip_seen), (area, area_power, area_seen) = spectra(chips), spectra(areas)
-    power = np.maximum(product(chip_power, area_seen), 1e-3) * np.maximum(
-        product(chip_seen, area_power), 1e-3
-    )
+    chip, chip_power, chip_seen = spectra(chips)
+    area, area_power, area_seen = spectra(areas)
+    first_power = np.maximum(product(chip_power, area_seen), 1e-3)
+    second_power = np.maximum(product(chip_seen, area_power), 1e-3)
     enough = product(chip_seen, area_seen) > MIN_SEEN * chips.shape[-1] ** 2
-    return np.where(enough, product(chip, area) / np.sqrt(power), 0)
+    return np.where(enough, product(chip, area) / np.sqrt(first_power * second_power), 0)
 
 
 # ── Neighbours ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -137,13 +122,13 @@ def departure(field: np.ndarray, noise: float = NOISE, side: int = 5) -> np.ndar
     Westerweel & Scarano (2005), 10.1007/s00348-005-0016-6.
     """
     middle = side // 2
-    padded = np.pad(field, [(0, 0), (middle, middle), (middle, middle)], constant_values=np.nan)
-    around = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2)).reshape(
-        *field.shape, -1
-    )
-    around = np.delete(around, side * side // 2, axis=-1)
-    median, _ = nan_median(around, axis=-1)
-    usual, _ = nan_median(np.abs(around - median[..., None]), axis=-1)
+    border = [(0, 0), (middle, middle), (middle, middle)]
+    padded = np.pad(field, border, constant_values=np.nan)
+    around = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))
+    around = around.reshape(*field.shape, side * side)
+    neighbours = np.delete(around, side * side // 2, axis=-1)
+    median, _ = nan_median(neighbours, axis=-1)
+    usual, _ = nan_median(np.abs(neighbours - median[..., None]), axis=-1)
     return np.hypot(*((field - median) / (usual + noise)))
 
 
@@ -154,83 +139,23 @@ def interpolate(
 
     Gaussian means over one node, in gaps over as many as it takes; 0 if nothing is known.
     """
-    known = np.isfinite(field).all(axis=0).astype(np.float32)
-    values = np.where(known > 0, field, 0).astype(np.float32)
-    smooth, weight = np.zeros_like(values), np.zeros_like(known)
+    measured = np.isfinite(field).all(axis=0).astype(np.float32)
+    values = np.where(measured > 0, field, 0).astype(np.float32)
+    smooth, weight = np.zeros_like(values), np.zeros_like(measured)
     sigma = 1.0
-    while known.any() and (weight < 1e-3).any():
+    while measured.any() and (weight < 1e-3).any():
         empty = weight < 1e-3
-        weight[empty] = blur(known, sigma)[empty]
-        smooth[:, empty] = np.array([blur(part, sigma) for part in values])[:, empty]
+        weight[empty] = blur(measured, sigma)[empty]
+        wider = np.array([blur(part, sigma) for part in values])
+        smooth[:, empty] = wider[:, empty]
         sigma *= 2
     x, y = pixels(shape)
-    places = [(x - columns[0]) / (columns[1] - columns[0]), (y - rows[0]) / (rows[1] - rows[0])]
-    return np.array(
-        [
-            sample(part / np.maximum(weight, 1e-9), places, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
-            for part in smooth
-        ]
-    )
-
-
-def midway(field: np.ndarray) -> np.ndarray:
-    """Return a displacement (2, H, W) that starts at each pixel as one that has its middle there."""
-    result = field
-    for _ in range(3):
-        start = pixels(field.shape[1:]) - result / 2
-        result = np.array(
-            [sample(part, start, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE) for part in field]
-        )
-    return result
-
-
-# ── Refinement: parts of a pixel ─────────────────────────────────────────────────────────────────────────────────
-
-
-def deform(
-    first: np.ndarray, second: np.ndarray, field: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return both images seen from midway, and where both are seen (1 or 0), float32 (H, W) each."""
-    images, both = [], np.float32(1)
-    for image, part in ((first, -0.5), (second, 0.5)):
-        places = pixels(image.shape) + part * field
-        images.append(sample(image, places))
-        both = both * (sample(image != 0, places, cv2.INTER_LINEAR) > 0.99)
-    return *images, both.astype(np.float32)
-
-
-def refine(
-    first: np.ndarray, second: np.ndarray, field: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the displacement (2, H, W) [px] that brings the images together, and their correlation then, (H, W).
-
-    first, second : local contrast (H, W), 0 where missing. field : a start, right to about 2 px.
-    Each round deforms both images by half of the displacement found so far, which follows the ice through shear and
-    speed-up, and solves for the rest by weighted least squares in a Gaussian window; pixels that changed count less.
-    Lucas & Kanade (1981), IJCAI 674; deformation and central differences as in Scarano (2002),
-    10.1088/0957-0233/13/1/201.
-    """
-    for _ in range(ROUNDS):
-        early, late, weight = deform(first, second, field)
-        change = early - late
-        weight /= 1 + (change / RESIDUAL) ** 2
-        x, y = (
-            cv2.Scharr((early + late) / 2, cv2.CV_32F, *order, scale=1 / 32)
-            for order in ((1, 0), (0, 1))
-        )
-        xx, xy, yy, xt, yt = (
-            blur(weight * part, SIGMA) for part in (x * x, x * y, y * y, x * change, y * change)
-        )
-        damping = 1e-3 * (xx + yy) + 1e-6
-        xx, yy = xx + damping, yy + damping
-        step = np.array([yy * xt - xy * yt, xx * yt - xy * xt]) / (xx * yy - xy * xy)
-        field = field + step / np.maximum(np.hypot(*step), 1)  # at most 1 px a round
-    early, late, weight = deform(first, second, field)
-    product, power, other = (
-        blur(weight * part, SIGMA) for part in (early * late, early**2, late**2)
-    )
-    correlation = product / np.sqrt(np.maximum(power * other, 1e-12))
-    return field, np.where(blur(weight, SIGMA) > MIN_SEEN, correlation, np.nan)
+    across = (x - columns[0]) / (columns[1] - columns[0])
+    along = (y - rows[0]) / (rows[1] - rows[0])
+    parts = []
+    for part in smooth / np.maximum(weight, 1e-9):
+        parts.append(sample(part, (across, along), cv2.INTER_LINEAR, cv2.BORDER_REPLICATE))
+    return np.array(parts)
 
 
 def locate(
@@ -238,13 +163,14 @@ def locate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where to start the refinement, (2, H, W) px, and the peak ratio at the nodes, (h, w), by a search."""
     rows, columns = (nodes(length, spacing * COARSE) for length in first.shape)
-    found, ratio = search(first, second, rows, columns, reach)
-    found[:, ~(departure(found, noise=1.0) < TOLERANCE)] = np.nan
-    near = (
-        np.abs(nodes(length, spacing)[:, None] - coarse).argmin(axis=1)
-        for length, coarse in zip(first.shape, (rows, columns), strict=True)
-    )
-    return midway(interpolate(found, rows, columns, first.shape)), ratio[np.ix_(*near)]
+    coarse, ratio = search(first, second, rows, columns, reach)
+    coarse[:, ~(departure(coarse, noise=1.0) < TOLERANCE)] = np.nan
+    start = midway(interpolate(coarse, rows, columns, first.shape))
+    nearest = []
+    for length, searched in zip(first.shape, (rows, columns), strict=True):
+        distance = np.abs(nodes(length, spacing)[:, None] - searched)
+        nearest.append(distance.argmin(axis=1))
+    return start, ratio[np.ix_(*nearest)]
 
 
 def track(
@@ -261,17 +187,18 @@ def track(
     None: found by a search.
     """
     contrasts = local_contrast(first), local_contrast(second)
-    grid = np.ix_(*(nodes(length, spacing) for length in first.shape))
-    start, ratio = (
-        (guess, np.full(first[grid].shape, np.nan))
-        if guess is not None
-        else locate(*contrasts, spacing, reach)
-    )
-    field, correlation = refine(*contrasts, start)
-    field, correlation = np.array([part[grid] for part in field], np.float32), correlation[grid]
-    field[
-        :, ~(correlation > MIN_CORRELATION) | (ratio > AMBIGUOUS) | (np.hypot(*field) > reach + 1)
-    ] = np.nan
+    rows, columns = (nodes(length, spacing) for length in first.shape)
+    if guess is None:
+        start, ratio = locate(*contrasts, spacing, reach)
+    else:
+        start, ratio = guess, np.full((len(rows), len(columns)), np.nan)
+    refined, correlation = refine(*contrasts, start)
+    field = refined[:, rows[:, None], columns]
+    correlation = correlation[rows[:, None], columns]
+    refused = ~(correlation > MIN_CORRELATION)
+    refused |= ratio > AMBIGUOUS
+    refused |= np.hypot(*field) > reach + 1
+    field[:, refused] = np.nan
     apart = departure(field)
     field[:, ~(apart < TOLERANCE)] = np.nan
     return Tracks(field, correlation, ratio, apart)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from config import GlacierError
-from glacier.velocity.displacement import midway, pixels, sample
+from glacier.velocity.sampling import midway, pixels, sample
 
 FLOWS = {
     "farneback": lambda a, b: cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 4, 21, 5, 7, 1.5, 0),

@@ -16,6 +16,8 @@ from rasterio import Affine
 from glacier.grid import Grid
 from glacier.robust import nmad
 from glacier.velocity import displacement
+from glacier.velocity.refinement import SIGMA
+from glacier.velocity.sampling import blur
 
 # days; scenes whose day of the year differs by no more than this have like sun and snow
 SEASON = 24
@@ -186,9 +188,9 @@ def finish(field: Field, stable: np.ndarray, spacing: int) -> tuple[Field, float
     """
     velocity, ground = correct(field.velocity, stable)
     known = np.isfinite(velocity[0]).astype(np.float32)
-    sigma = displacement.SIGMA / spacing
-    weight = np.maximum(displacement.blur(known, sigma), 1e-6)
-    lost = [part - displacement.blur(np.nan_to_num(part), sigma) / weight for part in velocity]
+    sigma = SIGMA / spacing
+    weight = np.maximum(blur(known, sigma), 1e-6)
+    lost = [part - blur(np.nan_to_num(part), sigma) / weight for part in velocity]
     return field._replace(
         velocity=velocity, error=np.hypot(field.error, WINDOW_ERROR * np.hypot(*lost))
     ), ground
