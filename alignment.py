@@ -68,6 +68,7 @@ USES = (
     "stoppingCriterion",
     "maxIterations",
     "maxGeometricError",
+    "harmonise",
     "stepsPerYear",
 )
 

@@ -78,6 +78,9 @@ class Config:
     maxMissingFraction: float = setting(
         0.5, "scenes with more missing in the box are dropped [0-1]", low=0, high=1
     )
+    harmonise: bool = setting(
+        False, "take the bias between sensors, found where they overlap, from the snow index"
+    )
     pixelSize: float = setting(30.0, "of the common grid [m]", low=0.1)
     elevation: str | None = setting(
         "cop-dem-glo-30",

@@ -11,13 +11,15 @@ Exit code 3: scenes were lost to faults of archive or network; the same command 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import math
 import sys
 from pathlib import Path
 
 import config
 from config import Config, GlacierError
-from glacier import console, elevation
+from glacier import agreement, console, elevation
 from glacier.report import pages
 from glacier.report.scenes import describe
 from glacier.satellites import sensors, signing
@@ -25,7 +27,15 @@ from glacier.satellites.assembly import Job
 from glacier.satellites.fetching import counts_of, fetch_all, gather, table_of
 from glacier.satellites.planning import Plan, make_plan, plan_table
 from glacier.satellites.search import Query, source_hash
-from glacier.scenes import STAGE, earlier_grid, join_years, read_grid, read_scenes, take_back
+from glacier.scenes import (
+    STAGE,
+    earlier_grid,
+    join_years,
+    read_grid,
+    read_scenes,
+    take_back,
+    write_biases,
+)
 from glacier.storage import disk, runner
 
 # What other people's scripts import from here.
@@ -122,9 +132,22 @@ def described(plan: Plan) -> str:
     return f"{height} x {width} px of {plan.grid.pixel_size:g} m, {plan.grid.crs}; bands {bands}"
 
 
+def compare(cfg: Config, folder: Path, result: runner.Result) -> None:
+    """Add to a result whether the sensors agree, where scenes of several overlap."""
+    scenes = read_scenes(dataclasses.replace(cfg, harmonise=False))
+    biases = agreement.compare_sensors(scenes, cfg.sensor)
+    numbers = {one.sensor: one.bias for one in biases if math.isfinite(one.bias)}
+    if numbers:
+        rows = agreement.table_of(biases, cfg.sensor[0])
+        result.files.append(write_biases(folder, numbers))
+        result.table += rows
+        result.counts["sensors"] = dict(rows)
+
+
 def make_years(cfg: Config, folder: Path) -> runner.Result:
     """Make the yearly pickles and the pictures of what they hold."""
     result = read_years(cfg, folder)
+    compare(cfg, folder, result)
     result.files += describe(cfg, folder, result.counts)
     return result
 

@@ -21,10 +21,10 @@ from config import Config, GlacierError
 from glacier import console, export, outlines
 from glacier.aligned import AlignedScenes, read_aligned_scenes
 from glacier.coregistration.resampling import resample
-from glacier.ground import OUTLINE_ERROR, ndsi, outline_mask, persistent_snow
+from glacier.ground import OUTLINE_ERROR, outline_mask, persistent_snow
 from glacier.report import pages
 from glacier.report.movement import describe, draw
-from glacier.scenes import read_grid, read_scenes
+from glacier.scenes import Scene, read_grid, read_scenes
 from glacier.storage import disk, runner
 from glacier.velocity import itslive, velocities
 from glacier.velocity.fields import STAGE, combine, period, write_geotiff, yearly
@@ -46,14 +46,18 @@ def check_band(cfg: Config) -> None:
         )
 
 
+def tracked_image(scene: Scene, band: str) -> np.ndarray:
+    """Return what is tracked of a scene, float32 (H, W), NaN where masked: the snow index, or a band's reflectance."""
+    if band == "ndsi":
+        return scene.snow_index()
+    return scene.reflectance(band)
+
+
 def collect(cfg: Config, aligned: AlignedScenes, path: Path) -> np.ndarray:
     """Return the tracked band of every scene on the common frame, float32 (T, H, W), in a scratch file."""
     with open(path, "wb") as file:
         for scene, matrix in zip(read_scenes(cfg), aligned.matrices, strict=True):
-            if cfg.trackingBand == "ndsi":
-                image = ndsi(scene.reflectance("green"), scene.reflectance("swir16"))
-            else:
-                image = scene.reflectance(cfg.trackingBand)
+            image = tracked_image(scene, cfg.trackingBand)
             file.write(resample(image, matrix).astype(np.float32).tobytes())
     return np.memmap(path, np.float32, "r", shape=(len(aligned.dates), *aligned.values.shape[-2:]))
 

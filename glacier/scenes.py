@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 
 STAGE = stages.RAW_DATA
+BIASES = "sensors.json"
 
 
 def take_back(folder: Path, waiting: Path, made_with: str) -> int:
@@ -106,6 +107,8 @@ class Scene:
     date, time : UTC. tier : of Landsat's geolocation, T1, T2 or RT, empty where the archive does not tell.
     geometric_rmse : distance of its ground control points from their places [m], NaN where the archive does not tell.
     resampled : whether its pixels lay elsewhere. warning : what is doubtful about its numbers, or empty.
+    sensor : a key of satellites/sensors.py, empty in scenes of earlier versions. ndsi_bias : taken from the snow index,
+    with the setting `harmonise`.
     """
 
     id: str
@@ -127,6 +130,15 @@ class Scene:
     geometric_rmse: float = math.nan
     resampled: bool = False
     warning: str = ""
+    sensor: str = ""
+    ndsi_bias: float = 0.0
+
+    def snow_index(self) -> np.ndarray:
+        """Return the snow index (NDSI) [1], (H, W) float32, NaN where masked, without the bias of its sensor."""
+        from glacier.ground import ndsi
+
+        index = ndsi(self.reflectance("green"), self.reflectance("swir16"))
+        return index - np.float32(self.ndsi_bias) if self.ndsi_bias else index
 
     def reflectance(self, band: str) -> np.ndarray:
         """Return a band's surface reflectance [1], (H, W) float32, NaN where masked."""
@@ -145,6 +157,17 @@ def year_files(cfg: Config) -> list[Path]:
     return files
 
 
+def write_biases(folder: Path, biases: dict[str, float]) -> Path:
+    """Write by how much each sensor's snow index exceeds the first one's; return the path."""
+    return disk.write_json(folder / BIASES, biases)
+
+
+def read_biases(cfg: Config) -> dict[str, float]:
+    """Return by how much each sensor's snow index exceeds the first one's; empty if none overlap."""
+    path = cfg.folder / STAGE / BIASES
+    return disk.read_json(path) if path.is_file() else {}
+
+
 def read_grid(cfg: Config) -> Grid:
     """Return the grid of the scenes."""
     header = next(pickles.read_pickles(year_files(cfg)[0]))
@@ -154,6 +177,7 @@ def read_grid(cfg: Config) -> Grid:
 def read_scenes(cfg: Config) -> Iterator[Scene]:
     """Yield the scenes in time order, one in memory at a time; GlacierError if a file is damaged or incomplete."""
     again = f"run again: {STAGE.command(cfg)} --force"
+    biases = read_biases(cfg) if cfg.harmonise else {}
     for path in year_files(cfg):
         stream = pickles.read_pickles(path)
         header = next(stream, {})
@@ -164,8 +188,9 @@ def read_scenes(cfg: Config) -> Iterator[Scene]:
         }
         done = 0
         for content in stream:
+            bias = biases.get(content.get("sensor", ""), 0.0)
             time = dt.datetime.fromisoformat(content.pop("datetime"))
-            yield Scene(**(shared | content), date=time.date(), time=time)
+            yield Scene(**(shared | content), date=time.date(), time=time, ndsi_bias=bias)
             done += 1
         if done != header["count"]:
             raise GlacierError(

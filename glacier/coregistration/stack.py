@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from config import GlacierError
-from glacier.ground import ndsi
 from glacier.scenes import Scene
 
 # the first of these that is there shows the texture of rock and of snow
@@ -86,7 +85,7 @@ def compared_layers(scene: Scene) -> list[np.ndarray]:
     brightness = next(band for band in BRIGHTNESS if band in scene.bands)
     layers = [np.log(np.maximum(scene.reflectance(brightness), DARK))]
     if "swir16" in scene.bands:
-        layers.append(ndsi(scene.reflectance("green"), scene.reflectance("swir16")))
+        layers.append(scene.snow_index())
     return layers
 
 

@@ -40,7 +40,9 @@ def describe(cfg: Config, folder: Path, counts: dict) -> list[Path]:
         ("scenes", "number"),
         ("kept", len(dates)),
         *((f"dropped: {why}", n) for why, n in reasons.items()),
+        ("resampled", counts["resampled"]),
         ("lost to faults", counts["lost"]),
+        *counts.get("sensors", {}).items(),
     ]
     colours = [band for band in ("red", "green", "blue") if band in clearest.bands]
     images = [clearest.reflectance(band) for band in colours]

@@ -254,6 +254,7 @@ def describe(acquisitions: list[Acquisition], job: Job) -> dict:
         "id": first.id,
         "collection": first.collection,
         "datetime": first.datetime.isoformat(),
+        "sensor": acquisitions[0].sensor,
         "platform": first.platform or acquisitions[0].sensor,
         "cloud_percent": first.cloud_percent,
         "sun_azimuth": first.sun_azimuth,
