@@ -1,4 +1,4 @@
-"""What is installed is named: every package that comes along is pinned, and nobody's name comes in by a typing error."""
+"""What is installed is named: every package that comes along is pinned, and no name comes in by a typing error."""
 
 import re
 from importlib import metadata
