@@ -24,7 +24,7 @@ from glacier.seasons import step_date, year_step
 from glacier.storage import runner
 
 DRAWS = 60  # of what may come
-LEVELS = np.linspace(-700, 700, 29)  # m, departures for which the index is worked out
+LEVELS = np.linspace(-700, 700, 21)  # m, departures for which the index is worked out
 NOISE = 0.03  # of the index: sensor, haze and resampling
 GREEN, SWIR16 = BANDS.index("green"), BANDS.index("swir16")
 
