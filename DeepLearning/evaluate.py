@@ -24,8 +24,8 @@ from DeepLearning.training import run_folders
 from DeepLearning.training.mirror import MODES, Mirror
 from DeepLearning.training.networks import choose_device, load_network
 from DeepLearning.verification import choice, motion, pictures, regions, sections, tables
+from DeepLearning.verification.baselines import fitted, unfitted
 from DeepLearning.verification.diagnosis import Diagnosis
-from DeepLearning.verification.references import fitted, references
 from DeepLearning.verification.scoring import REFERENCE, rolling_rows, rows_of, score
 from glacier import console
 from glacier.report import pages
@@ -82,7 +82,7 @@ def evaluate(
 ) -> runner.Result:
     """Score the runs beside the baselines; write table and pictures."""
     networks = load_networks(runs, device)
-    untrained: dict[str, Callable] = references(glacier)
+    untrained: dict[str, Callable] = unfitted(glacier)
     baselines = untrained | fitted(glacier) | motion.baselines(cfg, glacier)
     firsts = [glacier.patches.windows[number].start for number in glacier.windows("test")]
     diagnosed = {name: Diagnosis() for name in (*networks, REFERENCE)}

@@ -28,7 +28,7 @@ import alignment
 import config
 import dataAPI
 from config import Config, setting
-from DeepLearning.verification import intervals, references
+from DeepLearning.verification import baselines, intervals
 from demo import makeGlacier
 from demo.ideal import IdealForecast
 from glacier import aligned, console, distribution
@@ -79,7 +79,7 @@ class Settings(Config):
     series: tuple[str, ...] = setting(tuple(SERIES), "which series")
 
 
-# ── A series as the reference forecasts read it ──────────────────────────────────────────────────────────────────
+# ── A series as the baselines read it ──────────────────────────────────────────────────────────────────
 
 
 class Base:
@@ -103,7 +103,7 @@ class Series:
 
 
 class Past:
-    """A glacier's composites, with what the reference forecasts read of a glacier."""
+    """A glacier's composites, with what the baselines read of a glacier."""
 
     def __init__(self, cfg: Config):
         composites = aligned.read_composites(cfg)
@@ -119,7 +119,7 @@ class Past:
         climatology = Climatology(self.series.unclipped, self.series.observed, self.days, self.x)
         self.base = Base(climatology, self.days)
         self.methods = {
-            name: reference.function for name, reference in references.references(self).items()
+            name: baseline.function for name, baseline in baselines.unfitted(self).items()
         }
         if (cfg.folder / "archive" / "truth" / "weather.json").is_file():
             self.methods[IDEAL] = self.ideal(cfg, composites.transform)

@@ -1,4 +1,4 @@
-"""Patches and their inverse, the causal climatology, and a split that cannot leak."""
+"""Patches and their inverse, and a split that cannot leak."""
 
 import io
 import os
@@ -13,7 +13,6 @@ from conftest import ROOT
 from toy import settings
 
 from config import Config, GlacierError
-from glacier.climatology import climatology
 from glacier.patches.census import Holding, count_parts, unseen_months, warnings
 from glacier.patches.cutting import cut, pad, stitch
 from glacier.patches.split import (
@@ -25,22 +24,8 @@ from glacier.patches.split import (
     target_steps,
     validation_years,
 )
-from glacier.patches.windows import Series, load_tensor, read_patches, read_series, read_split
+from glacier.patches.windows import load_tensor, read_patches, read_series, read_split
 from glacier.seasons import step_date
-
-
-def make_series(values, observed=None, steps_per_year=4):
-    values = np.asarray(values, np.float32)
-    observed = np.ones((len(values), *values.shape[2:]), bool) if observed is None else observed
-    return Series(
-        values,
-        observed,
-        tuple(map(str, range(len(values)))),
-        steps_per_year,
-        ("ndsi",),
-        "EPSG:32643",
-        (),
-    )
 
 
 @pytest.mark.parametrize(
@@ -74,37 +59,6 @@ def test_patches_are_views_that_cost_their_window_once(tmp_path):
     (tmp_path / "patches.pt").write_bytes(buffer.getvalue()[:1000])
     with pytest.raises(GlacierError, match="damaged"):
         load_tensor(tmp_path / "patches.pt")
-
-
-def test_climatology_is_the_seasons_mean_over_earlier_years_only():
-    values = np.arange(12, dtype=np.float32).reshape(12, 1, 1, 1)
-    mean, spread = climatology(make_series(values), first_target=8, horizon=4)
-    np.testing.assert_allclose(mean.ravel(), [2, 3, 4, 5])  # means of 0 and 4, 1 and 5, ...
-    np.testing.assert_allclose(spread.ravel(), 2)
-    changed = values.copy()
-    changed[8:] = 99
-    np.testing.assert_array_equal(climatology(make_series(changed), 8, 4)[0], mean)
-
-
-def test_climatology_counts_observed_pixels_and_says_what_it_does_without():
-    values = np.array([0, 1, 2, 3, 40, 5, 6, 7], np.float32).reshape(8, 1, 1, 1)
-    observed = np.ones((8, 1, 1), bool)
-    observed[4] = False
-    assert (
-        climatology(make_series(values, observed), 8, 1)[0].item() == 0
-    )  # 40 was filled in, not seen
-    first_year = climatology(make_series(values), 2, 2)[0]
-    np.testing.assert_allclose(
-        first_year.ravel(), 0.5
-    )  # seasons never seen: the mean of all earlier steps
-    observed[:] = False
-    assert climatology(make_series(values, observed), 4, 1)[0].item() == pytest.approx(1.5)
-
-
-def test_a_horizon_beyond_one_year_does_not_read_its_own_targets():
-    values = np.arange(16, dtype=np.float32).reshape(16, 1, 1, 1)
-    mean, _ = climatology(make_series(values), first_target=8, horizon=6)
-    np.testing.assert_allclose(mean.ravel(), [2, 3, 4, 5, 2, 3])
 
 
 def test_windows_are_split_by_their_targets():

@@ -1,153 +1,355 @@
-"""The forecasts a network has to beat, with the call of a network: (inputs, context) -> (B, horizon, C, h, w).
+"""The forecasts a network has to beat. Each answers a distribution function, as a network does.
 
-Three need no fitting. Damped persistence and the ridge are fitted on the training windows of one glacier, and, as the
-networks, on no pixel of its kept-out block; they forecast whole scenes of it.
+    baseline(inputs, context) -> F (1, horizon, K, C, h, W)
+
+They forecast whole scenes of one glacier, some rows at a time: `context.place` says which. The first five need no
+fitting; damped persistence and the ridge are fitted on the training windows, and on no pixel of the kept-out block.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from DeepLearning.data.context import Context
 from DeepLearning.data.glacier import Glacier
+from glacier import distribution
+from glacier.climatology import UNIT, WIDTH, kernel
 
-STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1e4)  # of the ridge, in units of the mean square of its inputs
-
-
-def persistence(inputs: Tensor, context: Context) -> Tensor:
-    """Return the last input frame for every lead time."""
-    return inputs[:, -1:].expand(context.mean.shape)
-
-
-def seasonal_persistence(inputs: Tensor, context: Context) -> Tensor:
-    """Return the same season of the year before; the last input frame where the series has no year before."""
-    return torch.where(context.year_ago.isnan(), persistence(inputs, context), context.year_ago)
-
-
-def climatology(inputs: Tensor, context: Context) -> Tensor:
-    """Return the mean of the same season over all years before the first target step."""
-    return context.mean
+CARRY, CARRY_DAYS = (
+    0.6,
+    30.0,
+)  # of a region's departure: share that carries over, e-folding time [days]
+SURE = 0.01  # shares of a region nearer to 0 or 1 than this count as this before a logarithm
+SMALLEST_SHARE = 0.05  # of a region's pixels: a step of which less was observed tells no departure
+PRIOR_DATES = (
+    10.0  # dates of training that the prior of a fitted factor, nothing carries over, counts as
+)
+PIXEL_PRIOR = 10.0  # the same, for how far the factors of one pixel lie from those of all
+TINY = 1e-6
+ROWS = 64  # of a scene worked on at once
 
 
-BASELINES = {
-    "persistence": persistence,
-    "seasonal persistence": seasonal_persistence,
-    "climatology": climatology,
-}
+class Baseline:
+    """A forecast from the past of a glacier. What differs is `function`."""
+
+    def __init__(self, glacier: Glacier):
+        self.glacier = glacier
+
+    def __call__(self, inputs: Tensor, context: Context) -> Tensor:
+        """Return F (1, horizon, K, C, h, W) of the window and the rows that the context names."""
+        place = context.place
+        steps = range(place.target, place.target + self.glacier.horizon)
+        functions = [self.function(place.target, step, place.rows) for step in steps]
+        return torch.from_numpy(np.stack(functions))[None]
+
+    def function(self, origin: int, step: int, rows: slice) -> np.ndarray:
+        """Return F (K, C, h, W) of a step as known before the step `origin`."""
+        return self.glacier.base.distribution(step, origin, rows)
+
+    def days_between(self, step: int, later: int) -> int:
+        """Return how many days lie between the middles of two steps."""
+        return (self.glacier.middle(later) - self.glacier.middle(step)).days
 
 
-def departures(inputs: Tensor, context: Context) -> Tensor:
-    """Return how far the inputs (B, T, C, h, w) are from their climatology, 0 where that is unknown."""
-    return (inputs - context.input_mean).nan_to_num()
+class Climatology(Baseline):
+    """What glacier.climatology knows of the season."""
 
 
-def training_windows(glacier: Glacier, part: str = "train"):
-    """Yield inputs, context, target departures (1, horizon, C, H, W) and observed (1, horizon, 1, H, W) of windows."""
-    for window in glacier.windows(part):
-        first = glacier.patches.windows[window].start
-        target, end = (
-            first + glacier.sequence_length,
-            first + glacier.sequence_length + glacier.horizon,
-        )
-        context = glacier.scene_context(first)
-        truth = torch.from_numpy(glacier.series.values[target:end])[None]
-        observed = torch.from_numpy(glacier.series.observed[target:end])[None, :, None]
-        yield glacier.scene_inputs(first), context, truth - context.mean, observed
+class KernelEnsemble(Baseline):
+    """All earlier values of the pixel, weighted by a Gaussian over the day of the year; its whole past without any."""
+
+    def function(self, origin: int, step: int, rows: slice) -> np.ndarray:
+        days = self.glacier.base.climatology.days[:origin] - self.glacier.middle(step).toordinal()
+        return self.ensemble(kernel(days, WIDTH), origin, step, rows)
+
+    def ensemble(self, weights: np.ndarray, origin: int, step: int, rows: slice) -> np.ndarray:
+        """Return F (K, C, h, W) of weighted earlier values; of all values, or climatology, where there is none."""
+        climatology, past = self.glacier.base.climatology, range(origin)
+        ensemble = climatology.ensemble(weights, past, rows)
+        equal = climatology.ensemble(np.full(origin, UNIT), past, rows)
+        ensemble = np.where(np.isnan(ensemble), equal, ensemble)
+        if np.isnan(ensemble).any():
+            base = self.glacier.base.distribution(step, origin, rows)
+            ensemble = np.where(np.isnan(ensemble), base, ensemble)
+        return ensemble
 
 
-class DampedPersistence:
+class SameSeason(KernelEnsemble):
+    """The values of the same step of earlier years: their mean was the usual climatology."""
+
+    def function(self, origin: int, step: int, rows: slice) -> np.ndarray:
+        weights = np.zeros(origin, int)
+        every = self.glacier.series.steps_per_year
+        weights[step % every :: every] = UNIT
+        return self.ensemble(weights, origin, step, rows)
+
+
+class Persistence(Baseline):
+    """The last composite stays, with the spread of climatology around it."""
+
+    def function(self, origin: int, step: int, rows: slice) -> np.ndarray:
+        base = super().function(origin, step, rows)
+        last = self.glacier.series.unclipped[origin - 1][:, rows]
+        x = self.glacier.x
+        return shifted(base, last - distribution.quantile(base, 0.5, x), x)
+
+
+class RegionalCarry(Baseline):
+    """Climatology, with a part of the region's last departure from it carried on.
+
+    Log-odds move by CARRY exp(-days / CARRY_DAYS) of how far those of the region's last observed step were from its
+    climatology, at each threshold. Both numbers are fixed: a choice among several costs more than it gains.
+    """
+
+    def __init__(self, glacier: Glacier):
+        super().__init__(glacier)
+        self._departures: dict[int, np.ndarray] = {}
+
+    def function(self, origin: int, step: int, rows: slice) -> np.ndarray:
+        base = super().function(origin, step, rows)
+        last = self.last_observed(origin)
+        if last is None:
+            return base
+        weight = CARRY * np.exp(-self.days_between(last, step) / CARRY_DAYS)
+        return moved(base, weight * self.departure(last)[:, :, None, None])
+
+    def last_observed(self, origin: int) -> int | None:
+        """Return the last step before `origin` that shows the region, after the first one; None without any."""
+        shares = self.glacier.base.climatology.shares
+        shown = np.flatnonzero(shares[:origin] >= SMALLEST_SHARE)
+        return int(shown[-1]) if len(shown) > 1 else None
+
+    def departure(self, step: int) -> np.ndarray:
+        """Return the log-odds of a step's observed pixels less those of their climatology, (K, C) float32."""
+        if step not in self._departures:
+            climatology = self.glacier.base.climatology
+            observed = self.glacier.series.observed[step] & ~climatology.kept_out
+            expected = np.zeros(climatology.region_sums.shape[1:])
+            for rows in bands(self.glacier.shape[0]):
+                base = self.glacier.base.distribution(step, step, rows)
+                expected += base[:, :, observed[rows]].sum(axis=-1)
+            number = observed.sum()
+            real = log_odds(climatology.region_sums[step] / number)
+            self._departures[step] = (real - log_odds(expected / number)).astype(np.float32)
+        return self._departures[step]
+
+
+# ── Fitted on the training windows ───────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One target step of a training window. departures : of all inputs, (T, C, H, W), 0 where nothing is known.
+
+    wanted : what came less the mean of climatology, (C, H, W). counts : bool (H, W), observed, outside the kept-out
+    block.
+    """
+
+    lead: int
+    departures: np.ndarray
+    mean: np.ndarray
+    wanted: np.ndarray
+    counts: np.ndarray
+
+
+class Fitted(Baseline):
+    """Climatology, moved by a departure that is linear in those of the inputs. What differs is `departure`."""
+
+    def __init__(self, glacier: Glacier):
+        super().__init__(glacier)
+        self._usual: dict[tuple[int, int | None], np.ndarray] = {}
+
+    def departure(self, departures: np.ndarray, mean: np.ndarray, lead: int) -> np.ndarray:
+        """Return how far the target is expected from its mean (C, H, W).
+
+        departures : of the inputs, (T, C, H, W). mean : of the target's climatology, (C, H, W).
+        """
+        raise NotImplementedError
+
+    def function(self, origin: int, step: int, rows: slice) -> np.ndarray:
+        base = super().function(origin, step, rows)
+        expected = self.departure(self.departures(origin), self.usual(step, origin), step - origin)
+        return shifted(base, expected[:, rows], self.glacier.x)
+
+    def usual(self, step: int, before: int | None) -> np.ndarray:
+        """Return the mean (C, H, W) of a step's climatology, from the steps before one; None: leave-one-year-out."""
+        if (step, before) not in self._usual:
+            usual = np.empty(self.glacier.series.unclipped.shape[1:], np.float32)
+            for rows in bands(self.glacier.shape[0]):
+                base = self.glacier.base.distribution(step, before, rows)
+                usual[:, rows] = distribution.mean(base, self.glacier.x)
+            self._usual[step, before] = usual
+        return self._usual[step, before]
+
+    def departures(self, origin: int, trains: bool = False) -> np.ndarray:
+        """Return how far each input before `origin` is from the mean of its climatology, (T, C, H, W)."""
+        departures = []
+        for step in range(origin - self.glacier.sequence_length, origin):
+            usual = self.usual(step, None if trains else step)
+            departures.append(self.glacier.series.unclipped[step] - usual)
+        return np.stack(departures)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield each target step of each training window."""
+        glacier = self.glacier
+        kept_out = glacier.base.climatology.kept_out
+        for window in glacier.windows("train"):
+            origin = glacier.patches.windows[window].start + glacier.sequence_length
+            departures = self.departures(origin, trains=True)
+            for lead in range(glacier.horizon):
+                step = origin + lead
+                usual = self.usual(step, None)
+                truth = glacier.series.unclipped[step]
+                counts = glacier.series.observed[step] & ~kept_out
+                yield Sample(lead, departures, usual, truth - usual, counts)
+
+
+class DampedPersistence(Fitted):
     """Climatology plus the last departure from it, damped: the standard bar of sub-seasonal forecasts.
 
     The departure is split into the mean of the scene and the rest, each with its factor for each lead time, by least
-    squares over the training windows. Lorenz (1973), 10.1175/1520-0450(1973)012<0543:OTPOAW>2.0.CO;2.
-    seen : bool (H, W), pixels to fit on. factors : (horizon, 2), of the rest and of the mean.
+    squares over the training windows; every date weighs the same, and PRIOR_DATES of them say that nothing carries
+    over. Lorenz (1973), 10.1175/1520-0450(1973)012<0543:OTPOAW>2.0.CO;2. factors : (horizon, 2), of rest and mean.
     """
 
-    def __init__(self, glacier: Glacier, seen: Tensor):
-        square = torch.zeros(glacier.horizon, 2, 2, dtype=torch.float64)
-        product = torch.zeros(glacier.horizon, 2, 1, dtype=torch.float64)
-        for inputs, context, wanted, observed in training_windows(glacier):
-            x = self.predictors(inputs, context)[0]
-            for lead in range(glacier.horizon):
-                counted = (observed[0, lead] & seen).expand(wanted.shape[2:])
-                here = x[:, counted].double()
-                square[lead] += here @ here.T
-                product[lead] += here @ wanted[0, lead][counted].double()[:, None]
-        tiny = 1e-9 * torch.eye(2, dtype=torch.float64)
-        self.factors = torch.linalg.solve(square + tiny, product)[..., 0].float()
-
-    @staticmethod
-    def predictors(inputs: Tensor, context: Context) -> Tensor:
-        """Return the last departure without its mean over the scene, and that mean: (B, 2, C, h, w)."""
-        last = departures(inputs, context)[:, -1:]
-        mean = last.mean(dim=(-2, -1), keepdim=True).expand(last.shape)
-        return torch.cat([last - mean, mean], dim=1)
-
-    def __call__(self, inputs: Tensor, context: Context) -> Tensor:
-        return context.mean + torch.einsum(
-            "lf,bfchw->blchw", self.factors, self.predictors(inputs, context)
-        )
-
-
-class Ridge:
-    """A linear regression at each pixel on its departures at all input steps and on its climatology.
-
-    Few windows train many pixels, so a pixel's coefficients are those of all pixels together plus its own deviation,
-    which a ridge holds small (Hoerl & Kennard 1970, 10.1080/00401706.1970.10488634); its strength is the one that does
-    best in validation. Pixels of the kept-out block have the common coefficients.
-    seen : bool (H, W), pixels to fit on. coefficients : (horizon, C, H, W, T + 2).
-    """
-
-    def __init__(self, glacier: Glacier, seen: Tensor):
-        horizon, shape = glacier.horizon, glacier.series.values.shape[1:]
-        count = glacier.sequence_length + 2
-        square = torch.zeros(horizon, *shape, count, count)
-        product = torch.zeros(horizon, *shape, count)
-        for inputs, context, wanted, observed in training_windows(glacier):
-            for lead in range(horizon):
-                x = (
-                    self.predictors(inputs, context, lead)[0]
-                    * (observed[0, lead] & seen)[..., None]
-                )
-                square[lead] += x[..., :, None] * x[..., None, :]
-                product[lead] += x * wanted[0, lead][..., None]
-        tiny = 1e-6 * torch.eye(count)
-        common = torch.linalg.solve(square.sum((1, 2, 3)) + tiny, product.sum((1, 2, 3)))[
-            :, None, None, None
-        ]
-        left = product - (square @ common[..., None])[..., 0]
-        unit = square.diagonal(dim1=-2, dim2=-1).mean()
-        choices = [
-            common + torch.linalg.solve(square + strength * unit * torch.eye(count), left)
-            for strength in STRENGTHS
-        ]
-        self.coefficients = min(
-            choices, key=lambda choice: self.validation_error(glacier, choice, seen)
+    def __init__(self, glacier: Glacier):
+        super().__init__(glacier)
+        square = np.zeros((glacier.horizon, 2, 2))
+        product = np.zeros((glacier.horizon, 2))
+        dates = np.zeros(glacier.horizon)
+        for sample in self.samples():
+            if not sample.counts.any():
+                continue
+            predictors = self.predictors(sample.departures)[:, :, sample.counts].reshape(2, -1)
+            wanted = sample.wanted[:, sample.counts].ravel()
+            square[sample.lead] += predictors @ predictors.T / wanted.size
+            product[sample.lead] += predictors @ wanted / wanted.size
+            dates[sample.lead] += 1
+        self.factors = np.array(
+            [solve(*sums, PRIOR_DATES) for sums in zip(square, product, dates, strict=True)]
         )
 
     @staticmethod
-    def predictors(inputs: Tensor, context: Context, lead: int) -> Tensor:
-        """Return the departures of all inputs, the climatology of the target, and 1: (B, C, h, w, T + 2)."""
-        known = torch.cat([departures(inputs, context), context.mean[:, lead : lead + 1]], dim=1)
-        known = torch.cat([known, torch.ones_like(known[:, :1])], dim=1)
-        return known.movedim(1, -1)
+    def predictors(departures: np.ndarray) -> np.ndarray:
+        """Return the last departure without its mean over the scene, and that mean, (2, C, H, W)."""
+        last = departures[-1]
+        mean = np.broadcast_to(last.mean(axis=(-2, -1), keepdims=True), last.shape)
+        return np.stack([last - mean, mean])
 
-    def validation_error(self, glacier: Glacier, coefficients: Tensor, seen: Tensor) -> float:
-        """Return the sum of squared errors over the validation windows."""
-        total = 0.0
-        for inputs, context, wanted, observed in training_windows(glacier, "validation"):
-            error = self.predict(inputs, context, coefficients) - wanted
-            total += (error**2 * (observed & seen)).sum(dtype=torch.float64).item()
-        return total
+    def departure(self, departures: np.ndarray, mean: np.ndarray, lead: int) -> np.ndarray:
+        return np.tensordot(self.factors[lead], self.predictors(departures), axes=1)
 
-    def predict(self, inputs: Tensor, context: Context, coefficients: Tensor) -> Tensor:
-        """Return the departures of all lead times, (B, horizon, C, h, w)."""
-        leads = [
-            (self.predictors(inputs, context, lead) * here).sum(dim=-1)
-            for lead, here in enumerate(coefficients)
-        ]
-        return torch.stack(leads, dim=1)
 
-    def __call__(self, inputs: Tensor, context: Context) -> Tensor:
-        return context.mean + self.predict(inputs, context, self.coefficients)
+class Ridge(Fitted):
+    """A linear regression at each pixel on its departures at all input steps, on its climatology and on 1.
+
+    A pixel's coefficients are those of all pixels together plus its own deviation. Both have a real prior, as a ridge
+    (Hoerl & Kennard 1970, 10.1080/00401706.1970.10488634): PRIOR_DATES dates say that all are 0, PIXEL_PRIOR dates that
+    a pixel is like the others. Pixels of the kept-out block have the common ones.
+    coefficients : (horizon, T + 2, C, H, W).
+    """
+
+    def __init__(self, glacier: Glacier):
+        super().__init__(glacier)
+        count, frame = glacier.sequence_length + 2, glacier.series.unclipped.shape[1:]
+        square = np.zeros((glacier.horizon, *frame, count, count), np.float32)
+        product = np.zeros((glacier.horizon, *frame, count), np.float32)
+        dates = np.zeros(glacier.horizon)
+        for sample in self.samples():
+            predictors = np.moveaxis(self.predictors(sample.departures, sample.mean), 0, -1)
+            predictors = predictors * sample.counts[..., None]
+            square[sample.lead] += predictors[..., :, None] * predictors[..., None, :]
+            product[sample.lead] += predictors * sample.wanted[..., None]
+            dates[sample.lead] += sample.counts.any()
+        sums = zip(square, product, dates, strict=True)
+        self.coefficients = np.stack([self.fit(*lead) for lead in sums])
+
+    @staticmethod
+    def fit(square: np.ndarray, product: np.ndarray, dates: float) -> np.ndarray:
+        """Return the coefficients (T + 2, C, H, W) of one lead time, from sums over the dates of each pixel."""
+        count = square.shape[-1]
+        everywhere = square.reshape(-1, count, count).sum(axis=0), product.reshape(-1, count).sum(0)
+        common = solve(*everywhere, dates, PRIOR_DATES).astype(np.float32)
+        scale = np.diagonal(everywhere[0]) / max((square[..., -1, -1]).sum(), 1)
+        prior = PIXEL_PRIOR * np.diag(scale + TINY).astype(np.float32)
+        unexplained = product - square @ common
+        deviation = np.linalg.solve(square + prior, unexplained[..., None])[..., 0]
+        return np.moveaxis(common + deviation, -1, 0)
+
+    @staticmethod
+    def predictors(departures: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """Return the departures of all inputs, the mean of the target's climatology, and 1: (T + 2, C, H, W)."""
+        return np.concatenate([departures, mean[None], np.ones_like(mean)[None]])
+
+    def departure(self, departures: np.ndarray, mean: np.ndarray, lead: int) -> np.ndarray:
+        return (self.coefficients[lead] * self.predictors(departures, mean)).sum(axis=0)
+
+
+def solve(square: np.ndarray, product: np.ndarray, dates: float, prior_dates: float) -> np.ndarray:
+    """Return the factors of a linear fit that `prior_dates` more dates, of the mean size of these, hold near 0.
+
+    square (n, n), product (n,) : sums over the dates, of predictors with themselves and with what was wanted.
+    """
+    mean_size = np.diagonal(square) / max(dates, 1)
+    return np.linalg.solve(square + np.diag(prior_dates * mean_size + TINY), product)
+
+
+# ── Distribution functions ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def shifted(function: np.ndarray, shift: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return F (K, C, h, W) of the value plus a shift (C, h, W); what leaves the thresholds gathers at their ends."""
+    levels = x[:, None, None, None] - shift  # (K, C, h, W)
+    upper = np.searchsorted(x, levels).clip(1, len(x) - 1)
+    below, above = x[upper - 1], x[upper]
+    share = ((levels - below) / (above - below)).clip(0, 1)
+    left, right = (np.take_along_axis(function, place, axis=0) for place in (upper - 1, upper))
+    moved_function = np.where(levels < x[0], 0, left + share * (right - left))
+    moved_function[-1] = 1
+    return moved_function.astype(np.float32)
+
+
+def moved(function: np.ndarray, amount: np.ndarray) -> np.ndarray:
+    """Return F (K, C, h, W) with `amount` (K, C, 1, 1) added to its log-odds; what is 0 or 1 stays, and F rises."""
+    with np.errstate(divide="ignore"):
+        odds = np.log(function) - np.log1p(-function)
+    answer = 1 / (1 + np.exp(-(odds + amount)))
+    return np.maximum.accumulate(answer, axis=0).astype(np.float32)
+
+
+def bands(height: int) -> list[slice]:
+    """Return slices of ROWS rows that cover a scene."""
+    return [slice(top, min(top + ROWS, height)) for top in range(0, height, ROWS)]
+
+
+def log_odds(share: np.ndarray) -> np.ndarray:
+    """Return the log-odds of shares, those of SURE and 1 - SURE at most."""
+    share = share.clip(SURE, 1 - SURE)
+    return np.log(share / (1 - share))
+
+
+# ── All of them ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+UNFITTED: dict[str, type[Baseline]] = {
+    "climatology": Climatology,
+    "kernel ensemble": KernelEnsemble,
+    "same-season mean": SameSeason,
+    "persistence": Persistence,
+    "regional carry": RegionalCarry,
+}
+FITTED: dict[str, type[Fitted]] = {"damped persistence": DampedPersistence, "ridge": Ridge}
+
+
+def unfitted(glacier: Glacier) -> dict[str, Callable[[Tensor, Context], Tensor]]:
+    """Return the forecasts that need no fitting, by name."""
+    return {name: baseline(glacier) for name, baseline in UNFITTED.items()}
+
+
+def fitted(glacier: Glacier) -> dict[str, Callable[[Tensor, Context], Tensor]]:
+    """Return the forecasts that are fitted on the glacier's training windows, by name."""
+    return {name: baseline(glacier) for name, baseline in FITTED.items()}

@@ -1,4 +1,4 @@
-"""Reference forecasts against series whose answer is known, and what they may not read."""
+"""Baseline forecasts against series whose answer is known, and what they may not read."""
 
 from datetime import date, timedelta
 from types import SimpleNamespace
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from DeepLearning.verification import references
-from DeepLearning.verification.references import DampedPersistence, RegionalCarry, Ridge, shifted
+from DeepLearning.verification import baselines
+from DeepLearning.verification.baselines import DampedPersistence, RegionalCarry, Ridge, shifted
 from glacier import distribution
 from glacier.climatology import Climatology, without_year
 
@@ -18,7 +18,7 @@ WHOLE = slice(None)
 
 
 class StandIn:
-    """A glacier of composites alone: the parts of Glacier that reference forecasts read."""
+    """A glacier of composites alone: the parts of Glacier that baseline forecasts read."""
 
     sequence_length, horizon, x, shape = 3, 2, X, (SIDE, SIDE)
 
@@ -68,40 +68,40 @@ def median(F):
     return distribution.quantile(F, 0.5, X)
 
 
-@pytest.mark.parametrize("name", references.REFERENCES)
-def test_no_reference_reads_the_future(name):
+@pytest.mark.parametrize("name", baselines.UNFITTED)
+def test_no_baseline_reads_the_future(name):
     """Noise from the first target on leaves F byte-equal."""
     values, observed = series(0.7)
     answers = []
     for _ in range(2):
-        reference = references.references(StandIn(values, observed))[name]
-        answers.append(reference.function(40, 41, WHOLE).tobytes())
+        baseline = baselines.unfitted(StandIn(values, observed))[name]
+        answers.append(baseline.function(40, 41, WHOLE).tobytes())
         values, observed = values.copy(), observed.copy()
         values[40:] = np.random.default_rng(1).uniform(-1, 1, values[40:].shape)
         observed[40:] = ~observed[40:]
     assert answers[0] == answers[1]
 
 
-@pytest.mark.parametrize("name", references.REFERENCES | references.FITTED)
+@pytest.mark.parametrize("name", baselines.UNFITTED | baselines.FITTED)
 def test_each_answers_rising_functions_for_the_rows_asked_for(name):
     values, observed = series(0.7)
     glacier = StandIn(values, observed)
-    reference = (references.REFERENCES | references.FITTED)[name](glacier)
+    baseline = (baselines.UNFITTED | baselines.FITTED)[name](glacier)
     place = SimpleNamespace(first=37, target=40, rows=slice(1, 4))
-    F = reference(torch.zeros(1), SimpleNamespace(place=place))
+    F = baseline(torch.zeros(1), SimpleNamespace(place=place))
     assert F.shape == (1, 2, len(X), 1, 3, SIDE)
     assert F.dtype == torch.float32
     assert (F.diff(dim=2) >= 0).all()
     assert F.min() >= 0
     assert F[:, :, -1].numpy() == pytest.approx(1, abs=1e-6)
-    whole = reference.function(40, 41, WHOLE)
+    whole = baseline.function(40, 41, WHOLE)
     assert F[0, 1].numpy() == pytest.approx(whole[:, :, 1:4], abs=1e-5)
 
 
 def test_same_season_is_the_ensemble_of_the_same_step():
     values, observed = series()
     glacier = StandIn(values, observed)
-    F = references.SameSeason(glacier).function(40, 40, WHOLE)
+    F = baselines.SameSeason(glacier).function(40, 40, WHOLE)
     row, column = np.argwhere(observed[[4, 16, 28]].all(axis=0))[0]
     earlier = values[[4, 16, 28], 0, row, column]
     by_hand = (earlier[:, None] <= X).mean(axis=0)
@@ -112,7 +112,7 @@ def test_an_ensemble_without_the_season_takes_the_whole_past():
     values, observed = series()
     observed[4::EVERY] = False
     glacier = StandIn(values, observed)
-    F = references.SameSeason(glacier).function(40, 40, WHOLE)
+    F = baselines.SameSeason(glacier).function(40, 40, WHOLE)
     seen = observed[:40, 2, 2]
     by_hand = (values[:40, 0, 2, 2][seen, None] <= X).mean(axis=0)
     assert F[:, 0, 2, 2] == pytest.approx(by_hand)
@@ -120,13 +120,13 @@ def test_an_ensemble_without_the_season_takes_the_whole_past():
 
 def test_persistence_puts_its_median_on_the_last_composite():
     values, observed = series(0.7)
-    F = references.Persistence(StandIn(values, observed)).function(40, 41, WHOLE)
+    F = baselines.Persistence(StandIn(values, observed)).function(40, 41, WHOLE)
     assert median(F) == pytest.approx(values[39], abs=0.06)
 
 
 def test_a_region_with_more_snow_than_usual_has_more_snow_next_and_less_of_it_later():
     values, observed = series()
-    plain = references.Climatology(StandIn(values, observed))
+    plain = baselines.Climatology(StandIn(values, observed))
     values[39] += 0.3
     glacier = StandIn(values, observed)
     carried = [RegionalCarry(glacier).function(40, step, WHOLE) for step in (40, 43)]
@@ -141,7 +141,7 @@ def test_a_region_with_more_snow_than_usual_has_more_snow_next_and_less_of_it_la
 
 def test_carry_keeps_what_cannot_occur_out():
     function = np.array([0, 0, 0.2, 0.7, 1, 1], np.float32).reshape(-1, 1, 1, 1)
-    answer = references.moved(function, np.full((6, 1, 1, 1), -2.0))
+    answer = baselines.moved(function, np.full((6, 1, 1, 1), -2.0))
     assert answer.ravel()[[0, 1, 4, 5]].tolist() == [0, 0, 1, 1]
     assert (answer[2:4] < function[2:4]).all()
 
@@ -154,13 +154,13 @@ def test_a_shift_moves_all_quantiles():
         assert distribution.quantile(answer, p, X).item() == pytest.approx(expected, abs=0.03)
 
 
-@pytest.mark.parametrize("reference", [DampedPersistence, Ridge])
-def test_fits_find_what_carries_over(reference):
+@pytest.mark.parametrize("baseline", [DampedPersistence, Ridge])
+def test_fits_find_what_carries_over(baseline):
     """A departure that carries on is forecast better than by climatology; without one little is lost."""
     for carry, lowest, highest in ((0.9, 0.1, 1.0), (0.0, -0.15, 0.15)):
         values, observed = series(carry)
         glacier = StandIn(values, observed)
-        fit, plain = reference(glacier), references.Climatology(glacier)
+        fit, plain = baseline(glacier), baselines.Climatology(glacier)
         sums = np.zeros(2)
         for step in range(24, len(values)):
             for place, forecast in enumerate((fit, plain)):
