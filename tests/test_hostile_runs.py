@@ -19,6 +19,8 @@ from conftest import ROOT
 import config
 import createPatches
 from config import Config, GlacierError
+from DeepLearning.trainAttentionLSTM import Settings
+from DeepLearning.training import run_folders, session
 from glacier import console
 from glacier.storage import disk, locks, runner
 
@@ -325,3 +327,27 @@ def test_a_stage_that_made_something_else_has_another_hash():
     outputs = {"file": {"bytes": 3, "sha256": "1" * 16}}
     assert runner.manifest_hash(parts | {"outputs": outputs}) != before
     assert runner.manifest_hash(parts | {"outputs": {}}) != before
+
+
+def test_trainings_at_once_have_folders_of_their_own(home, toy_home):
+    """Alike in all settings; what was stopped, though, is gone on with."""
+    (home / "datasets").symlink_to(toy_home / "datasets")
+    cfg = config.load(Settings, name="toy", wandb="disabled")
+    hashes = session.patch_hashes(cfg)
+    with contextlib.ExitStack() as keys:
+        folders = []
+        for _ in range(3):
+            choice = session.choose_run(cfg, hashes)
+            folders.append(session.take_folder(cfg, hashes, choice, keys))
+        assert len(set(folders)) == 3
+        again = session.Choice(folders[0], cfg)
+        with pytest.raises(locks.BusyError, match=f"process {os.getpid()}"):
+            session.take_folder(cfg, hashes, again, keys)
+    assert session.choose_run(cfg, hashes).folder == folders[-1]
+
+
+def test_the_folder_of_a_training_on_many_glaciers_has_a_name_that_disks_take(home):
+    names = "+".join(f"glacier{number:03d}" for number in range(60))
+    folder = run_folders.new_run(names, "UNet")
+    assert folder.is_dir()
+    assert folder != run_folders.new_run(names.replace("059", "060"), "UNet")

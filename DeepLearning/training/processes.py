@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from config import GlacierError
+
 if TYPE_CHECKING:  # loading it takes seconds: a run that is up to date goes without
     import torch
     from torch import nn
@@ -91,7 +93,7 @@ def from_writer(make):
     if is_writer():
         try:
             answer[0] = make()
-        except Exception as error:  # raised below, in all processes
+        except (GlacierError, OSError) as error:  # raised below, in all processes
             answer[1] = error
     dist.broadcast_object_list(answer, device=meeting_place())
     if answer[1] is not None:

@@ -18,12 +18,13 @@ import yaml
 import config
 from config import Config, GlacierError
 from glacier import console
-from glacier.storage import disk, runner
+from glacier.storage import disk, integrity, runner
 
 log = logging.getLogger(__name__)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 # Of runs and checkpoints: 2 answers a distribution function by two numbers a pixel. Others are refused.
 FORMAT = 2
+LONGEST_NAME = 150  # bytes of the glaciers' names in a folder's name
 
 
 def runs_folder() -> Path:
@@ -55,6 +56,8 @@ def run_number(folder: Path) -> int:
 def new_run(name: str, network: str) -> Path:
     """Return the folder of the next run, made now and for nobody else."""
     number = max(map(run_number, list_runs()), default=0) + 1
+    if len(name.encode()) > LONGEST_NAME:
+        name = f"{name.partition('+')[0]}+others-{config.fingerprint(name)}"
     while True:
         folder = runs_folder() / f"{name}-{network}-{number:03d}"
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +89,7 @@ def read_run(folder: Path) -> dict:
 
     GlacierError if it is damaged, or of an earlier version.
     """
+    integrity.check(folder / "config.yaml")
     record = read_record(folder)
     if record is None:
         raise GlacierError(

@@ -7,6 +7,7 @@ several GPUs or processes: torchrun --nproc_per_node=2 DeepLearning/trainConvLST
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from DeepLearning.training.settings import TrainingConfig, for_glacier, used, wi
 from glacier import console
 from glacier.patches.windows import STAGE
 from glacier.report import pages
-from glacier.storage import disk, runner
+from glacier.storage import disk, locks, runner
 
 if TYPE_CHECKING:  # loading PyTorch takes seconds: a run that is up to date goes without
     from torch import nn
@@ -61,9 +62,9 @@ def train_anew(
     try:
         glaciers = run.read_glaciers(cfg)
         run.check_start(cfg, build, glaciers.channels)
-        if choice.folder is None:
-            choice.folder = processes.from_writer(lambda: make_run(cfg, hashes, choice.reason))
-        run.fit(cfg, build, glaciers, device, choice.folder)
+        with contextlib.ExitStack() as keys:
+            choice.folder = processes.from_writer(lambda: take_folder(cfg, hashes, choice, keys))
+            run.fit(cfg, build, glaciers, device, choice.folder)
     finally:
         processes.stop()
 
@@ -112,6 +113,10 @@ def choose_run(cfg: TrainingConfig, patches: dict[str, str]) -> Choice:
         if record["patches"] == patches and record.get("format") == run_folders.FORMAT:
             runs.append(folder)
     unfinished = [folder for folder in runs if runner.read_manifest(folder) is None]
+    for folder in list(unfinished):
+        if locks.is_held(folder):  # another training works there: this one gets a folder of its own
+            runs.remove(folder)
+            unfinished.remove(folder)
     if cfg.resume:
         if not unfinished:
             raise GlacierError(
@@ -138,10 +143,16 @@ def choose_run(cfg: TrainingConfig, patches: dict[str, str]) -> Choice:
     return Choice(None, cfg, reason=reason)
 
 
-def make_run(cfg: TrainingConfig, patches: dict[str, str], reason: str) -> Path:
-    """Return the folder of a new run, its config.yaml written."""
+def take_folder(
+    cfg: TrainingConfig, patches: dict[str, str], choice: Choice, keys: contextlib.ExitStack
+) -> Path:
+    """Return the folder to train in, that of a stopped run or a new one, ours alone until `keys` are given back."""
+    if choice.folder is not None:
+        keys.enter_context(locks.held(choice.folder))
+        return choice.folder
     folder = run_folders.new_run("+".join(cfg.names) or cfg.name, cfg.network)
-    log.info("Training %s (%s).", folder.name, reason)
+    keys.enter_context(locks.held(folder))
+    log.info("Training %s (%s).", folder.name, choice.reason)
     record = {
         "format": run_folders.FORMAT,
         "network": cfg.network,

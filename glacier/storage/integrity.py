@@ -168,5 +168,10 @@ def command_of(path: Path) -> str:
     for name in (MANIFEST, WITHDRAWN):
         manifest = read_manifest(folder, name) if folder else None
         if manifest and manifest.get("command"):
-            return f"{manifest['command']} --force"
+            return with_force(manifest["command"])
     return f"the script that makes {path.parent.name}/, with --force"
+
+
+def with_force(command: str) -> str:
+    """Return a command that runs although its stage is up to date."""
+    return command if command.endswith("--force") else f"{command} --force"
