@@ -39,7 +39,7 @@ def write_manifest(
         outputs[str(path.relative_to(folder))] = {"bytes": size, "sha256": file_hash(path)}
     content = {
         "schema": SCHEMA,
-        "command": command,
+        "command": config.without_secrets(command),
         "settings": settings,
         "settings_hash": config.fingerprint(settings),
         "inputs": inputs,
