@@ -123,7 +123,7 @@ def test_without_a_home_the_project_is_it(monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("010", 10), ("1e2", 100), ("+7", 7), (" 7 ", 7), ("7.0", 7)],
+    [("010", 10), ("1e2", 100), ("+17", 17), (" 17 ", 17), ("17.0", 17)],
 )
 def test_numbers_are_read_as_people_write_them(text, value):
     assert load(Config, [f"--patchSize={text}"]).patchSize == value
