@@ -182,3 +182,23 @@ def test_with_the_years_shuffled_nothing_is_earned(tmp_path, monkeypatch):
     assert counts["stayed_at_start"]
     assert counts["crps"]["validation"]["network"] == counts["crps"]["validation"]["climatology"]
     assert saved["weights"]["factor"].tolist() == [0, 0]
+
+
+def test_noise_in_the_future_changes_nothing_that_is_learnt(tmp_path, monkeypatch):
+    """The last fifth of the composites overwritten: weights, factor and climatology are the same, bit by bit."""
+    values = snow_line_series(shuffled=False)
+    poisoned = values.copy()
+    end = len(values) - round(0.2 * len(values))
+    poisoned[end:] = np.random.default_rng(9).uniform(-1, 1, poisoned[end:].shape)
+    saved, functions = [], []
+    for name, series in (("clean", values), ("poisoned", poisoned)):
+        monkeypatch.setenv("GLACIER_HOME", str(tmp_path / name))
+        _, best = train_on(tmp_path / name, series, epochs=3)
+        saved.append(best["weights"])
+        glacier = Glacier(config.load(UNetSettings, name="line"))
+        functions.append([glacier.base.distribution(30, None), glacier.base.distribution(end, end)])
+    assert saved[0]["factor"].max() > 0
+    for name, weights in saved[0].items():
+        assert torch.equal(weights, saved[1][name]), name
+    for one, other in zip(*functions, strict=True):
+        assert np.array_equal(one, other)

@@ -26,7 +26,14 @@ from config import GlacierError
 from DeepLearning import evaluate
 from DeepLearning.models import MODELS
 from DeepLearning.trainAttentionLSTM import PRESETS, build
-from DeepLearning.training import checkpoints, interrupts, loop, run_folders, session
+from DeepLearning.training import (
+    checkpoints,
+    earning,
+    interrupts,
+    loop,
+    run_folders,
+    session,
+)
 from DeepLearning.training.mirror import key_known
 from DeepLearning.training.networks import choose_device, load_network
 from DeepLearning.training.settings import knobs
@@ -56,6 +63,120 @@ def test_training_finds_the_part_that_carries_over(toy):
     assert not counts["stayed_at_start"]
     saved = checkpoints.read(toy / RUN / "best.pt")["weights"]["factor"]
     assert saved.tolist() == pytest.approx(counts["factor"], abs=1e-4)
+
+
+# ── Which weights are kept ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Silent:
+    """A mirror on Weights & Biases that is not there."""
+
+    def log(self, row, step=None):
+        pass
+
+    def picture(self, draw, step):
+        pass
+
+
+def course(toy, **more) -> loop.Fit:
+    """Return a training of the toy that has not begun, a few steps an epoch."""
+    cfg = settings(**({"samplesPerEpoch": 32, "batchSize": 16} | more))
+    torch.manual_seed(cfg.seed)
+    folder = toy / RUN
+    folder.mkdir(parents=True, exist_ok=True)
+    return loop.Fit(build(cfg, 1), read(), cfg, torch.device("cpu"), folder, Silent(), {})
+
+
+def plain(weights: dict) -> torch.Tensor:
+    """All weights in one row, without the factor, which is earned afterwards."""
+    return torch.cat([part.flatten() for name, part in weights.items() if name != "factor"])
+
+
+def test_the_averaged_network_is_validated_and_kept(toy):
+    fit = course(toy, epochs=2, averaging=0.95)
+    fit.run()
+    best, last = checkpoints.read(toy / RUN / "best.pt"), checkpoints.read(toy / RUN / "last.pt")
+    assert torch.equal(plain(best["weights"]), plain(last["average"]))
+    assert not torch.equal(plain(last["weights"]), plain(last["average"]))
+    row = read_csv(toy / RUN / "metrics.csv")[-1]
+    steps = [fit.years[0].reported]
+    size, device = fit.cfg.batchSize, fit.device
+    of_average = earning.score(fit.average, fit.glaciers, steps, size, device, factor=False).mean()
+    of_raw = earning.score(fit.model, fit.glaciers, steps, size, device, factor=False).mean()
+    assert float(row["validation_crps"]) == pytest.approx(of_average, rel=1e-6)
+    assert of_raw != pytest.approx(of_average, rel=1e-6)
+
+
+def test_years_that_stop_the_training_keep_their_best_epoch(toy, monkeypatch):
+    """Scores as given, best after epoch 2; patience 2: epoch 4 is the last, and best.pt is that of epoch 2."""
+    given = iter([1.0, 0.9, 0.8, 0.85, 0.8, 0.1])
+    fit = course(toy, epochs=9, patience=2)
+    fit.years = [earning.Years(4, frozenset({18, 19}), frozenset({20, 21}), frozenset({18, 19}))]
+    averages = []
+
+    def score(steps, factor=False):
+        assert steps == [frozenset({18, 19})]
+        averages.append(plain(fit.average.state_dict()))
+        one = np.ones((1, 1))
+        return earning.Scores(np.zeros(1), next(given) * one, one, one)
+
+    monkeypatch.setattr(fit, "score", score)
+    assert fit.run()["epoch"] == 4
+    best = checkpoints.read(toy / RUN / "best.pt")
+    assert best["epoch"] == 2
+    assert torch.equal(plain(best["weights"]), averages[2])
+
+
+def test_without_such_years_all_epochs_are_made(toy, monkeypatch):
+    """Scores get worse and worse: they decide nothing, and the last epoch is kept."""
+    given = itertools.count(1.0)
+    fit = course(toy, epochs=3, patience=1)
+
+    def score(steps, factor=False):
+        one = np.ones((1, 1))
+        return earning.Scores(np.zeros(1), next(given) * one, one, one)
+
+    monkeypatch.setattr(fit, "score", score)
+    assert fit.run()["epoch"] == 3
+    assert checkpoints.read(toy / RUN / "best.pt")["epoch"] == 3
+
+
+def test_teacher_forcing_falls_to_nothing_by_half_time(toy):
+    """Of the target frames shown, in epochs 1, 3 and 6 of 10: all, six tenths, none; unobserved pixels never."""
+    fit = course(toy, epochs=10, teacherForcing=1.0)
+    fit.model.feeds_back = True
+    batch = fit.glaciers.batch(fit.training[:8])
+    chance = np.linspace(0.01, 0.99, 16).reshape(8, 2)
+    for epoch, share in ((1, 1.0), (3, 0.6), (6, 0.0)):
+        fit.state["epoch"] = epoch
+        hints = fit.hints(batch, chance)
+        if share == 0:
+            assert hints is None
+            continue
+        read = torch.from_numpy(chance < share)[:, :, None, None, None] & batch.observed
+        assert torch.equal(hints.isnan(), ~read)
+        assert torch.equal(hints[read], batch.targets[read])
+
+
+def test_another_seed_trains_on_other_samples(toy):
+    glaciers = read()
+    samples = glaciers.samples("train")
+    assert not np.array_equal(glaciers.draw(samples, 20, 1, 1), glaciers.draw(samples, 20, 2, 1))
+    weights = [plain(trained_weights(toy, epochs=1, seed=seed)) for seed in (1, 2)]
+    assert not torch.equal(*weights)
+
+
+def test_a_stopped_run_of_other_patches_is_not_taken_up(toy):
+    session.train(settings(epochs=1), build)
+    (toy / RUN / "manifest.yaml").unlink()
+    hashes = session.patch_hashes(settings(epochs=1))
+    assert session.choose_run(settings(epochs=1), hashes).folder == toy / RUN
+    assert session.choose_run(settings(epochs=1), {"toy": "0" * 16}).folder is None
+    with pytest.raises(GlacierError, match="no unfinished AttentionLSTM run"):
+        session.choose_run(settings(resume=True), {"toy": "0" * 16})
+
+
+# ── Settings ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def trained_weights(toy, **more) -> dict:
@@ -447,6 +568,24 @@ def test_folders_that_are_no_runs_are_passed_over(trained):
     assert run_folders.list_runs() == [trained]
     assert run_folders.new_run("toy", "AttentionLSTM").name == "toy-AttentionLSTM-002"
     assert run_folders.new_run("toy", "AttentionLSTM").name == "toy-AttentionLSTM-003"
+
+
+@pytest.mark.parametrize("script", ["trainAttentionLSTM.py", "trainUNet.py"])
+def test_help_and_up_to_date_go_without_torch(trained, toy, script):
+    """Loading it takes longer than all the rest; -X importtime names every module that is loaded."""
+    words = [f"--{name}={value}" for name, value in QUICK.items()]
+    for flags in (["--help"], words)[: 2 if "Attention" in script else 1]:
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", str(ROOT / "DeepLearning" / script), *flags],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"GLACIER_HOME": str(toy)},
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert "numpy" in modules
+        assert "torch" not in modules
+    assert "Attention" not in script or "is up to date" in done.stdout
 
 
 # ── Weights & Biases ─────────────────────────────────────────────────────────────────────────────────────────────
