@@ -78,12 +78,15 @@ def load_networks(runs: list[Path], device: torch.device) -> dict[str, torch.nn.
 
 
 def evaluate(
-    cfg: Settings, folder: Path, glacier: Glacier, runs: list[Path], device: torch.device
+    cfg: Settings, folder: Path, glacier: Glacier, runs: list[Path], moves: bool
 ) -> runner.Result:
-    """Score the runs beside the baselines; write table and pictures."""
+    """Score the runs beside the baselines; write table and pictures. moves : the movement stage is finished."""
+    device = choose_device(cfg.device)
     networks = load_networks(runs, device)
     untrained: dict[str, Callable] = unfitted(glacier)
-    baselines = untrained | fitted(glacier) | motion.baselines(cfg, glacier)
+    baselines = untrained | fitted(glacier)
+    if moves:
+        baselines |= motion.baselines(cfg, glacier)
     firsts = [glacier.patches.windows[number].start for number in glacier.windows("test")]
     diagnosed = {name: Diagnosis() for name in (*networks, REFERENCE)}
     scored = score(glacier, networks | baselines, device, firsts, diagnosed)
@@ -116,10 +119,11 @@ def run(cfg: Settings) -> int:
         )
     folder = folder_of(cfg, runs)
     inputs = {run.name: runner.manifest_hash(runner.read_manifest(run)) for run in runs}
-    inputs |= motion.inputs(cfg) | {"patches": glacier.hash}
+    movement = motion.inputs(cfg)
+    inputs |= movement | {"patches": glacier.hash}
 
     def work(target: Path) -> runner.Result:
-        return evaluate(cfg, target, glacier, runs, choose_device(cfg.device))
+        return evaluate(cfg, target, glacier, runs, bool(movement))
 
     command = f"python DeepLearning/evaluate.py --name={cfg.name}"
     runner.make(cfg, folder, {"glacier": cfg.name}, inputs, work, command)

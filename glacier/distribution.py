@@ -78,7 +78,7 @@ def quantile(F, p, x: np.ndarray, floor: float | None = None):
     rise = F[..., 1:, :, :, :] - lower
     passed = ((p - lower) / rise.clip(1e-7)).clip(0, 1)  # share of each interval that lies below
     value = float(x[0]) + (_along_thresholds(np.diff(x), F) * passed).sum(-4)
-    return value if floor is None else value * (value >= floor)
+    return value if floor is None else value * (value >= floor) + 0.0  # no -0
 
 
 def exceedance(F, level: float, x: np.ndarray):

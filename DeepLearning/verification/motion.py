@@ -93,12 +93,8 @@ class AdvectedClimatology:
 
 
 def baselines(cfg: Config, glacier: Glacier) -> dict[str, Callable[[Tensor, Context], Tensor]]:
-    """Return the baseline that needs the movement stage, by its name; none, and say so, if that is not finished."""
-    return (
-        {"advected climatology": AdvectedClimatology(glacier, fields.read_movement(cfg))}
-        if inputs(cfg)
-        else {}
-    )
+    """Return the baseline that needs a finished movement stage, by its name."""
+    return {"advected climatology": AdvectedClimatology(glacier, fields.read_movement(cfg))}
 
 
 def inputs(cfg: Config) -> dict[str, str]:

@@ -12,6 +12,7 @@ import numpy as np
 from glacier.figures.maps import WIDTH, save
 
 BAND, LINE, TRUTH = "#31688e", "#1f3d55", "#b2182b"
+MARKERS = "osD^P*X<>"
 
 
 @dataclass(frozen=True)
@@ -34,34 +35,41 @@ def skill_by_lead(path: Path, panels: Mapping[str, Mapping[str, Line]], label: s
 
     figure = Figure(figsize=(WIDTH, 1.5 + 2.4 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    handles = {}
     for axis, (title, lines) in zip(axes, panels.items(), strict=True):
-        draw_lines(axis, lines)
+        handles |= draw_lines(axis, lines, names)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_ylabel(label, fontsize=9)
         axis.set_title(title, fontsize=9)
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("lead time [steps]; a triangle at the edge: the skill lies below it")
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
+    ordered = [handles[name] for name in names]
+    figure.legend(ordered, names, loc="outside lower center", ncols=3, fontsize=8)
     return save(figure, path)
 
 
-def draw_lines(axis, lines: Mapping[str, Line]) -> None:
-    """Draw the skills of some methods side by side at each lead time, with their intervals."""
+def draw_lines(axis, lines: Mapping[str, Line], names: Sequence[str]) -> dict:
+    """Draw the skills of some methods side by side at each lead time, with their intervals; return what was drawn.
+
+    names : of all methods of the picture, which keep their marker and colour in every panel.
+    """
     axis.axhline(0, color="0.3", linewidth=1)
     low_end, high_end = limits_around(lines)
-    shifts = np.linspace(-0.2, 0.2, len(lines)) if len(lines) > 1 else [0.0]
-    for shift, marker, (name, line) in zip(shifts, "osD^P*X<>" * 3, lines.items(), strict=False):
+    handles = {}
+    for name, line in lines.items():
+        number = names.index(name)
+        shift = 0.4 * (number / max(len(names) - 1, 1) - 0.5)
         skill = np.array(line.skill, float)
         places = np.arange(1, len(skill) + 1) + shift
         reach = np.nan_to_num(np.abs(np.array([line.low, line.high], float) - skill))
-        (point, *_) = axis.errorbar(
-            places, skill, reach, fmt=marker, markersize=5, capsize=2, label=name
-        )
+        style = {"fmt": MARKERS[number % len(MARKERS)], "color": f"C{number % 10}"}
+        handles[name] = axis.errorbar(places, skill, reach, markersize=5, capsize=2, **style)
         off = skill < low_end
         edge = np.full(off.sum(), low_end + 0.03 * (high_end - low_end))
-        axis.plot(places[off], edge, "v", color=point.get_color())
+        axis.plot(places[off], edge, "v", color=style["color"])
     axis.set_ylim(low_end, high_end)
+    return handles
 
 
 def limits_around(lines: Mapping[str, Line]) -> tuple[float, float]:
@@ -84,8 +92,8 @@ def reliability(path: Path, tables: Mapping[str, np.ndarray], event: str) -> Pat
     figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     upper.plot([0, 1], [0, 1], color="0.5", linewidth=1)
-    styles = zip("osD^vP*X<>" * 3, tables.items(), strict=False)
-    for marker, (name, table) in styles:
+    for number, (name, table) in enumerate(tables.items()):
+        marker = MARKERS[number % len(MARKERS)]
         used = table[:, 0] > 0
         count, probability, events = table[used].T
         upper.plot(probability / count, events / count, marker=marker, markersize=5, label=name)
