@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -13,20 +15,32 @@ SMOOTHING = 3  # px, side of the Gaussian filter over both images
 BLUNT = 0.1  # px of error at a correlation of 0.7
 
 
+class Reference(NamedTuple):
+    """What is compared of a first image: its local contrast (H, W), and where nothing moves, (H, W) bool.
+
+    model : of the motion.
+    """
+
+    model: str
+    contrast: np.ndarray
+    stable: np.ndarray
+
+
+def reference_ecc(first: np.ndarray, stable: np.ndarray, model: str) -> Reference:
+    """Return what is compared of an image with any other. first : (H, W), NaN where missing."""
+    return Reference(model, local_contrast(first), stable)
+
+
 def register_ecc(
-    first: np.ndarray,
-    second: np.ndarray,
-    stable: np.ndarray,
-    model: str,
-    criterion: float = 1e-5,
-    iterations: int = 100,
+    reference: Reference, second: np.ndarray, criterion: float = 1e-5, iterations: int = 100
 ) -> Match | None:
     """Return the match of the greatest enhanced correlation coefficient; None if it fails or helps nothing.
 
-    first, second : (H, W), NaN where missing. stable : bool, True where nothing moves.
-    Starts at the phase correlation. Evangelidis & Psarakis (2008), 10.1109/TPAMI.2008.113.
+    second : (H, W), NaN where missing. Starts at the phase correlation.
+    Evangelidis & Psarakis (2008), 10.1109/TPAMI.2008.113.
     """
-    first, second = local_contrast(first), local_contrast(second)
+    model, first, stable = reference
+    second = local_contrast(second)
     first_mask = (stable & (first != 0)).astype(np.uint8)
     second_mask = (second != 0).astype(np.uint8)
     matrix = starting_matrix(first, second, stable)
