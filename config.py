@@ -149,6 +149,17 @@ class Config:
         200.0, "of the ice; faster is not looked for [m/yr]", low=1, high=30000
     )
     trackingBand: str = setting("nir08", "what is tracked: a band of the archive, or ndsi")
+    pairDays: tuple[float, ...] | None = setting(
+        None,
+        "fewest and most days between the scenes of a pair; None: whole years, and short pairs where "
+        "maxVelocity makes them resolvable",
+        low=1,
+        high=3650,
+    )
+    points: tuple[float, ...] = setting(
+        (),
+        "longitude, latitude of each point of the time series [degrees]; empty: on the flow line",
+    )
     itsLive: str | None = setting(
         None,
         "ITS_LIVE velocities to compare with: path or address of a GeoTIFF with vx and "
@@ -170,6 +181,18 @@ class Config:
         if len(self.years) != 2 or self.years[0] > self.years[1]:
             raise GlacierError(
                 f"years are the first and the last year, in this order; got {list(self.years)}"
+            )
+        if self.pairDays is not None and (
+            len(self.pairDays) != 2 or self.pairDays[0] > self.pairDays[1]
+        ):
+            raise GlacierError(
+                "pairDays are the fewest and the most days between two scenes, in this order, as 8,100; "
+                f"got {list(self.pairDays)}"
+            )
+        if len(self.points) % 2:
+            raise GlacierError(
+                "points are longitude,latitude of each point, one after the other, as 77.6,32.1,77.7,32.2; "
+                f"got {len(self.points)} numbers"
             )
         if self.stride > self.patchSize:
             raise GlacierError(

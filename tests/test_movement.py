@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from datetime import date, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from demo.makeGlacier import read_truth
 from glacier.aligned import read_aligned_scenes
 from glacier.grid import Grid
 from glacier.storage import disk, pickles
-from glacier.velocity import displacement, fields, velocities
+from glacier.velocity import displacement, fields, preparation, velocities
 from glacier.velocity.flow import advect, end_point_error, flow
 from glacier.velocity.velocities import Nodes, Pair
 
@@ -170,6 +171,94 @@ def test_flow_line_follows_a_circle():
     assert np.hypot(*line.T) == pytest.approx(20, abs=1.5)
 
 
+def test_ground_is_brought_to_rest_and_the_ice_with_it():
+    stable = np.zeros((20, 20), bool)
+    stable[:, :10] = True
+    truth = np.where(stable, 0.0, 50.0) * np.array([1.0, -0.5])[:, None, None]
+    offset = np.array([7.0, -3.0])[:, None, None]
+    velocity, noise = velocities.correct(truth + offset, stable)
+    np.testing.assert_allclose(velocity, truth, atol=1e-9)
+    assert noise == pytest.approx(0, abs=1e-9)
+
+
+def test_two_pairs_are_not_believed_where_three_are_needed():
+    pairs = [Pair(0, 1, 1.0), Pair(0, 2, 2.0), Pair(1, 2, 1.0)]
+    moved = np.full((3, 2, 1, 2), 10.0)
+    moved[2, :, 0, 1] = np.nan
+    field = velocities.combine(moved, np.ones((3, 1, 2)), pairs)
+    assert field.velocity[:, 0, 0] == pytest.approx(10)
+    assert np.isnan(field.velocity[:, 0, 1]).all()
+    assert field.count.tolist() == [[3, 2]]
+
+
+def test_certain_is_three_standard_errors():
+    error = np.full((2, 1, 2), 1.0)
+    speed = np.array([[2.9, 3.1]]) * np.sqrt(2)
+    field = velocities.Field(np.stack([speed, np.zeros((1, 2))]), error, np.ones((1, 2)))
+    assert velocities.certain(field).tolist() == [[False, True]]
+
+
+def test_the_window_adds_its_own_error_where_the_ice_ends():
+    stable = np.zeros((40, 40), bool)
+    stable[:, :20] = True
+    speed = np.where(stable, 0.0, 100.0)
+    velocity = np.stack([speed, np.zeros_like(speed)]).astype(np.float32)
+    field = velocities.Field(velocity, np.full_like(velocity, 2.0), np.full((40, 40), 9))
+    finished, _ = velocities.finish(field, stable, 4)
+    assert finished.error[0, 20, 39] == pytest.approx(2, abs=0.5)
+    assert 10 < finished.error[0, 20, 20] < 30
+    assert 10 < finished.error[0, 20, 19] < 30
+
+
+def test_pixels_of_the_geotiff_have_their_middle_at_the_nodes(tmp_path):
+    for shape in ((61, 82), (64, 80), (63, 79)):
+        nodes = Nodes.over(Grid("EPSG:32643", TRANSFORM, shape), 4)
+        x, y = nodes.places
+        field = velocities.Field(
+            np.stack([x, y]) / 1e3, np.ones((2, *nodes.shape)), np.ones(nodes.shape)
+        )
+        margin = np.zeros(nodes.shape, bool)
+        path = fields.write_geotiff(tmp_path / "velocity.tif", field, margin, nodes, {})
+        with rasterio.open(path) as file:
+            east, north = file.read([1, 2])
+            rows, columns = np.indices(file.shape)
+            across, down = file.transform @ (columns + 0.5, rows + 0.5)
+            assert file.crs.to_epsg() == 32643
+        np.testing.assert_allclose(across, x)
+        np.testing.assert_allclose(down, y)
+        np.testing.assert_allclose(east, across / 1e3, rtol=1e-6)
+        np.testing.assert_allclose(north, down / 1e3, rtol=1e-6)
+        column = (x - TRANSFORM[2]) / 30
+        assert column[0] == pytest.approx(nodes.columns + 0.5)
+
+
+def test_scenes_are_tracked_as_co_registered(tmp_path):
+    pattern = texture((64, 64), seed=5)
+    scene = SimpleNamespace(reflectance=lambda band: look(pattern, 3, -2))
+    matrix = np.array([[1.0, 0, 3], [0, 1, -2], [0, 0, 1]])
+    images = preparation.collect([scene], matrix[None], "nir08", (64, 64), tmp_path / "images")
+    inner = (slice(6, -6), slice(6, -6))
+    np.testing.assert_allclose(images[0][inner], look(pattern, 0, 0)[inner], atol=1e-4)
+
+
+def test_a_velocity_before_a_day_knows_no_later_scene():
+    days = tuple(date(2015 + year, 8, 1) for year in range(6))
+    pairs = tuple(Pair(first, first + 1, 1.0) for first in range(5))
+    tracked = np.ones((5, 3, 12, 12), np.float32)
+    tracked[:, :2] = np.arange(5.0)[:, None, None, None] * 100
+    stable = np.zeros((12, 12), bool)
+    stable[:, :6] = True
+    tracked[:, :2, :, :6] = 0
+    nodes = Nodes.over(Grid("EPSG:32643", TRANSFORM, (48, 48)), 4)
+    movement_files = fields.Movement(tracked, pairs, days, stable, nodes)
+    early = movement_files.field(
+        before=date(2018, 8, 2)
+    )  # the pairs that end in 2016, 2017 and 2018
+    assert early.count.max() == 3
+    assert early.velocity[0, 6, 11] == pytest.approx(100)
+    assert movement_files.field(before=date(2018, 8, 1)) is None
+
+
 # ── The stage ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -238,6 +327,7 @@ def test_itslive_scores_and_pictures_are_written(moved_home):
         "flowline.png",
         "glacier.gif",
         "itslive.png",
+        "points.png",
     }
 
 

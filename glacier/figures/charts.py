@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +92,6 @@ def curves(
     limits: tuple[float, float] | None = None,
 ) -> Path:
     """Write a PNG of named curves over a common axis, numbers or dates; return its path. limits : of the y axis."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -104,16 +103,60 @@ def curves(
         axis.plot(x, values, style, marker=".", label=name)
     if all(isinstance(value, int) for value in x):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if all(isinstance(value, dt.date) for value in x):
-        locator = AutoDateLocator()
-        axis.xaxis.set_major_locator(locator)
-        axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axis.set_ylim(limits)
     axis.set_xlabel(x_label)
     axis.set_ylabel(y_label)
     axis.grid(alpha=0.3)
     if len(lines) > 1:
         axis.legend(fontsize=9)
+    return save(figure, path)
+
+
+def banded(
+    path: Path,
+    x: np.ndarray,
+    middle: np.ndarray,
+    interval: tuple[np.ndarray, np.ndarray],
+    x_label: str,
+    y_label: str,
+) -> Path:
+    """Write a PNG of one curve (N,) with its interval, lower and upper (N,), as a band; return its path."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axis = figure.subplots()
+    axis.fill_between(x, *interval, color="#31688e", alpha=0.3, linewidth=0)
+    axis.plot(x, middle, color="#31688e", linewidth=2)
+    axis.set(xlabel=x_label, ylabel=y_label)
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    return save(figure, path)
+
+
+def intervals(path: Path, curves: Mapping[str, Sequence[Mapping]], y_label: str) -> Path:
+    """Write a PNG of named series of periods; return its path.
+
+    curves : for each name rows with start and end (ISO dates), speed_m_per_yr, low_m_per_yr and high_m_per_yr.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+    axis = figure.subplots()
+    for number, (name, rows) in enumerate(curves.items()):
+        colour = f"C{number % 10}"
+        starts = [dt.date.fromisoformat(row["start"]) for row in rows]
+        ends = [dt.date.fromisoformat(row["end"]) for row in rows]
+        middles = [start + (end - start) / 2 for start, end in zip(starts, ends, strict=True)]
+        speeds = [row["speed_m_per_yr"] for row in rows]
+        low = [row["low_m_per_yr"] for row in rows]
+        high = [row["high_m_per_yr"] for row in rows]
+        axis.hlines(speeds, starts, ends, color=colour, linewidth=1.5)
+        axis.vlines(middles, low, high, color=colour, linewidth=1)
+        axis.plot(middles, speeds, "o", markersize=3, color=colour, label=name)
+    axis.set_ylabel(y_label)
+    axis.grid(alpha=0.3)
+    axis.tick_params(axis="x", labelrotation=30)
+    axis.legend(fontsize=8, ncols=3)
     return save(figure, path)
 
 

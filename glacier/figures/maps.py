@@ -55,7 +55,7 @@ def add_scale(axis, width: int, pixel_size: float) -> None:
         "k-",
         linewidth=3,
         transform=axis.transAxes,
-        path_effects=outline,
+        path_effects=[withStroke(linewidth=6, foreground="white")],
     )
     axis.text(
         0.05 + share / 2,
@@ -67,7 +67,7 @@ def add_scale(axis, width: int, pixel_size: float) -> None:
         transform=axis.transAxes,
         path_effects=outline,
     )
-    axis.annotate(
+    north = axis.annotate(
         "N",
         xy=(0.95, 0.97),
         xytext=(0.95, 0.84),
@@ -79,6 +79,7 @@ def add_scale(axis, width: int, pixel_size: float) -> None:
         path_effects=outline,
         arrowprops={"arrowstyle": "-|>", "color": "black"},
     )
+    north.arrow_patch.set_path_effects(outline)
 
 
 def arrows(
@@ -212,7 +213,7 @@ def save(figure, path: Path) -> Path:
     from PIL import Image
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")  # so that no text is cut
+    figure.savefig(buffer, format="png", dpi=130)
     with writing(path) as file:
         Image.open(buffer).convert("RGB").quantize(256).save(file, "PNG")
     return path

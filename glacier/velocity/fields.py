@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,8 +17,8 @@ from glacier.velocity import displacement, velocities
 from glacier.velocity.velocities import SPACING, Field, Nodes, Pair
 
 STAGE = stages.MOVEMENT
-BANDS = ("vx", "vy", "speed", "vx_error", "vy_error", "pairs")
-UNITS = ("m/yr",) * 5 + ("1",)
+BANDS = ("vx", "vy", "speed", "vx_error", "vy_error", "pairs", "margin")
+UNITS = ("m/yr",) * 5 + ("1",) * 2
 YEARLY_SPAN = 1.5  # years; longer pairs do not tell one year's velocity
 
 
@@ -35,37 +35,36 @@ def combine(
     members: np.ndarray,
     stable: np.ndarray,
     rows: int = 8,
+    least: int = velocities.MIN_PAIRS,
 ) -> tuple[Field, float]:
     """Return one field from the velocities of some pairs, and the NMAD of its stable ground [m/yr].
 
-    tracked : (P, 3, h, w), read a few rows at a time. members : (P,) bool, the pairs that count.
+    tracked : (P, 3, h, w), read a few rows at a time. members : (P,) bool, the pairs that count. least : pairs that a
+    velocity needs.
     """
-    chosen = [pair for pair, member in zip(pairs, members, strict=True) if member]
+    member_pairs = [pair for pair, member in zip(pairs, members, strict=True) if member]
     parts = []
     for top in range(0, tracked.shape[2], rows):
         block = tracked[members, :, top : top + rows]
-        parts.append(velocities.combine(block[:, :2], block[:, 2], chosen))
+        parts.append(velocities.combine(block[:, :2], block[:, 2], member_pairs, least))
     field = Field(*(np.concatenate(part, axis=-2) for part in zip(*parts, strict=True)))
     return velocities.finish(field, stable, SPACING)
 
 
-def yearly(pairs: Sequence[Pair], days: Sequence[date]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each year that enough short pairs begin in, and which pairs those are, bool (P,)."""
-    begins = np.array([days[pair.first].year for pair in pairs])
-    short = np.array([pair.years < YEARLY_SPAN for pair in pairs])
-    for year in np.unique(begins):
-        members = short & (begins == year)
-        if members.sum() >= velocities.MIN_PAIRS:
-            yield int(year), members
+def write_geotiff(
+    path: Path, field: Field, margin: np.ndarray, nodes: Nodes, tags: dict[str, str]
+) -> Path:
+    """Write a velocity field as a GeoTIFF with the bands BANDS, nodata NaN; return its path.
 
-
-def write_geotiff(path: Path, field: Field, nodes: Nodes, tags: dict[str, str]) -> Path:
-    """Write a velocity field as a GeoTIFF with the bands BANDS, nodata NaN; return its path."""
-    layers = np.array([*field.velocity, np.hypot(*field.velocity), *field.error, field.count])
+    margin : bool (h, w), where the tracking window sees ice and ground.
+    """
+    speed = np.hypot(*field.velocity)
+    layers = np.array([*field.velocity, speed, *field.error, field.count, margin])
     meaning = {
         "UNITS": "m/yr",
         "DIRECTIONS": "vx to the east, vy to the north of the map grid",
         "ERRORS": "standard errors",
+        "MARGIN": "1 where the tracking window sees ice and ground: speeds there are too low on ice",
     }
     return geotiff.write(
         path, layers, nodes.grid.crs, nodes.transform, BANDS, tags | meaning, UNITS
@@ -75,6 +74,23 @@ def write_geotiff(path: Path, field: Field, nodes: Nodes, tags: dict[str, str]) 
 def period(pairs: Sequence[Pair], days: Sequence[date]) -> str:
     """Return the first and the last day of some pairs, as ISO text."""
     return f"{min(days[pair.first] for pair in pairs)}/{max(days[pair.second] for pair in pairs)}"
+
+
+def write_record(
+    folder: Path, nodes: Nodes, dates: Sequence[str], records: list[dict], stable: np.ndarray
+) -> list[Path]:
+    """Write stable.npy and movement.json, which say what pairs.npy holds; return their paths."""
+    with disk.writing(folder / "stable.npy") as file:
+        np.save(file, stable)
+    record = {
+        "schema": disk.SCHEMA,
+        "crs": nodes.grid.crs,
+        "transform": nodes.grid.transform,
+        "shape": nodes.grid.shape,
+        "dates": dates,
+        "pairs": records,
+    }
+    return [folder / "stable.npy", disk.write_json(folder / "movement.json", record)]
 
 
 @dataclass(frozen=True)
@@ -92,9 +108,8 @@ class Movement:
 
     def field(self, before: date | None = None) -> Field | None:
         """Return the velocity field from the pairs that end before a day (None: all); None if there are too few."""
-        members = np.array(
-            [before is None or self.dates[pair.second] < before for pair in self.pairs]
-        )
+        ends = [self.dates[pair.second] for pair in self.pairs]
+        members = np.array([before is None or end < before for end in ends])
         if members.sum() < velocities.MIN_PAIRS:
             return None
         return combine(self.tracked, self.pairs, members, self.stable)[0]

@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from config import CONTAINER, GlacierError
 from glacier.figures import charts
 from glacier.robust import nan_median, nmad
-from glacier.storage import disk
+from glacier.storage import disk, runner
 from glacier.velocity.velocities import Field, Nodes
 
 FASTEST = 30_000.0  # m/yr; no glacier moves faster, so what lies beyond is no data
@@ -288,6 +288,16 @@ def compare(folder: Path, field: Field, reference: np.ndarray) -> tuple[dict, li
         title,
     )
     return scores, [*files, picture]
+
+
+def add_comparison(
+    folder: Path, field: Field, reference: np.ndarray, result: runner.Result
+) -> None:
+    """Add to what a stage made how its field agrees with a velocity product: files, and lines of the closing table."""
+    scores, files = compare(folder, field, reference)
+    result.files += files
+    for name, score in scores.items():
+        result.table.append((f"ITS_LIVE: {name.replace('_', ' ')}", round(score, 3)))
 
 
 def agreement(velocity: np.ndarray, reference: np.ndarray) -> dict[str, float]:

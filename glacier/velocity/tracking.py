@@ -12,6 +12,7 @@ import numpy as np
 from glacier import console
 from glacier.velocity import displacement, velocities
 from glacier.velocity.fields import combine, pixel_displacement
+from glacier.velocity.pairs import HALF_YEAR
 from glacier.velocity.velocities import SPACING, Nodes, Pair
 
 
@@ -26,31 +27,37 @@ def track_pair(
     """Return a pair's velocity and its weight, (3, h, w): vx, vy [m/yr, at rest over stable ground], weight [yr].
 
     The weight is the time between the scenes, as an error in pixels counts less the longer that is, times the
-    correlation; NaN and 0 where the match was refused. The record says how far the pair can be trusted.
+    correlation; NaN and 0 where the match was refused, and everywhere if the stable ground speaks against the pair.
+    The record says how far the pair can be trusted, and why not.
     """
     reach = max_velocity * pair.years / abs(nodes.grid.transform[0])
     guess = None if yearly_guess is None else yearly_guess * np.float32(pair.years)
     tracks = displacement.track(images[pair.first], images[pair.second], SPACING, reach, guess)
-    moved = velocities.to_velocity(tracks.displacement, pair.years, nodes.grid.transform)
-    moved, ground = velocities.correct(moved, stable)
-    found = np.isfinite(moved[0])
-    weight = np.where(found, pair.years * tracks.correlation, 0)
-
-    def typical(values):
-        values = values[found & np.isfinite(values)]
-        return round(float(np.median(values)), 3) if values.size else None
-
+    fault = velocities.ground_fault(tracks.displacement, stable)
+    velocity = velocities.to_velocity(tracks.displacement, pair.years, nodes.grid.transform)
+    velocity, ground = velocities.correct(velocity, stable)
+    matched = np.isfinite(tracks.displacement[0])
     record = {
         "first": pair.first,
         "second": pair.second,
         "years": round(pair.years, 4),
-        "found": round(float(found.mean()), 4),
-        "stable_nmad": round(ground, 3) if found.any() else None,
-        "correlation": typical(tracks.correlation),
-        "departure": typical(tracks.departure),
-        "peak_ratio": typical(tracks.peak_ratio),
+        "found": round(float(matched.mean()), 4),
+        "stable_nmad": None if np.isnan(ground) else round(ground, 3),
+        "correlation": typical(tracks.correlation[matched]),
+        "departure": typical(tracks.departure[matched]),
+        "peak_ratio": typical(tracks.peak_ratio[matched]),
+        "refused": fault,
     }
-    return np.concatenate([moved, weight[None]]), record
+    if fault:
+        velocity = np.full_like(velocity, np.nan)
+    weight = np.where(np.isfinite(velocity[0]), pair.years * tracks.correlation, 0)
+    return np.concatenate([velocity, weight[None]]), record
+
+
+def typical(values: np.ndarray) -> float | None:
+    """Return the median of what is known among values (N,), None if nothing is."""
+    measured = values[np.isfinite(values)]
+    return round(float(np.median(measured)), 3) if measured.size else None
 
 
 def track_pairs(
@@ -68,7 +75,7 @@ def track_pairs(
     would rather find what does not move, shade and the banks of a narrow glacier.
     """
     shortest = min(pair.years for pair in pairs)
-    short = np.array([pair.years < shortest + 0.5 for pair in pairs])
+    short = np.array([pair.years < shortest + HALF_YEAR for pair in pairs])
     records: list = [None] * len(pairs)
     guess = None
 
@@ -82,15 +89,21 @@ def track_pairs(
     try:
         with ThreadPoolExecutor(min(workers, os.cpu_count() or 1)) as pool:
             for what, members in (("short pairs", short), ("longer pairs", ~short)):
-                for _ in console.progress(
-                    pool.map(work, np.flatnonzero(members).tolist()), what, int(members.sum())
-                ):
+                numbers = np.flatnonzero(members).tolist()
+                for _ in console.progress(pool.map(work, numbers), what, len(numbers)):
                     pass
-                field = combine(out, pairs, short, stable)[0]
-                moving = np.where(
-                    velocities.certain(field) | np.isnan(field.velocity), field.velocity, 0
-                )
-                guess = pixel_displacement(field._replace(velocity=moving), nodes)
+                guess = guess_from(out, pairs, short, nodes, stable)
     finally:
         cv2.setNumThreads(threads)
     return records
+
+
+def guess_from(
+    tracked: np.ndarray, pairs: Sequence[Pair], short: np.ndarray, nodes: Nodes, stable: np.ndarray
+) -> np.ndarray:
+    """Return where longer pairs start from, the displacement in a year by the short pairs, (2, H, W) px."""
+    least = min(velocities.MIN_PAIRS, int(short.sum()))
+    field, _ = combine(tracked, pairs, short, stable, least=least)
+    moving = velocities.certain(field) | np.isnan(field.velocity)
+    velocity = np.where(moving, field.velocity, 0)
+    return pixel_displacement(field._replace(velocity=velocity), nodes)
