@@ -42,7 +42,8 @@ IN_MEMORY = 2_000_000_000  # bytes of bins up to which they are kept; beyond, th
 def kernel(days: np.ndarray, width: float) -> np.ndarray:
     """Return Gaussian weights of distances over the day of the year [days], whole numbers of 1 / UNIT, int32."""
     distance = (days + YEAR / 2) % YEAR - YEAR / 2
-    return np.rint(UNIT * np.exp(-0.5 * (distance / width) ** 2)).astype(np.int32)
+    weights = np.exp(-0.5 * (distance / width) ** 2)
+    return np.rint(UNIT * weights).astype(np.int32)
 
 
 class Climatology:
@@ -82,15 +83,18 @@ class Climatology:
             self.bins[step] = image
         region = ~self.kept_out
         counted = self.observed[step] & region
-        self.shares[step] = counted.sum() / max(region.sum(), 1)
+        self.shares[step] = counted.sum() / max(1, region.sum())
         for channel, part in enumerate(image):
             counts_of_bins = np.bincount(part[counted], minlength=len(self.x))
             self.region_sums[step, :, channel] = counts_of_bins.cumsum()
 
     def _bin(self, values: np.ndarray, observed: np.ndarray) -> np.ndarray:
         """Return the first threshold that each value (..., C, h, w) does not exceed, uint8; K where not observed."""
-        bins = np.searchsorted(self.x, values).clip(max=len(self.x) - 1)
-        return np.where(observed[..., None, :, :], bins, len(self.x)).astype(np.uint8)
+        thresholds = len(self.x)
+        bins = np.searchsorted(self.x, values)
+        bins = np.minimum(bins, thresholds - 1)
+        counted = observed[..., None, :, :]  # of every channel
+        return np.where(counted, bins, thresholds).astype(np.uint8)
 
     def _past_bins(self, past: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         """Return the bins of some steps, rows and columns, (P, C, h, w)."""
@@ -112,8 +116,8 @@ class Climatology:
             total = np.tensordot(weights, sums, axes=1)  # (S, K, C)
             years = self._years(distances, weights, past)[:, None, None]
             wider = function
-            function = years * fraction(total, wider) + pseudo_years * wider
-            function /= years + pseudo_years
+            narrower = fraction(total, wider)
+            function = (years * narrower + pseudo_years * wider) / (years + pseudo_years)
         return function
 
     def _years(self, distances: np.ndarray, weights: np.ndarray, past: np.ndarray) -> np.ndarray:
@@ -121,16 +125,17 @@ class Climatology:
         years = np.zeros(len(distances))
         year = np.floor(distances / YEAR + 0.5)  # 0 is the 12 months around the day
         for number in np.unique(year):
-            seen = np.where(year == number, weights * self.shares[past], 0).sum(axis=1)
-            years += np.minimum(seen, 1)
+            of_the_year = np.where(year == number, weights, 0)  # (S, P)
+            years += np.minimum(of_the_year @ self.shares[past], 1)
         return years
 
     def _usual(self, past: np.ndarray) -> np.ndarray:
         """Return R (P, K, C) float32 of the days of `past` itself, kept for the next call with this past."""
         if self._kept[0] != past.tobytes():
-            days, inverse = np.unique(np.rint(self.days[past] % YEAR), return_inverse=True)
-            function = self.region(days, past)
-            self._kept = past.tobytes(), function.astype(np.float32)[inverse]
+            days_of_year = np.rint(self.days[past] % YEAR)
+            seasons, numbers = np.unique(days_of_year, return_inverse=True)
+            functions = self.region(seasons, past).astype(np.float32)
+            self._kept = past.tobytes(), functions[numbers]
         return self._kept[1]
 
     # ── Pixels ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,13 +150,16 @@ class Climatology:
         """Return F (K, C, h, w) float32 of a day, from exactly the steps `past`, of some rows and columns."""
         past = np.sort(np.asarray(past, int))
         bins = self._past_bins(past, rows, columns)  # (P, C, h, w)
-        flat = bins.reshape(*bins.shape[:2], bins.shape[2] * bins.shape[3])
-        outside = np.broadcast_to(self.kept_out[rows, columns], bins.shape[2:]).ravel()
+        outside = self.kept_out[rows, columns].ravel()
+        flat = bins.reshape(*bins.shape[:2], outside.size)
         season = self._season(target, past)
         function = np.empty((len(self.x), *flat.shape[1:]), np.float32)
-        for channel, start in np.ndindex(flat.shape[1], -(-flat.shape[2] // BLOCK)):
-            here = (channel, slice(start * BLOCK, (start + 1) * BLOCK))
-            function[:, *here] = season.distribution(flat[:, *here], channel, outside[here[1]])
+        for start in range(0, outside.size, BLOCK):
+            block = slice(start, start + BLOCK)
+            for channel in range(flat.shape[1]):
+                past_bins = flat[:, channel, block]
+                answer = season.distribution(past_bins, channel, outside[block])
+                function[:, channel, block] = answer
         return function.reshape(len(self.x), *bins.shape[1:])
 
     def ensemble(
@@ -204,8 +212,10 @@ class Season:
         offset = self.offset(bins, channel)
         offset[:, outside] = 0
         inner = region.clip(RARE, 1 - RARE)
-        prior = 1 / (1 + np.exp(-(np.log(inner / (1 - inner)) + offset)))
-        prior = np.where((region <= 0) | (region >= 1), region, prior)
+        odds = np.log(inner / (1 - inner)) + offset
+        prior = 1 / (1 + np.exp(-odds))
+        certain = (region <= 0) | (region >= 1)  # what never occurred stays out
+        prior = np.where(certain, region, prior)
         for level in range(1, thresholds):  # d need not rise, F must
             np.maximum(prior[level], prior[level - 1], out=prior[level])
         below = counts(bins, self.weights, thresholds)
@@ -216,8 +226,9 @@ class Season:
         usual = self.usual[:, :, channel]  # (P, K)
         shown = counts(bins, self.offset_weights, len(self.region))
         number = shown[-1]
-        weights = (bins < len(self.region)) * (self.offset_weights / np.float32(UNIT))[:, None]
-        expected = usual.T @ weights.astype(np.float32)  # (K, N)
+        weights = (self.offset_weights / UNIT).astype(np.float32)[:, None]
+        observed = bins < len(self.region)
+        expected = usual.T @ (observed * weights)  # (K, N)
         offset = log_odds(shown, number) - log_odds(expected, number)
         return offset * (number / (number + 1))
 
@@ -229,10 +240,12 @@ def counts(bins: np.ndarray, weights: np.ndarray, thresholds: int) -> np.ndarray
     """
     used = np.flatnonzero(weights)
     pixels = bins.shape[1]
+    size = (thresholds + 1) * pixels
     cells = bins[used] * np.intp(pixels) + np.arange(pixels)  # (used, N), of a table (K + 1, N)
-    repeated = np.repeat(weights[used], pixels)
-    sums = np.bincount(cells.ravel(), repeated, minlength=(thresholds + 1) * pixels)
-    below = (sums / UNIT).astype(np.float32).reshape(thresholds + 1, pixels)[:-1]
+    weights_of_cells = np.repeat(weights[used], pixels)
+    sums = np.bincount(cells.ravel(), weights_of_cells, minlength=size)
+    table = (sums / UNIT).astype(np.float32).reshape(-1, pixels)
+    below = table[:thresholds]
     for level in range(1, thresholds):  # quicker than a cumulative sum along the first axis
         below[level] += below[level - 1]
     return below
@@ -247,7 +260,8 @@ def log_odds(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def fraction(sums: np.ndarray, fallback: np.ndarray) -> np.ndarray:
     """Return sums (S, K, C) of counts as distribution functions; the fallback where nothing was counted."""
     whole = sums[:, -1:]
-    return np.where(whole > 0, sums / np.where(whole > 0, whole, 1), fallback)
+    divisor = np.where(whole > 0, whole, 1)
+    return np.where(whole > 0, sums / divisor, fallback)
 
 
 def width(days: np.ndarray) -> float:
@@ -255,8 +269,10 @@ def width(days: np.ndarray) -> float:
 
     From ENOUGH_YEARS on it narrows as years are added, so that as many observations stay in it.
     """
-    years = (days[-1] - days[0]) / YEAR if len(days) else 0.0
-    return WIDTH * min(1.0, ENOUGH_YEARS / max(years, 1.0))
+    if len(days) == 0:
+        return WIDTH
+    years = (days[-1] - days[0]) / YEAR
+    return WIDTH * ENOUGH_YEARS / max(years, ENOUGH_YEARS)
 
 
 def without_year(days: np.ndarray, target: date) -> np.ndarray:
