@@ -43,6 +43,7 @@ pictures:
 	cp $(FORECAST)forecast.gif $(FORECAST)lastTest.png docs/
 
 .venv/ready: requirements.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; name another, as: make PYTHON=python3.12")'
 	@echo "── Setting up .venv with the packages of requirements.txt (once, one to three minutes) ──"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt

@@ -16,12 +16,19 @@ import math
 import os
 import re
 import stat
+import sys
 import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+try:
+    import yaml
+except ModuleNotFoundError as error:  # not the Python of .venv
+    sys.exit(
+        f"error: {sys.executable} lacks the package {error.name}; once in each new terminal: "
+        "source .venv/bin/activate (make demo sets .venv up)"
+    )
 
 ROOT = Path(__file__).resolve().parent
 

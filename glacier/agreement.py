@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glacier.ground import SNOW
 from glacier.scenes import Scene
 
 DAYS_APART = 3  # at most, between two scenes that are compared
@@ -77,6 +76,8 @@ def median_difference(first: np.ndarray, second: np.ndarray) -> float:
     first, second : snow index (H, W), NaN where missing. Snow that fell or melted between the two is no disagreement: a
     stable pixel is snow in both or in neither, and changes little.
     """
+    from glacier.ground import SNOW  # loads OpenCV, which a series of one sensor does not need
+
     difference = first - second
     with np.errstate(invalid="ignore"):
         same_ground = (first > SNOW) == (second > SNOW)
@@ -136,7 +137,10 @@ def tied_to(reference: str, overlaps: Sequence[Overlap]) -> set[str]:
     tied = {reference}
     while True:
         pairs = [{one.first, one.second} for one in overlaps]
-        wider = tied.union(*(pair for pair in pairs if pair & tied))
+        wider = tied.copy()
+        for pair in pairs:
+            if pair & wider:
+                wider |= pair
         if wider == tied:
             return tied
         tied = wider

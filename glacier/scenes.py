@@ -16,14 +16,9 @@ from config import Config, GlacierError
 from glacier import stages
 from glacier.grid import Grid, Lattice, make_grid
 from glacier.satellites import sensors
-from glacier.satellites.assembly import (
-    TOO_MUCH_MISSING,
-    Outcome,
-    keep_reason,
-    keep_scene,
-    waiting_file,
-)
+from glacier.satellites.assembly import TOO_MUCH_MISSING
 from glacier.satellites.fetching import Harvest
+from glacier.satellites.waiting import Outcome, keep_reason, keep_scene, waiting_file
 from glacier.storage import disk, pickles
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from rasterio.warp import transform_bounds
 
 import dataAPI
 from glacier.satellites import search
-from glacier.satellites.items import OddItemError, box_around, parse_item, plain_platform
+from glacier.satellites.items import parse_item
+from glacier.satellites.metadata import OddItemError, box_around, plain_platform
 from glacier.scenes import read_grid
 from glacier.storage import runner
 

@@ -10,40 +10,20 @@ from config import Config
 from glacier.figures import charts, maps
 from glacier.report import pages
 from glacier.satellites.selection import count_reasons
-from glacier.scenes import read_scenes
+from glacier.scenes import Scene, read_scenes
 
 
 def describe(cfg: Config, folder: Path, counts: dict) -> list[Path]:
     """Draw when the scenes were taken, and the clearest, for the report; return the files."""
-    dates, seen, rows, clearest = (
-        [],
-        [],
-        [("scene", "date", "satellite", "cloud [%]", "seen in the box [%]")],
-        None,
-    )
+    dates, seen, clearest = [], [], None
+    rows: list[tuple] = [("scene", "date", "satellite", "cloud [%]", "seen in the box [%]")]
     for scene in read_scenes(cfg):
         dates.append(scene.date)
         seen.append(1 - scene.missing_fraction)
-        rows.append(
-            (
-                scene.id,
-                str(dates[-1]),
-                scene.platform,
-                round(scene.cloud_percent, 1),
-                round(100 * seen[-1]),
-            )
-        )
+        rows.append(row_of(scene))
         if seen[-1] == max(seen):
             clearest = scene
-    reasons = count_reasons(list(counts["dropped_scenes"].items()))
-    table = [
-        ("scenes", "number"),
-        ("kept", len(dates)),
-        *((f"dropped: {why}", n) for why, n in reasons.items()),
-        ("resampled", counts["resampled"]),
-        ("lost to faults", counts["lost"]),
-        *counts.get("sensors", {}).items(),
-    ]
+    table = table_of(counts)
     colours = [band for band in ("red", "green", "blue") if band in clearest.bands]
     images = [clearest.reflectance(band) for band in colours]
     image = np.stack(images) if len(images) == 3 else images[0]
@@ -67,3 +47,25 @@ def describe(cfg: Config, folder: Path, counts: dict) -> list[Path]:
         pages.Fold("All kept scenes", rows),
     )
     return [days, best, section]
+
+
+def row_of(scene: Scene) -> tuple:
+    """Return what the fold of all scenes says of one."""
+    cloud, seen = round(scene.cloud_percent, 1), round(100 * (1 - scene.missing_fraction))
+    return scene.id, str(scene.date), scene.platform, cloud, seen
+
+
+def table_of(counts: dict) -> list[tuple]:
+    """Return the table of the section: what became of the scenes, and whether their sensors agree."""
+    reasons = count_reasons(list(counts["dropped_scenes"].items()))
+    doubts = count_reasons(list(counts["warnings"].items()))
+    rows: list[tuple] = [
+        ("scenes", "number"),
+        ("kept", counts["kept"]),
+        ("of these resampled", counts["resampled"]),
+    ]
+    rows += [(f"dropped: {reason}", number) for reason, number in reasons.items()]
+    rows += [(f"warning: {doubt}", number) for doubt, number in doubts.items()]
+    rows.append(("lost to faults", counts["lost"]))
+    rows += counts.get("sensors", {}).items()
+    return rows

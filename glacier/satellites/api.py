@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from glacier.satellites.items import as_list, linked, resolve
+from glacier.satellites.addresses import linked, resolve
+from glacier.satellites.metadata import as_list
 from glacier.satellites.web import NotStacError, Reader, SourceError
 
 if TYPE_CHECKING:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import logging
 import math
 import os
-import pickle
-import re
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +16,8 @@ from rasterio.warp import Resampling
 
 from glacier.grid import Grid
 from glacier.satellites import scaling, sensors
-from glacier.satellites.items import Item, printable
+from glacier.satellites.items import Item
+from glacier.satellites.metadata import printable
 from glacier.satellites.reading import (
     Layer,
     UnreadableError,
@@ -31,6 +28,7 @@ from glacier.satellites.reading import (
 from glacier.satellites.scaling import Statement
 from glacier.satellites.selection import NEEDED, Acquisition, File
 from glacier.satellites.sensors import Sensor
+from glacier.satellites.waiting import Outcome, keep_reason, keep_scene, read_waiting, waiting_file
 from glacier.storage import disk
 
 log = logging.getLogger(__name__)
@@ -58,36 +56,10 @@ class Job:
     workers: int
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a scene. identity : collection and id of its first item.
-
-    reason : why it is dropped, or nothing. fault : why it is lost, or nothing. megabytes : that were read for it.
-    resampled : whether its pixels lay elsewhere. warning : what is doubtful about its numbers, or nothing.
-    """
-
-    identity: tuple[str, str]
-    reason: str = ""
-    fault: str = ""
-    megabytes: float = 0.0
-    resampled: bool = False
-    warning: str = ""
-
-
 @functools.cache
 def reading_pool(workers: int) -> ThreadPoolExecutor:
     """Return this process's one pool of threads that read files."""
     return ThreadPoolExecutor(workers)
-
-
-def waiting_file(folder: Path, identity: tuple[str, str], kind: str = "pkl") -> Path:
-    """Return where a finished scene (pkl, facts in json), the reason why it is dropped (txt) or a file waits.
-
-    Whatever signs and length an id has: what tells files apart is a hash of collection and id.
-    """
-    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    readable = re.sub(r"[^A-Za-z0-9._-]", "_", identity[1])[:80]
-    return folder / f"{readable}-{digest}.{kind}"
 
 
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -144,7 +116,8 @@ def read_mask(acquisition: Acquisition, job: Job) -> np.ndarray:
     row = sensors.find(acquisition.sensor)
     layers = read_layers(acquisition, acquisition.quality, row.quality, Resampling.nearest, job)
     checked = {name: check_quality(layer.values) for name, layer in layers.items()}
-    return row.mask(*(checked.get(name) for name in row.quality))
+    in_order = [checked.get(name) for name in row.quality]
+    return row.mask(*in_order)
 
 
 @dataclass
@@ -190,18 +163,16 @@ def choose_statements(
     sources = [statement.source for statement in told["green"]]
     if len(sources) == 1:
         return {band: statements[0] for band, statements in told.items()}, ""
-    by_source = {
-        source: {band: said_by(source, statements) for band, statements in told.items()}
-        for source in sources
-    }
-    for source, statements in by_source.items():
+    for source in sources:
+        statements = {band: said_by(source, said) for band, said in told.items()}
         borne_out = [
             scaling.bears_out(numbers[band], clear & (numbers[band] != row.nodata), statement)
             for band, statement in statements.items()
         ]
         if all(borne_out):
             return statements, f"the archive contradicts itself on the offset; {source} is followed"
-    return by_source[sources[0]], "the archive contradicts itself on the offset"
+    first = {band: said[0] for band, said in told.items()}
+    return first, "the archive contradicts itself on the offset"
 
 
 def said_by(source: str, statements: tuple[Statement, ...]) -> Statement:
@@ -309,36 +280,10 @@ def fetch(acquisitions: list[Acquisition], job: Job) -> Outcome:
 
 def waiting_layers(acquisitions: list[Acquisition], job: Job) -> list[Path]:
     """Return the files of a scene's items that wait on disk."""
-    paths = [
-        waiting_file(job.folder, acquisition.item.identity, f"{name}.{kind}")
-        for acquisition in acquisitions
-        for name in (*acquisition.bands, *acquisition.quality)
-        for kind in ("npy", RESAMPLED)
-    ]
+    paths = []
+    for acquisition in acquisitions:
+        for name in acquisition.names:
+            for kind in ("npy", RESAMPLED):
+                identity = acquisition.item.identity
+                paths.append(waiting_file(job.folder, identity, f"{name}.{kind}"))
     return [path for path in paths if path.is_file()]
-
-
-def keep_scene(folder: Path, scene: dict, outcome: Outcome) -> None:
-    """Write a finished scene where it waits for its year: what the table tells of it first, then the scene."""
-    identity = scene["collection"], scene["id"]
-    facts = {"resampled": outcome.resampled, "warning": outcome.warning}
-    disk.write_json(waiting_file(folder, identity, "json"), facts)
-    with disk.writing(waiting_file(folder, identity)) as file:
-        pickle.dump(scene | facts, file, protocol=5)
-
-
-def keep_reason(folder: Path, identity: tuple[str, str], reason: str) -> None:
-    """Write why a scene is dropped, so that it is not read again."""
-    with disk.writing(waiting_file(folder, identity, "txt")) as file:
-        file.write(reason.encode())
-
-
-def read_waiting(folder: Path, identity: tuple[str, str]) -> Outcome | None:
-    """Return what became of a scene that waits on disk, None if none does."""
-    note = waiting_file(folder, identity, "txt")
-    if note.is_file():
-        return Outcome(identity, note.read_text(encoding="utf-8"))
-    if not waiting_file(folder, identity).is_file():
-        return None
-    facts = disk.read_json(waiting_file(folder, identity, "json"))
-    return Outcome(identity, resampled=facts["resampled"], warning=facts["warning"])

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from config import GlacierError
-from glacier.satellites.assembly import Job, Outcome, fetch
+from glacier.satellites.assembly import Job, fetch
 from glacier.satellites.items import Item
 from glacier.satellites.selection import Acquisition, Dropped, count_reasons
+from glacier.satellites.waiting import Outcome
 from glacier.workers import workplace
 
 
@@ -55,43 +56,44 @@ def gather(scenes: list[list[Acquisition]], outcomes: list[Outcome], dropped: Dr
     items = [scene[0].item for scene in scenes]
     pairs = [(item, by_identity[item.identity]) for item in items]
     labels = labels_of(items)
-    kept = [(item, outcome) for item, outcome in pairs if not outcome.reason and not outcome.fault]
+    kept = [(item, outcome) for item, outcome in pairs if outcome.is_kept]
     unfit = [(item, outcome.reason) for item, outcome in pairs if outcome.reason]
     lost = {labels[item.identity]: outcome.fault for item, outcome in pairs if outcome.fault}
-    reasons = [*dropped, *((item.label, reason) for item, reason in unfit)]
+    reasons = all_reasons(dropped, unfit)
     if not kept and lost:
         raise AllLostError(
             f"{len(lost)} of {len(scenes)} scenes were lost to faults and none is left: "
-            f"{count_reasons([*lost.items(), *reasons])}; check the network, then run again"
+            f"{count_reasons(list(lost.items()) + reasons)}; check the network, then run again"
         )
     if not kept:
         raise GlacierError(
             f"none of {len(scenes)} scenes is usable: {count_reasons(reasons)}; "
             "raise maxCloudPercent or maxMissingFraction"
         )
-    return Harvest(
-        kept=[item for item, _ in kept],
-        unfit=unfit,
-        lost=lost,
-        resampled=sum(outcome.resampled for _, outcome in kept),
-        warnings={
-            labels[item.identity]: outcome.warning for item, outcome in kept if outcome.warning
-        },
-    )
+    items = [item for item, _ in kept]
+    resampled = sum(outcome.resampled for _, outcome in kept)
+    doubtful = [(item, outcome.warning) for item, outcome in kept if outcome.warning]
+    warnings = {labels[item.identity]: warning for item, warning in doubtful}
+    return Harvest(items, unfit, lost, resampled, warnings)
+
+
+def all_reasons(dropped: Dropped, unfit: list[tuple[Item, str]]) -> Dropped:
+    """Return (label, reason) of all scenes that are left out, before they were read or after."""
+    return dropped + [(item.label, reason) for item, reason in unfit]
 
 
 def labels_of(items: list[Item]) -> dict[tuple[str, str], str]:
     """Return what to call items, by identity: their id, with its collection where several share it."""
     counts = Counter(item.label for item in items)
-    return {
-        item.identity: item.label if counts[item.label] == 1 else f"{item.collection}/{item.label}"
-        for item in items
-    }
+    labels = {item.identity: item.label for item in items}
+    shared = [item for item in items if counts[item.label] > 1]
+    labels |= {item.identity: f"{item.collection}/{item.label}" for item in shared}
+    return labels
 
 
 def counts_of(harvest: Harvest, dropped: Dropped) -> dict:
     """Return what the manifest counts."""
-    reasons = [*dropped, *((item.label, reason) for item, reason in harvest.unfit)]
+    reasons = all_reasons(dropped, harvest.unfit)
     return {
         "kept": len(harvest.kept),
         "dropped": len(reasons),
@@ -117,15 +119,15 @@ def numbered(pairs: Dropped) -> dict[str, str]:
 
 def table_of(harvest: Harvest, dropped: Dropped) -> list[tuple]:
     """Return the closing table: kept, resampled, dropped, doubtful and lost."""
-    reasons = [*dropped, *((item.label, reason) for item, reason in harvest.unfit)]
+    reasons = count_reasons(all_reasons(dropped, harvest.unfit))
     doubts = count_reasons(list(harvest.warnings.items()))
     rows: list[tuple] = [
         ("scenes kept", len(harvest.kept)),
         ("of these resampled, for their pixels lay elsewhere", harvest.resampled),
-        *((f"dropped: {why}", count) for why, count in count_reasons(reasons).items()),
-        *((f"warning: {doubt}", count) for doubt, count in doubts.items()),
-        *((f"lost: {name}: {fault}",) for name, fault in harvest.lost.items()),
     ]
+    rows += [(f"dropped: {reason}", count) for reason, count in reasons.items()]
+    rows += [(f"warning: {doubt}", count) for doubt, count in doubts.items()]
+    rows += [(f"lost: {name}: {fault}",) for name, fault in harvest.lost.items()]
     if harvest.lost:
         again = "the same command tries them again, and only them"
         rows.append((f"{len(harvest.lost)} scenes were lost to faults: {again}",))

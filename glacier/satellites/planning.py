@@ -49,9 +49,9 @@ def make_plan(query: Query, pixel_size: float, workers: int, earlier: Grid | Non
     acquisitions, dropped = select(
         items, query.sensors, query.platforms, query.max_cloud_percent, read_collection
     )
-    dropped = [*odd, *dropped]
+    dropped = odd + dropped
     if not acquisitions:
-        raise GlacierError(nothing_line(query, dropped))
+        raise GlacierError(nothing_line(query, dropped, [] if dropped else archive.years_of(query)))
     grid = earlier or choose_grid(query, pixel_size, acquisitions)
     scenes = overpasses(acquisitions, grid.crs)
     return Plan(grid, scenes, find_bands(query.sensors, scenes), dropped)
@@ -69,14 +69,19 @@ def read_collection(address: str) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def nothing_line(query: Query, dropped: Dropped) -> str:
-    """Return one line on why there is nothing to read, with where the box lies and what to try."""
+def nothing_line(query: Query, dropped: Dropped, years: list[int]) -> str:
+    """Return one line on why there is nothing to read, with where the box lies and what to try.
+
+    years : of which the archive has scenes of the box, if it has any.
+    """
     west, south, east, north = query.box
     left_out = f" (left out: {count_reasons(dropped)})" if dropped else ""
     line = (
         f"no scene found for boundingBox {list(query.box)}, years {list(query.years)} "
         f"in {query.source}{left_out}; check these settings, maxCloudPercent and platforms"
     )
+    if years:
+        return f"{line}; there are scenes of {years[0]} to {years[-1]}: set years to lie within"
     if dropped:
         return line
     place = f"{(south + north) / 2:.2f} N, {(west + east) / 2:.2f} E"
@@ -93,8 +98,8 @@ def choose_grid(query: Query, pixel_size: float, acquisitions: list[Acquisition]
     Where items do not tell how their pixels lie, the files of a few of them are opened, and stand for the others.
     """
     greens = [acquisition.bands["green"].asset for acquisition in acquisitions]
-    told = [green for green in greens if green.crs and green.transform]
-    silent = [green for green in greens if not (green.crs and green.transform)]
+    told = [green for green in greens if green.tells_place]
+    silent = [green for green in greens if not green.tells_place]
     lattices = [lattice_of(green.crs, green.transform, pixel_size) for green in told]
     samples = silent[:: math.ceil(len(silent) / OPENED)] if silent else []
     for sample in samples:
@@ -134,11 +139,13 @@ def plan_table(plan: Plan, years: tuple[int, ...]) -> list[tuple]:
     rows: list[tuple] = [("year", "scenes", "files", "MB", "requests")]
     for year in range(years[0], years[1] + 1):
         scenes = [scene for scene in plan.scenes if scene[0].item.datetime.year == year]
-        files = sum(len(acquisition.files) for scene in scenes for acquisition in scene)
+        files = sum(len(acquisition.names) for scene in scenes for acquisition in scene)
         rows.append(
             (year, len(scenes), files, round(files * megabytes, 1), files * REQUESTS_PER_FILE)
         )
-    sums = [round(sum(row[column] for row in rows[1:]), 1) for column in range(1, 5)]
+    columns = list(zip(*rows[1:], strict=True))
+    sums = [round(sum(column), 1) for column in columns[1:]]
     rows.append(("all", *sums))
     reasons = count_reasons(plan.dropped)
-    return [*rows, *((f"left out: {reason}", count) for reason, count in reasons.items())]
+    rows += [(f"left out: {reason}", count) for reason, count in reasons.items()]
+    return rows

@@ -19,7 +19,8 @@ from rasterio.warp import Resampling, transform_bounds
 from rasterio.windows import Window, from_bounds
 
 from glacier.grid import Grid
-from glacier.satellites.items import is_web, printable
+from glacier.satellites.addresses import is_web
+from glacier.satellites.metadata import printable
 from glacier.satellites.signing import BLOBS, reason_of, sign
 from glacier.satellites.web import MEGABYTE
 
@@ -115,7 +116,8 @@ def resample_window(
     Where pixels are about as large as the grid's, plain interpolation: by itself GDAL would widen the kernel for a
     scale of 1.02, and misplace a slope by up to 0.05 px.
     """
-    there = from_bounds(*transform_bounds(grid.crs, file.crs, *grid.bounds), file.transform)
+    bounds = transform_bounds(grid.crs, file.crs, *grid.bounds)
+    there = from_bounds(*bounds, file.transform)
     if not all(map(math.isfinite, there.flatten())):
         raise UnreadableError("the file's transform leads nowhere")
     alike = max(there.width / grid.shape[1], there.height / grid.shape[0]) < 1.25

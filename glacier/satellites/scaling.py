@@ -50,8 +50,10 @@ def own_statements(
         offsets["its baseline"] = offset_by_baseline(item) if applied is None else None
     told: list[Statement] = []
     for source, offset in offsets.items():
-        repeated = [one for one in told if offset is not None and abs(one.offset - offset) < ALIKE]
-        if offset is not None and not repeated:
+        if offset is None:
+            continue
+        repeated = [one for one in told if abs(one.offset - offset) < ALIKE]
+        if not repeated:
             told.append(Statement(own_scale, offset, source))
     return tuple(told)
 
@@ -97,7 +99,9 @@ def parse_baseline(value) -> tuple[int, int] | None:
     digits = re.fullmatch(r"(\d{2})(\d{2})", text)
     dotted = re.fullmatch(r"(\d{1,2})(?:\.(\d{1,2}))?(?:\.\d+)*", text)
     parts = digits or dotted
-    return (int(parts[1]), int(parts[2] or 0)) if parts else None
+    if parts is None:
+        return None
+    return int(parts[1]), int(parts[2] or 0)
 
 
 def collection_statement(content: dict, key: str, scale: float) -> Statement | None:
@@ -107,7 +111,9 @@ def collection_statement(content: dict, key: str, scale: float) -> Statement | N
     if not isinstance(asset, dict):
         return None
     own_scale, offset = read_scaling(asset)
-    return None if offset is None else Statement(own_scale or scale, offset, "its collection")
+    if offset is None:
+        return None
+    return Statement(own_scale or scale, offset, "its collection")
 
 
 # ── Numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────

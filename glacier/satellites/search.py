@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import itertools
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +14,10 @@ from pathlib import Path
 import config
 from config import GlacierError
 from glacier.satellites import sensors
+from glacier.satellites.addresses import is_web, resolve
 from glacier.satellites.api import search_api
-from glacier.satellites.items import (
-    Item,
-    OddItemError,
-    as_list,
-    is_web,
-    parse_item,
-    printable,
-    resolve,
-)
+from glacier.satellites.items import Item, parse_item
+from glacier.satellites.metadata import OddItemError, as_list, printable
 from glacier.satellites.web import NotStacError, Reader, SourceError
 from glacier.storage import disk
 
@@ -29,6 +26,8 @@ PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
 PLANETARY_COMPUTER_NAME = "planetary-computer"
 PAGES_AT_ONCE = 8  # of a catalogue on the web
 MAX_DOCUMENTS = 200_000  # of a catalogue
+ANY_YEARS = 1970, 2100
+FIRST_ITEMS = 500  # that are asked for the years there are
 WHAT_TO_GIVE = (
     "give planetary-computer, a STAC API's address, or the path or address of a catalog.json, "
     "a collection.json, a saved item collection or an item"
@@ -67,8 +66,10 @@ class Query:
     @property
     def other_collections(self) -> list[str]:
         """What other archives call them; empty if one was given."""
+        if self.collection:
+            return []
         rows = [sensors.find(name) for name in self.sensors]
-        return [] if self.collection else [name for row in rows for name in row.other_collections]
+        return [name for row in rows for name in row.other_collections]
 
 
 def search(query: Query) -> tuple[list[Item], list[tuple[str, str]]]:
@@ -96,6 +97,18 @@ def name_of(feature, address: str) -> str:
     """Return what to call an item that cannot be understood: its id, or the name of its page."""
     name = feature.get("id") if isinstance(feature, dict) else None
     return printable(str(name or Path(address).name))
+
+
+def years_of(query: Query) -> list[int]:
+    """Return the years of which the archive has items in the box, as far as its first items tell; empty if of none."""
+    any_year = dataclasses.replace(query, years=ANY_YEARS, max_cloud_percent=100.0)
+    years = set()
+    for feature, address in itertools.islice(features_of(any_year), FIRST_ITEMS):
+        with contextlib.suppress(OddItemError):
+            item = parse_item(feature, address)
+            if overlap(item.bbox, query.box):
+                years.add(item.datetime.year)
+    return sorted(years)
 
 
 def fits(item: Item, query: Query) -> bool:
@@ -134,10 +147,11 @@ def overlap(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
     turn = 360 if first[2] < first[0] else 0
     if first[1] >= second[3] or first[3] <= second[1]:
         return False
-    return any(
-        first[0] + round_earth < second[2] and first[2] + turn + round_earth > second[0]
-        for round_earth in (-360, 0, 360)
-    )
+    for round_earth in (-360, 0, 360):
+        west, east = first[0] + round_earth, first[2] + turn + round_earth
+        if west < second[2] and east > second[0]:
+            return True
+    return False
 
 
 # ── The kinds of source ──────────────────────────────────────────────────────────────────────────────────────────
@@ -253,7 +267,9 @@ def target_of(link, where: str) -> str:
     if not isinstance(link, dict) or link.get("rel") not in ("child", "item"):
         return ""
     href = link.get("href")
-    return resolve(href, where) if isinstance(href, str) and href else ""
+    if not isinstance(href, str) or not href:
+        return ""
+    return resolve(href, where)
 
 
 def source_hash(source: str) -> list[tuple[str, str]]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from glacier.satellites import sensors
-from glacier.satellites.items import TIERS, WORLD, Asset, Item, plain_platform
+from glacier.satellites.items import Asset, Item
+from glacier.satellites.metadata import TIERS, WORLD, plain_platform
 from glacier.satellites.scaling import (
     Statement,
     baseline_of,
@@ -52,9 +53,9 @@ class Acquisition:
     quality: dict[str, File]
 
     @property
-    def files(self) -> list[File]:
-        """All its files."""
-        return [*self.bands.values(), *self.quality.values()]
+    def names(self) -> list[str]:
+        """The names of all its files."""
+        return list(self.bands) + list(self.quality)
 
 
 Dropped = list[tuple[str, str]]
@@ -103,9 +104,9 @@ def sensor_of(item: Item, sensor_names: tuple[str, ...], platforms: tuple[str, .
     if not item.platform:
         return by_collection[0] if by_collection else ""
     by_platform = [name for name, row in rows.items() if item.platform in row.platforms]
-    candidates = by_platform or (list(rows) if wanted else [])
-    both = [name for name in candidates if name in by_collection]
-    return next(iter([*both, *candidates]), "")
+    candidates = list(rows) if wanted and not by_platform else by_platform
+    candidates.sort(key=lambda name: name not in by_collection)  # stable: else in the order given
+    return candidates[0] if candidates else ""
 
 
 def is_of(collection: str, row: Sensor) -> bool:
@@ -129,11 +130,12 @@ def acquire(
     row = sensors.find(sensor)
     assets = {band: find_asset(item, key, band) for band, key in row.bands.items()}
     quality = {key: find_asset(item, key, "") for key in row.quality}
-    first_quality = next(iter(row.quality))
-    for name, key in (*((band, row.bands[band]) for band in NEEDED), ("", first_quality)):
-        if (assets.get(name) or quality.get(key)) is None:
-            return None, f"no asset {key}"
-    there = [asset for asset in (*assets.values(), *quality.values()) if asset is not None]
+    first_quality = list(row.quality)[:1]
+    missing = [row.bands[band] for band in NEEDED if assets[band] is None]
+    missing += [key for key in first_quality if quality[key] is None]
+    if missing:
+        return None, f"no asset {missing[0]}"
+    there = [asset for asset in (assets | quality).values() if asset is not None]
     if any(asset.href.startswith("s3://") for asset in there):
         return None, "its files have s3:// addresses only"
     bands = {
@@ -155,16 +157,14 @@ def find_asset(item: Item, key: str, common_name: str) -> Asset | None:
     """
     if key in item.assets:
         return item.assets[key]
+    assets = list(item.assets.values())
     plain = key.lower()
-    tests: tuple[Callable[[Asset], bool], ...] = (
-        lambda asset: asset.key.lower().removesuffix(".tif") == plain,
-        lambda asset: re.fullmatch(rf"{plain}_\d+m", asset.key.lower()) is not None,
-        lambda asset: common_name != "" and asset.key.lower() == common_name,
-        lambda asset: common_name != "" and common_name in asset.common_names,
-        lambda asset: plain in asset.band_names,
-    )
-    for test in tests:
-        fitting = [asset for asset in item.assets.values() if test(asset)]
+    same_key = [asset for asset in assets if asset.key.lower().removesuffix(".tif") == plain]
+    with_size = [asset for asset in assets if re.fullmatch(rf"{plain}_\d+m", asset.key.lower())]
+    by_key = [asset for asset in assets if asset.key.lower() == common_name]
+    by_common_name = [asset for asset in assets if asset.common_name == common_name != ""]
+    by_band_name = [asset for asset in assets if asset.band_name == plain]
+    for fitting in (same_key, with_size, by_key, by_common_name, by_band_name):
         if fitting:
             return min(fitting, key=lambda asset: (asset.gsd, pixel_size_in(asset.key), asset.key))
     return None
@@ -203,14 +203,14 @@ def without_duplicates(
         day = acquisition.item.datetime.date()
         days = [day + dt.timedelta(days=step) for step in (-1, 0, 1)]
         satellite = acquisition.sensor, acquisition.item.platform
-        nearby = [kept for date in days for kept in best.get((*satellite, date), [])]
+        nearby = [kept for date in days for kept in best.get((satellite, date), [])]
         if any(same_acquisition(kept, acquisition) for kept in nearby):
             older.append(acquisition.item)
         else:
-            best.setdefault((*satellite, day), []).append(acquisition)
+            best.setdefault((satellite, day), []).append(acquisition)
     older_identities = {item.identity for item in older}
     kept = [one for one in acquisitions if one.item.identity not in older_identities]
-    return kept, [*dropped, *((item.label, OLDER) for item in older)]
+    return kept, dropped + [(item.label, OLDER) for item in older]
 
 
 def processing_rank(acquisition: Acquisition) -> tuple:
@@ -242,7 +242,8 @@ def same_acquisition(first: Acquisition, second: Acquisition) -> bool:
     if one.day_only or two.day_only:
         same_time = one.datetime.date() == two.datetime.date()
     else:
-        limit = SAME_FRAME_TIME if one.place and two.place else SAME_TIME
+        places_told = bool(one.place and two.place)
+        limit = SAME_FRAME_TIME if places_told else SAME_TIME
         same_time = abs(one.datetime - two.datetime) <= limit
     return same_time and shared_ground(one.bbox, two.bbox) >= SAME_FRAME
 
@@ -277,7 +278,9 @@ def overpasses(acquisitions: list[Acquisition], crs: str) -> list[list[Acquisiti
             latest[key] = group
             groups.append(group)
         group.append(acquisition)
-    return [sorted(group, key=lambda one: one.item.crs != crs) for group in groups]
+    for group in groups:
+        group.sort(key=lambda one: one.item.crs != crs)  # stable: else in time order
+    return groups
 
 
 def follows(earlier: Item, later: Item) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 
 from config import GlacierError
-from glacier.satellites.items import printable
+from glacier.satellites.metadata import printable
 
 BLOBS = ".blob.core.windows.net"  # files there need a token
 TOKEN_TIMEOUT = 120  # seconds

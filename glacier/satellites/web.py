@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from glacier.satellites.items import is_web, printable
+from glacier.satellites.addresses import is_web
+from glacier.satellites.metadata import printable
 from glacier.satellites.signing import reason_of
 
 MEGABYTE = 1 << 20
@@ -130,7 +132,7 @@ def check_status(status: int, headers) -> None:
         raise SourceError(f"it asks for an account (HTTP {status})", status)
     if status in TRY_AGAIN:
         asked = headers.get("Retry-After", "")
-        wait = float(asked) if asked.isascii() and asked.isdigit() else 0.0
+        wait = float(asked) if re.fullmatch("[0-9]{1,9}", asked) else 0.0
         raise TemporaryError(f"HTTP {status}", wait, status)
     if status >= 400:
         raise SourceError(f"HTTP {status}", status)

@@ -1,0 +1,67 @@
+"""Where the files of an item are: on the web, on disk, or beside the item."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+
+def read_href(content: dict, name: str, base: str, address: str) -> str | None:
+    """Return the address of a file of the item `name`: the file beside it, its https alternate, or as it is told."""
+    parts = [content]
+    alternates = content.get("alternate")
+    if isinstance(alternates, dict):
+        parts += [part for part in alternates.values() if isinstance(part, dict)]
+    texts = [part.get("href") for part in parts]
+    hrefs = [text for text in texts if isinstance(text, str)]
+    hrefs = [href for href in hrefs if href]
+    if not hrefs:
+        return None
+    href = hrefs[0]
+    if href.startswith("s3://"):
+        href = next(filter(is_web, hrefs), href)
+    return file_beside(href, name, address) or resolve(href, base)
+
+
+def file_beside(href: str, name: str, address: str) -> str | None:
+    """Return the path of a file that was delivered beside its item on disk, as USGS ships a scene; None if it was not.
+
+    Such files carry the id of the item (`name`) in their own name; their address on the web asks for an account.
+    """
+    file_name = unquote(urlsplit(href).path.rpartition("/")[2])
+    if is_web(address) or "://" not in href or not file_name.startswith(name):
+        return None
+    beside = Path(address).parent / file_name
+    return str(beside) if beside.is_file() else None
+
+
+def is_web(address: str) -> bool:
+    """Tell whether an address is one of the web."""
+    return address.startswith(("http://", "https://"))
+
+
+def resolve(href: str, base: str) -> str:
+    """Return an address as seen from the page or file that names it."""
+    if href.startswith("file://"):
+        return unquote(urlsplit(href).path)
+    if "://" in href:
+        return href
+    if is_web(base):
+        return urljoin(base, href)
+    return os.path.normpath(Path(base).parent / href)
+
+
+def linked(links: list[dict], relation: str, base: str) -> str:
+    """Return the address that the first link of a relation leads to, or an empty text."""
+    hrefs = [link.get("href") for link in links if link.get("rel") == relation]
+    texts = [href for href in hrefs if isinstance(href, str)]
+    return resolve(texts[0], base) if any(texts[:1]) else ""
+
+
+def base_address(links: list[dict], address: str) -> str:
+    """Return where relative addresses of an item start: the file it was read from, or its own page on the web."""
+    if not is_web(address):
+        return address
+    own = linked(links, "self", address)
+    return own if is_web(own) else address
