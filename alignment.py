@@ -18,9 +18,11 @@ from concurrent.futures import Executor
 from datetime import date
 from pathlib import Path
 
+import config  # first: it tells who forgot to activate .venv
+
+# isort: split
 import numpy as np
 
-import config
 from config import Config
 from glacier import console, export, outlines, stages, workers
 from glacier.aligned import (

@@ -20,15 +20,18 @@ import sys
 import types
 import typing
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-try:
-    import yaml
-except ModuleNotFoundError as error:  # not the Python of .venv
-    sys.exit(
-        f"error: {sys.executable} lacks the package {error.name}; once in each new terminal: "
-        "source .venv/bin/activate (make demo sets .venv up)"
+if not all(map(find_spec, ("numpy", "rasterio", "yaml"))):  # not the Python of .venv
+    print(
+        f"error: {sys.executable} lacks the packages of this project; once in each new terminal: "
+        "source .venv/bin/activate (make demo sets .venv up)",
+        file=sys.stderr,
     )
+    sys.exit(2)
+
+import yaml  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent
 

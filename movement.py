@@ -16,6 +16,9 @@ import sys
 from datetime import date
 from pathlib import Path
 
+import config  # first: it tells who forgot to activate .venv
+
+# isort: split
 import numpy as np
 
 from config import Config, GlacierError

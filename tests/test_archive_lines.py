@@ -182,6 +182,37 @@ def test_data_of_other_installations_and_an_ascii_locale_change_nothing(tmp_path
     assert b"32643" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "script", ["dataAPI.py", "alignment.py", "createPatches.py", "movement.py"]
+)
+def test_a_python_without_the_packages_says_which_to_take(script):
+    done = subprocess.run(
+        [sys.executable, "-S", str(ROOT / script)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "source .venv/bin/activate" in done.stderr
+
+
+def test_make_refuses_an_old_python_before_anything_is_installed(tmp_path):
+    old = tmp_path / "oldpython"
+    old.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 9); exec(sys.argv[1])" "$2"\n'
+    )
+    old.chmod(0o755)
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    for name in ("requirements.txt", "constraints.txt"):
+        (tmp_path / name).touch()
+    done = subprocess.run(
+        ["make", "-C", str(tmp_path), ".venv/ready", f"PYTHON={old}"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "error: Python 3.11 or newer is needed" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
 def test_help_into_a_pipe_that_closes():
     done = subprocess.run(
         f"{sys.executable} {ROOT / 'dataAPI.py'} --help | head -1; exit ${{PIPESTATUS[0]}}",

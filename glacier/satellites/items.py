@@ -188,8 +188,12 @@ def read_bands(content: dict, told: dict) -> list[dict]:
     bands = as_list(content.get("bands")) or as_list(content.get("eo:bands"))
     shared = as_list(told.get("eo:bands"))
     by_number = dict(enumerate(shared))
-    told = [by_number.get(band) if isinstance(band, int) else band for band in bands]
-    return [band for band in told if isinstance(band, dict)]
+    described = []
+    for band in bands:
+        content = by_number.get(band) if isinstance(band, int) else band
+        if isinstance(content, dict):
+            described.append(content)
+    return described
 
 
 def read_scaling(content: dict) -> tuple[float | None, float | None]:
@@ -206,5 +210,6 @@ def scaling_of(part: dict) -> tuple[float | None, float | None]:
     """Return scale and offset of a band, None where not told; a scale of 0 tells nothing."""
     scale = first_number(part, ("raster:scale", "scale"))
     offset = first_number(part, ("raster:offset", "offset"))
-    is_scale = math.isfinite(scale) and scale != 0
-    return scale if is_scale else None, offset if math.isfinite(offset) else None
+    known_scale = None if math.isnan(scale) else scale
+    known_offset = None if math.isnan(offset) else offset
+    return known_scale or None, known_offset
