@@ -155,6 +155,26 @@ def test_numbers_of_another_scale_keep_their_reflectance_to_half_a_step():
     assert values[0, 1:] == pytest.approx([0.05, 0.5, 1.5], abs=1.4e-5)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "share"),
+    [
+        ([9000, 9000, 9000, 65535], 0.0),  # one saturated pixel
+        (
+            [65535, 65535, 65535, 9000],
+            0.75,
+        ),  # hardly anything else: not saturated, but scaled wrongly
+        ([9000, 5000, 9000, 9000], 0.25),  # -0.0625
+        ([9000, 65500, 9000, 9000], 0.25),  # 1.601
+        ([0, 0, 9000, 9000], 0.0),
+    ],
+)
+def test_share_of_numbers_that_no_ground_reflects(numbers, share):
+    sensor = sensors.find("landsat-8-9")
+    dn = np.array([[numbers], [[9000] * 4]], np.uint16)
+    clear = np.ones((1, 4), bool)
+    assert scaling.implausible_share(dn, clear, sensor.scale, sensor.offset) == share
+
+
 def test_hls_numbers_below_zero_survive():
     sensor = sensors.find("hls-sentinel")
     numbers = np.array([[-9999, -200, 0, 8000]], np.int16)

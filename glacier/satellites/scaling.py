@@ -19,6 +19,7 @@ FIRST_WITH_OFFSET = 4  # ESA's processing baseline 04.00 added 1000 to every num
 OFFSET = -0.1
 POSSIBLE = -0.05, 1.6  # reflectance of clear ground [1]; beyond it something is wrong
 IMPLAUSIBLE_SHARE = 0.05
+FULL, MOSTLY = 65535, 0.5
 # a few pixels in deep shadow come out below 0 by right; more than this share of a scene do not
 NEGATIVE_SHARE = 0.02
 
@@ -150,11 +151,17 @@ def implausible_share(dn: np.ndarray, clear: np.ndarray, scale: float, offset: f
     """Return the largest share [0-1] of the clear pixels of a band that reflect what no ground can.
 
     dn : (bands, H, W) uint16, 0 where missing; reflectance = dn * scale + offset. clear : (H, W), True over ground.
+    The largest number stands for saturation, as of snow in spring, and counts only where most of a band holds it.
     """
     low, high = ((bound - offset) / scale for bound in POSSIBLE)
     shares = [0.0]
     for band in dn:
         values = band[clear & (band > 0)]
-        if values.size:
-            shares.append(float(((values < low) | (values > high)).mean()))
+        if not values.size:
+            continue
+        full = values == FULL
+        outside = ((values < low) | (values > high)) & ~full
+        shares.append(float(outside.mean()))
+        if full.mean() > MOSTLY:
+            shares.append(float(full.mean()))
     return max(shares)
