@@ -56,6 +56,8 @@ class ArchiveServer:
             return self.too_large, {"code": "too large"}
         names = ask.get("collections") or []
         items = [item for item in self.items if not names or item["collection"] in names]
+        first, _, last = ask.get("datetime", "0/9").partition("/")
+        items = [item for item in items if first <= item["properties"]["datetime"] <= last]
         content = {"type": "FeatureCollection", "features": items[start : start + limit]}
         following = self.turn_page(start, limit)
         if self.endless or following < len(items):
@@ -74,7 +76,7 @@ class ArchiveServer:
                 "merge": True,
             }
         collections = ",".join(ask.get("collections") or [])
-        query = f"limit={limit}&token={start}&collections={collections}"
+        query = f"limit={limit}&token={start}&collections={collections}&datetime={ask['datetime']}"
         return {"rel": "next", "href": f"/stac/search?{query}"}
 
 

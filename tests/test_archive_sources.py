@@ -12,7 +12,7 @@ from archive_server import ArchiveServer, bomb
 import config
 import dataAPI
 from config import Config, GlacierError
-from glacier.satellites import api, search, web
+from glacier.satellites import api, planning, search, web
 from glacier.satellites.search import Query
 
 BOX = (77.0, 32.0, 78.0, 33.0)
@@ -320,6 +320,18 @@ def test_addresses_of_files(tmp_path, asset, expected):
 
 
 # ── What a user gets wrong ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_api_without_scenes_of_the_years_says_which_there_are(server):
+    query = Query(server.address, BOX, (2001, 2002), SENSORS)
+    with pytest.raises(GlacierError, match=r"there are scenes of 2020 to 2020: set years"):
+        planning.make_plan(query, 30.0, 8, None)
+
+
+def test_an_api_without_scenes_says_where_the_box_lies_and_what_latitude_first_would_be(server):
+    server.items.clear()
+    with pytest.raises(GlacierError, match=r"lies at 32.50 N, 77.50 E; if latitude .*=32,77,33,78"):
+        planning.make_plan(Query(server.address, BOX, YEARS, SENSORS), 3000.0, 8, None)
 
 
 def test_a_folder_as_source(tmp_path):
