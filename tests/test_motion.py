@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from DeepLearning.verification.motion import AdvectedClimatology, compare_flows, compare_tracks
 from glacier import distribution
+from glacier.velocity.flow import FLOWS, sure_flow, textured
 from glacier.velocity.velocities import Field
 
 
@@ -34,6 +35,33 @@ def test_a_copied_forecast_has_no_motion_and_a_perfect_one_no_difference(driftin
         assert row["forecast_m"] == pytest.approx(0, abs=3)
         assert row["difference_m"] == pytest.approx(row["truth_m"], rel=0.2)
     assert {row["difference_m"] for row in compare_flows(drifting[:4], drifting[:4], 30.0)} == {0}
+
+
+def test_arrows_only_where_both_images_show_something_and_the_way_back_agrees(drifting):
+    """A pattern that moves by 1.5 px on the left, blank snow on the right; and two that have nothing in common."""
+    first, second = drifting[0].copy(), drifting[1].copy()
+    blank = np.random.default_rng(1).normal(0.9, 0.01, (2, 64, 64))
+    first[:, 32:], second[:, 32:] = blank[0][:, 32:], blank[1][:, 32:]
+    for method in FLOWS:
+        field = sure_flow(first, second, 0.05, method)
+        known = np.isfinite(field[0])
+        assert known[8:56, 8:24].mean() > 0.9
+        assert np.nanmedian(field[:, 8:56, 8:24], axis=(1, 2)) == pytest.approx([1.5, 0], abs=0.2)
+        assert not known[:, 44:].any()
+        assert np.nanmax(np.hypot(*field)) < 10
+        unrelated = sure_flow(drifting[0], np.rot90(drifting[0]).copy(), 0.05, method)
+        assert np.isfinite(unrelated[0]).mean() < 0.9
+    (row, *_) = compare_flows(np.stack([first, second]), np.stack([first, first * 0 + 0.5]), 30.0)
+    assert 35 < row["truth_without_percent"] < 60
+    assert row["forecast_without_percent"] == 100
+    assert row["found_percent"] == 0
+
+
+def test_seasons_keep_their_arrows(drifting):
+    """Another brightness and half of the contrast, as of another season: most of the texture is still followed."""
+    first, second = drifting[0], 0.3 + 0.5 * drifting[1]
+    kept = np.isfinite(sure_flow(first, second, 0.05)[0])
+    assert kept[textured(first, second, 0.05)].mean() > 0.9
 
 
 def test_chips_are_followed_in_truth_and_forecast_and_a_blurred_forecast_loses_them(drifting):

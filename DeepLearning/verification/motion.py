@@ -18,8 +18,7 @@ from glacier.figures import maps
 from glacier.storage import runner
 from glacier.velocity import fields, velocities
 from glacier.velocity.displacement import nodes, track
-from glacier.velocity.flow import FLOWS, advect, end_point_error, flow
-from glacier.velocity.sampling import blur
+from glacier.velocity.flow import FLOWS, advect, end_point_error, sure_flow
 from glacier.velocity.velocities import certain
 
 log = logging.getLogger(__name__)
@@ -115,29 +114,42 @@ def lengths(real: np.ndarray, shown: np.ndarray, pixel_size: float) -> dict[str,
     """Return the median length of two displacements (2, h, w) [px] and of their difference, each in m."""
     still = np.zeros_like(real)
     compared = {"truth": (real, still), "forecast": (shown, still), "difference": (shown, real)}
-    return {
-        f"{name}_m": round(end_point_error(*fields) * pixel_size, 2)
-        for name, fields in compared.items()
-    }
+    medians = {}
+    for name, displacements in compared.items():
+        medians[f"{name}_m"] = round(end_point_error(*displacements) * pixel_size, 2)
+    return medians
+
+
+def without_percent(field: np.ndarray) -> float:
+    """Return the share of pixels without a displacement [%]."""
+    return round(100 * float(np.isnan(field[0]).mean()), 1)
+
+
+def common_percent(real: np.ndarray, shown: np.ndarray) -> float:
+    """Return the share of the displacements in the truth that the forecast has too [%]; NaN if there is none."""
+    found = np.isfinite(real[0])
+    both = found & np.isfinite(shown[0])
+    return round(100 * float(both.sum() / found.sum()), 1) if found.any() else float("nan")
 
 
 def compare_flows(truth: np.ndarray, forecast: np.ndarray, pixel_size: float) -> list[dict]:
     """Return for each lead time and optical flow how far things move in truth and forecast, and how these differ [m].
 
-    truth, forecast : (1 + horizon, H, W), the same last known step first. Medians over the pixels where the truth
-    shows texture; a forecast that is blurred or copied shows little motion, and its difference is the truth's motion.
+    truth, forecast : (1 + horizon, H, W), the same last known step first. Medians over the pixels where the flow is
+    sure: both images have texture, and the flow back leads to where it began. The shares without it stand beside them,
+    for a blurred forecast, or blank snow, shows no motion at all; found_percent as in compare_tracks.
     """
     rows = []
     for lead in range(1, len(truth)):
-        deviation = np.sqrt(
-            np.maximum(blur(truth[lead] ** 2, 3.0) - blur(truth[lead], 3.0) ** 2, 0)
-        )
         for method in FLOWS:
-            real, shown = (
-                np.where(deviation > TEXTURE, flow(images[lead - 1], images[lead], method), np.nan)
-                for images in (truth, forecast)
-            )
-            rows.append({"lead": lead, "flow": method} | lengths(real, shown, pixel_size))
+            real = sure_flow(truth[lead - 1], truth[lead], TEXTURE, method)
+            shown = sure_flow(forecast[lead - 1], forecast[lead], TEXTURE, method)
+            shares = {
+                "found_percent": common_percent(real, shown),
+                "truth_without_percent": without_percent(real),
+                "forecast_without_percent": without_percent(shown),
+            }
+            rows.append({"lead": lead, "flow": method} | lengths(real, shown, pixel_size) | shares)
     return rows
 
 
@@ -157,14 +169,13 @@ def compare_tracks(
         real, shown = (
             track(images[0], image, velocities.SPACING, reach).displacement for image in images[1:]
         )
-        found = np.isfinite(real[0])
-        shown = np.where(found, shown, np.nan)
-        share = 100 * np.isfinite(shown[0]).sum() / found.sum() if found.any() else np.nan
-        rows.append(
-            {"lead": lead, "flow": "chips"}
-            | lengths(real, shown, pixel_size)
-            | {"found_percent": round(float(share), 1)}
-        )
+        shares = {
+            "found_percent": common_percent(real, shown),
+            "truth_without_percent": without_percent(real),
+            "forecast_without_percent": without_percent(shown),
+        }
+        shown = np.where(np.isfinite(real[0]), shown, np.nan)
+        rows.append({"lead": lead, "flow": "chips"} | lengths(real, shown, pixel_size) | shares)
     return rows
 
 
@@ -180,12 +191,12 @@ def draw_flows(
     shown = np.concatenate([truth[:1], forecast[:, 0]])
     size = abs(glacier.series.transform[0])
     rows, columns = (nodes(length, ARROWS) for length in truth.shape[1:])
-    fields = [
-        flow(images[0], images[1])[:, rows[:, None], columns]
-        * np.array([size, -size])[:, None, None]
-        for images in (truth, shown)
-    ]
-    titles = [f"{glacier.date(target)} {what}" for what in ("truth", "forecast")]
+    metres = np.array([size, -size])[:, None, None]  # to the right and up
+    fields, titles = [], []
+    for images, what in ((truth, "truth"), (shown, "forecast")):
+        arrows = sure_flow(images[0], images[1], TEXTURE)
+        fields.append(arrows[:, rows[:, None], columns] * metres)
+        titles.append(f"{glacier.date(target)} {what}: {without_percent(arrows):.0f} % without")
     path = maps.arrows(
         folder / "flow.png",
         [truth[1], shown[1]],
@@ -198,6 +209,4 @@ def draw_flows(
     )
     year_ago = glacier.scene_context(target - glacier.sequence_length).year_ago[0, :, 0].numpy()
     tracks = compare_tracks(year_ago, truth[1:], shown[1:], size, max_velocity / size)
-    return [path], [
-        row | {"found_percent": 100.0} for row in compare_flows(truth, shown, size)
-    ] + tracks
+    return [path], compare_flows(truth, shown, size) + tracks

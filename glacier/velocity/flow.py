@@ -9,8 +9,11 @@ import cv2
 import numpy as np
 
 from config import GlacierError
-from glacier.velocity.sampling import midway, pixels, sample
+from glacier.coregistration.resampling import local_contrast
+from glacier.velocity.sampling import blur, midway, pixels, sample
 
+AGREEMENT = 1.0  # px, between where a flow begins and where the flow back leads
+NEIGHBOURHOOD = 3.0  # px, Gaussian, in which texture is measured
 FLOWS = {
     "farneback": lambda a, b: cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 4, 21, 5, 7, 1.5, 0),
     "dis": lambda a, b: cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(
@@ -41,6 +44,44 @@ def flow(first: np.ndarray, second: np.ndarray, method: str = "farneback") -> np
     ).copy()
     field[:, missing] = np.nan
     return field
+
+
+def local_deviation(image: np.ndarray) -> np.ndarray:
+    """Return the standard deviation in a Gaussian neighbourhood, (H, W), in the image's unit; NaN where missing."""
+    seen = np.isfinite(image).astype(np.float32)
+    values = np.where(seen > 0, image, 0).astype(np.float32)
+    weight = np.maximum(blur(seen, NEIGHBOURHOOD), 1e-6)
+    mean = blur(values, NEIGHBOURHOOD) / weight
+    squares = blur(values**2, NEIGHBOURHOOD) / weight
+    deviation = np.sqrt(np.maximum(squares - mean**2, 0))
+    return np.where(seen > 0, deviation, np.nan)
+
+
+def textured(first: np.ndarray, second: np.ndarray, texture: float) -> np.ndarray:
+    """Return where both images show something that can be seen to move, bool (H, W).
+
+    texture : least local standard deviation, in the unit of the images.
+    """
+    return (local_deviation(first) > texture) & (local_deviation(second) > texture)
+
+
+def sure_flow(
+    first: np.ndarray, second: np.ndarray, texture: float, method: str = "farneback"
+) -> np.ndarray:
+    """Return the optical flow as `flow`, NaN where it is not sure.
+
+    It is sure where both images have texture and the flow back from the second to the first image leads to within
+    AGREEMENT of where it began. Both are followed by their local contrast, which a season changes less than brightness.
+    """
+    early = np.where(np.isfinite(first), local_contrast(first), np.nan)
+    late = np.where(np.isfinite(second), local_contrast(second), np.nan)
+    there = flow(early, late, method)
+    back = flow(late, early, method)
+    arrived = pixels(first.shape) + np.nan_to_num(there)
+    returned = there + np.array([sample(part, arrived, cv2.INTER_LINEAR) for part in back])
+    sure = textured(first, second, texture)
+    sure &= np.hypot(*returned) < AGREEMENT
+    return np.where(sure, there, np.nan).astype(np.float32)
 
 
 def end_point_error(field: np.ndarray, truth: np.ndarray) -> float:
