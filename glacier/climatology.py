@@ -36,6 +36,7 @@ HALF = 0.5  # observation added to both sides before a logarithm, Haldane (1956)
 RARE = 1e-4  # R nearer to 0 or 1 than this counts as this before its logarithm
 UNIT = 1024  # weights are whole numbers of 1 / UNIT, so that their sums are exact
 BLOCK = 1024  # pixels worked on at once
+ROWS = 512  # of a scene binned at once
 IN_MEMORY = 2_000_000_000  # bytes of bins up to which they are kept; beyond, they are worked out where they are read
 
 
@@ -77,16 +78,20 @@ class Climatology:
         self._kept: tuple[bytes, np.ndarray] = (b"none", np.empty(0))
 
     def _add(self, step: int) -> None:
-        """Bin the values of a step, and count those of the region."""
-        image = self._bin(self.values[step], self.observed[step])  # (C, H, W)
-        if self.bins is not None:
-            self.bins[step] = image
+        """Bin the values of a step, and count those of the region; in bands, for a scene may be large."""
         region = ~self.kept_out
-        counted = self.observed[step] & region
-        self.shares[step] = counted.sum() / max(1, region.sum())
-        for channel, part in enumerate(image):
-            counts_of_bins = np.bincount(part[counted], minlength=len(self.x))
-            self.region_sums[step, :, channel] = counts_of_bins.cumsum()
+        numbers = np.zeros(self.region_sums.shape[1:], int)  # (K, C), values in each bin
+        for top in range(0, len(region), ROWS):
+            rows = slice(top, top + ROWS)
+            observed = self.observed[step, rows]
+            band = self._bin(self.values[step, :, rows], observed)  # (C, rows, W)
+            if self.bins is not None:
+                self.bins[step, :, rows] = band
+            counted = observed & region[rows]
+            for channel, bins in enumerate(band):
+                numbers[:, channel] += np.bincount(bins[counted], minlength=len(self.x))
+        self.region_sums[step] = numbers.cumsum(axis=0)
+        self.shares[step] = self.region_sums[step, -1, 0] / max(1, region.sum())
 
     def _bin(self, values: np.ndarray, observed: np.ndarray) -> np.ndarray:
         """Return the first threshold that each value (..., C, h, w) does not exceed, uint8; K where not observed."""
