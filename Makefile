@@ -22,7 +22,7 @@ demo: .venv/ready
 	$(BIN)/python DeepLearning/forecast.py --name=$(NAME)
 
 test: .venv/ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadgroup
 
 lint: .venv/ready
 	$(BIN)/ruff check .
