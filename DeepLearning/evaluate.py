@@ -90,7 +90,12 @@ def evaluate(
     firsts = [glacier.patches.windows[number].start for number in glacier.windows("test")]
     diagnosed = {name: Diagnosis() for name in (*networks, REFERENCE)}
     scored = score(glacier, networks | baselines, device, firsts, diagnosed)
-    rows = rows_of(scored, glacier) + rolling_rows(glacier, untrained, device)
+    rows = rows_of(scored, glacier)
+    if not rows:
+        raise GlacierError(
+            f"no pixel of {cfg.name}'s test targets was really observed; take more years, or a larger testFraction"
+        )
+    rows += rolling_rows(glacier, untrained, device)
     run_folders.write_csv(folder / "scores.csv", rows)
     main_network = next(iter(networks))
     network = networks[main_network]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from DeepLearning.verification import regions
+from DeepLearning.verification import regions, tables
 from DeepLearning.verification.diagnosis import Diagnosis, pixel_bands, rank_sums, sample_pixels
 from DeepLearning.verification.scoring import (
     COLUMNS,
@@ -96,21 +96,30 @@ FORECASTERS = {"climatology": climatology, "perfect": perfect, "last input": las
 FIRSTS = range(20, 31)  # targets: steps 24 to 35
 
 
-def rows_for(glacier, forecasters=FORECASTERS, **wanted):
-    rows = rows_of(score(glacier, forecasters, CPU, FIRSTS), glacier)
+def select(rows, **wanted):
     return [row for row in rows if wanted.items() <= row.items()]
 
 
-def test_rows_have_the_columns_of_the_file():
-    rows = rows_for(MonthlyGlacier())
+def rows_for(glacier, forecasters=FORECASTERS, **wanted):
+    return select(rows_of(score(glacier, forecasters, CPU, FIRSTS), glacier), **wanted)
+
+
+@pytest.fixture(scope="module")
+def plain_rows():
+    """The rows of all forecasters on the glacier as it is. Do not change them."""
+    return rows_for(MonthlyGlacier())
+
+
+def test_rows_have_the_columns_of_the_file(plain_rows):
+    rows = plain_rows
     assert all(tuple(row) == COLUMNS for row in rows)
     assert {row["region"] for row in rows} == {"seen", "block"}  # nobody is in doubt about snow
 
 
-def test_each_forecast_meets_the_truth_of_its_date():
+def test_each_forecast_meets_the_truth_of_its_date(plain_rows):
     """Bias by lead and method from the values of the dates themselves; the window's dates, no step before or after."""
     for lead in (1, 2):
-        rows = rows_for(MonthlyGlacier(), region="seen", lead=lead)
+        rows = select(plain_rows, region="seen", lead=lead)
         bias = {row["method"]: row["bias"] for row in rows}
         steps = np.array(FIRSTS) + INPUTS + lead - 1
         assert bias["perfect"] == pytest.approx(0, abs=0.01)
@@ -118,7 +127,7 @@ def test_each_forecast_meets_the_truth_of_its_date():
         expected = (value_of(np.array(FIRSTS) + INPUTS - 1) - value_of(steps)).mean()
         assert bias["last input"] == pytest.approx(expected, abs=0.01)
         assert {row["dates"] for row in rows} == {11}
-    (row,) = rows_for(MonthlyGlacier(), region="seen", lead="all", season="all", method="perfect")
+    (row,) = select(plain_rows, region="seen", lead="all", season="all", method="perfect")
     assert row["dates"] == 12
 
 
@@ -138,9 +147,9 @@ def test_seasons_hold_their_own_months():
     assert max(errors.values()) < 0.01
 
 
-def test_only_observed_pixels_of_the_region_count():
+def test_only_observed_pixels_of_the_region_count(plain_rows):
     """Garbage where nothing was observed, and in the other region, changes no row of a region."""
-    plain = rows_for(MonthlyGlacier(), region="seen", lead=1, method="perfect")
+    plain = select(plain_rows, region="seen", lead=1, method="perfect")
     glacier = MonthlyGlacier()
     glacier.series.observed[:, 3:9, :] = False
     glacier.series.unclipped[:, :, 3:9, :] = np.nan
@@ -157,10 +166,10 @@ def test_a_date_without_any_observation_is_no_date():
     assert row["dates"] == 10
 
 
-def test_skill_and_its_interval():
+def test_skill_and_its_interval(plain_rows):
     """Eleven months are four blocks: no interval. A whole year and a half is six: one, and it holds the skill."""
-    (row,) = rows_for(MonthlyGlacier(), region="seen", lead=1, method="last input")
-    rows = rows_for(MonthlyGlacier(), region="seen", lead=1, method="climatology")
+    (row,) = select(plain_rows, region="seen", lead=1, method="last input")
+    rows = select(plain_rows, region="seen", lead=1, method="climatology")
     assert row["crpss"] == pytest.approx(1 - row["crps"] / rows[0]["crps"])
     assert np.isnan([row["crpss_low"], row["crpss_high"]]).all()
     glacier = MonthlyGlacier()
@@ -193,15 +202,16 @@ def test_the_stratum_in_doubt_follows_climatology_never_the_truth():
         assert same == (old["region"] == regions.IN_DOUBT)
 
 
-def test_the_factor_of_a_network_stands_in_its_rows():
+def test_the_factor_of_a_network_stands_in_its_rows(plain_rows):
     def network(glacier, first):
         return perfect(glacier, first)
 
     network.factor = torch.tensor([0.25, 0.75])
-    rows = rows_for(MonthlyGlacier(), FORECASTERS | {"network": network}, method="network")
+    forecasters = {"climatology": climatology, "network": network}
+    rows = rows_for(MonthlyGlacier(), forecasters, method="network")
     factors = {row["lead"]: row["factor"] for row in rows}
     assert factors == {1: 0.25, 2: 0.75, "all": 0.5}
-    assert np.isnan(rows_for(MonthlyGlacier(), method="perfect")[0]["factor"])
+    assert np.isnan(select(plain_rows, method="perfect")[0]["factor"])
 
 
 def test_colours_have_no_snow_and_their_own_span():
@@ -227,12 +237,89 @@ def test_origins_of_all_years_from_the_second_to_the_end():
     assert {row["season"] for row in rows} == {"all", "Dec-Feb", "Mar-May", "Jun-Aug", "Sep-Nov"}
 
 
+def test_a_series_without_a_second_year_has_no_such_rows():
+    glacier = MonthlyGlacier()
+    glacier.series.dates = glacier.series.dates[:13]
+    assert rolling_rows(glacier, FORECASTERS, CPU) == []
+
+
+def test_where_nothing_was_observed_there_are_no_rows():
+    glacier = MonthlyGlacier()
+    glacier.series.observed[:] = False
+    assert rows_for(glacier) == []
+
+
 def test_tiles_of_the_regions_are_apart():
     masks = regions.region_masks(MonthlyGlacier())
     tiles = regions.numbered_tiles(masks)
     assert set(tiles[masks["seen"]]) == set(range(25))
     assert set(tiles[masks["block"]]) == set(range(25, 50))
     assert (tiles[~(masks["seen"] | masks["block"])] == -1).all()
+
+
+# ── What is said ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def row_of(**more):
+    """A network's row over all lead times and seasons."""
+    row = {
+        "region": "seen",
+        "lead": "all",
+        "season": "all",
+        "method": "LSTM",
+        "dates": 21,
+        "n_eff": 9.2,
+        "crpss": 0.04,
+        "crpss_low": -0.02,
+        "crpss_high": 0.09,
+        "factor": 0.7,
+    }
+    return row | more
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({}, "is 4 % [-2, +9] better than climatology: no proof."),
+        (
+            {"crpss_low": 0.011},
+            "is 4 % [+1, +9] better than climatology: the interval is clear of 0.",
+        ),
+        (
+            {"crpss": -0.3, "crpss_low": -0.52, "crpss_high": -0.11},
+            "is 30 % [+11, +52] worse than climatology: the interval is clear of 0.",
+        ),
+        (
+            {"crpss": 0.012, "crpss_low": -0.004, "crpss_high": 0.02},
+            "is 1.2 % [-0.4, +2.0] better than climatology: no proof.",
+        ),
+        (
+            {"crpss_low": NAN, "crpss_high": NAN},
+            "is 4 % better than climatology: no proof, for fewer than 6 three-month blocks of dates give no interval.",
+        ),
+        ({"factor": 0.0}, "is climatology itself: what it added was not earned in validation."),
+        (
+            {"crpss": NAN, "crpss_low": NAN},
+            "is not to be compared with climatology, which made no error at all.",
+        ),
+    ],
+)
+def test_the_verdict_in_one_sentence(more, sentence):
+    rows = [row_of(method="ridge"), row_of(**more)]
+    assert tables.verdict_of(rows, "LSTM") == f"On 21 clear-sky dates (n_eff 9) LSTM {sentence}"
+    assert "nothing can be said" in tables.verdict_of([], "LSTM")
+
+
+def test_ten_lines_the_networks_first_then_by_crps():
+    glacier = MonthlyGlacier()
+    many = FORECASTERS | {f"copy {number}": last_input for number in range(12)}
+    rows = rows_of(score(glacier, many, CPU, [20]), glacier)
+    lines = tables.table(rows, ["copy 7"])
+    assert len(lines) == 11
+    assert [line[0] for line in lines[:3]] == ["method", "copy 7", "perfect"]
 
 
 # ── Ranks, reliability, bands ────────────────────────────────────────────────────────────────────────────────────

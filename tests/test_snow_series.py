@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from DeepLearning.training import run_folders
-from DeepLearning.verification import choice, snow_series
+from DeepLearning.verification import ahead, choice, pictures, snow_series
 from DeepLearning.verification.members import Agreement
 from DeepLearning.verification.snow_series import PastStep, SnowSeries, make_ground, past_members
 from glacier import distribution
@@ -102,6 +102,33 @@ def test_large_scenes_are_thinned_and_keep_their_area():
     large = make_ground((600, 1000), TRANSFORM, None, None, southern=False)
     assert large.thinning == 4
     assert large.pixel_area == 900 * 16
+
+
+def test_maps_put_together_from_bands_are_the_whole():
+    """Bands of 7 rows, every third pixel of the members' snow: as if the scene had come at once."""
+    random = np.random.default_rng(0)
+    values = random.random((3, 2, 1, 20, 23)).astype(np.float32)  # members, horizon, C, H, W
+    glacier = SimpleNamespace(horizon=2, shape=(20, 23), series=SimpleNamespace(channels=("ndsi",)))
+    maps = ahead.Maps(glacier, 3, 3)
+    for top in range(0, 20, 7):
+        rows = slice(top, min(top + 7, 20))
+        band = values[..., rows, :]
+        maps.keep(rows, {"median": band[0], "p_snow": band[1]})
+        for member in range(3):
+            maps.keep_member(rows, member, band[member])
+    forecast = maps.ahead()
+    assert np.array_equal(forecast.median, values[0])
+    assert np.array_equal(forecast.probability, values[1])
+    assert np.array_equal(forecast.member, values[0])
+    assert np.array_equal(forecast.snow, values[:, :, 0, ::3, ::3] > 0.4)
+
+
+def test_the_same_season_of_the_last_year_that_is_over():
+    """Four steps a year, eight known: step 8 has step 4 beside it; 13 has 5, for 9 is a forecast itself."""
+    series = SimpleNamespace(steps_per_year=4, dates=tuple(range(8)))
+    glacier = SimpleNamespace(series=series)
+    earlier = [pictures.year_before(glacier, step) for step in (2, 4, 7, 8, 11, 13)]
+    assert earlier == [None, 0, 3, 4, 7, 5]
 
 
 def test_past_members_keep_what_was_observed_and_draw_the_rest():

@@ -13,9 +13,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 BLOCK_MONTHS = 3
-FEWEST_BLOCKS = (
-    6  # of dates; with fewer an interval of heavy-tailed errors covers far less than it says
-)
+# of dates; with fewer an interval of heavy-tailed errors covers far less than it says
+FEWEST_BLOCKS = 6
 LEVEL = 0.95
 PRIOR_PAIRS = 4  # of neighbouring dates without any correlation
 NOTHING = (float("nan"), float("nan"))

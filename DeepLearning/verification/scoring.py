@@ -296,9 +296,12 @@ def rolling_rows(
 ) -> list[dict]:
     """Return the rows of forecasters that need no training, from origins of all years but the first.
 
-    So many more dates than the test holds say which of them is best.
+    So many more dates than the test holds say which of them is best. None in a series without a second year.
     """
-    scored = score(glacier, forecasters, device, origins_of_all_years(glacier))
+    firsts = origins_of_all_years(glacier)
+    if not firsts:
+        return []
+    scored = score(glacier, forecasters, device, firsts)
     return [row | {"region": ALL_YEARS} for row in scored.rows("seen")]
 
 

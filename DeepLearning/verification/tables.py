@@ -38,6 +38,8 @@ def verdict(row: dict) -> str:
     start = f"On {dates} (n_eff {row['n_eff']:.0f}) {row['method']} is"
     if row["factor"] == 0:
         return f"{start} climatology itself: what it added was not earned in validation."
+    if not np.isfinite(skill):
+        return f"{start} not to be compared with climatology, which made no error at all."
     better = skill >= 0
     word = "better" if better else "worse"
     digits = 0 if abs(skill) >= 3 else 1
