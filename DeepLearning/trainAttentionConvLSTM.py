@@ -47,7 +47,8 @@ def build(cfg: Settings, channels: int) -> AttentionConvLSTM:
     from DeepLearning.models import AttentionConvLSTM
 
     chosen = knobs(cfg, PRESETS[cfg.preset])
-    return AttentionConvLSTM(cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **chosen)
+    shape = (cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon)
+    return AttentionConvLSTM(*shape, context=cfg.context, **knobs(cfg, PRESETS[cfg.preset]))
 
 
 if __name__ == "__main__":

@@ -45,9 +45,8 @@ class Settings(TrainingConfig):
 def build(cfg: Settings, channels: int) -> AttentionLSTM:
     from DeepLearning.models import AttentionLSTM
 
-    return AttentionLSTM(
-        cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
-    )
+    shape = (cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon)
+    return AttentionLSTM(*shape, context=cfg.context, **knobs(cfg, PRESETS[cfg.preset]))
 
 
 if __name__ == "__main__":

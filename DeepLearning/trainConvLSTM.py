@@ -52,9 +52,8 @@ class Settings(TrainingConfig):
 def build(cfg: Settings, channels: int) -> ConvLSTM:
     from DeepLearning.models import ConvLSTM
 
-    return ConvLSTM(
-        cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
-    )
+    shape = (cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon)
+    return ConvLSTM(*shape, context=cfg.context, **knobs(cfg, PRESETS[cfg.preset]))
 
 
 if __name__ == "__main__":

@@ -36,9 +36,8 @@ class Settings(TrainingConfig):
 def build(cfg: Settings, channels: int) -> LSTM:
     from DeepLearning.models import LSTM
 
-    return LSTM(
-        cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
-    )
+    shape = (cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon)
+    return LSTM(*shape, context=cfg.context, **knobs(cfg, PRESETS[cfg.preset]))
 
 
 if __name__ == "__main__":

@@ -35,9 +35,8 @@ class Settings(TrainingConfig):
 def build(cfg: Settings, channels: int) -> SimVP:
     from DeepLearning.models import SimVP
 
-    return SimVP(
-        cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon, **knobs(cfg, PRESETS[cfg.preset])
-    )
+    shape = (cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon)
+    return SimVP(*shape, context=cfg.context, **knobs(cfg, PRESETS[cfg.preset]))
 
 
 if __name__ == "__main__":

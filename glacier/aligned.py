@@ -204,6 +204,11 @@ def read_composites(cfg: Config) -> Composites:
     )
 
 
+def read_seen(cfg: Config) -> np.ndarray:
+    """Return by how many scenes each pixel was seen in each step, uint16 (T, H, W), memory-mapped."""
+    return disk.read_array(cfg.folder / STAGE / "seen.npy")
+
+
 def read_aligned_scenes(cfg: Config) -> AlignedScenes:
     """Return the co-registered scenes of a glacier; GlacierError if they are missing or damaged."""
     folder = cfg.folder / STAGE

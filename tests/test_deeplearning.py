@@ -16,6 +16,7 @@ from DeepLearning import evaluate, forecast
 from DeepLearning.data.base import Memory
 from DeepLearning.data.batches import Glaciers
 from DeepLearning.data.glacier import Glacier
+from DeepLearning.data.layers import ages
 from DeepLearning.models.adjustment import adjust
 from DeepLearning.trainAttentionLSTM import build
 from DeepLearning.training import checkpoints, run_folders, session
@@ -188,6 +189,45 @@ def test_a_target_is_not_part_of_its_climatology(toy):
     for step, alike in ((8, True), (12, False)):
         functions = [one.base.distribution(step, None) for one in (glacier, changed)]
         assert np.array_equal(*functions) == alike
+
+
+def test_ages_count_from_the_last_observation():
+    observed = np.array([0, 1, 0, 0, 1, *[0] * 12], bool).reshape(-1, 1, 1)
+    expected = [2, 0, 0.25, 0.5, 0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2, 2, 2, 2]
+    assert ages(observed, 4).ravel().tolist() == expected
+
+
+def test_further_layers_are_cut_like_the_frames(toy, monkeypatch):
+    """Age and number of scenes at the input steps, elevation above the scene's mean; made once a glacier."""
+    glacier = Glacier(settings(), coarse=True, further=("age", "scenes", "elevation"))
+    random = np.random.default_rng(0)
+    glacier.scene_counts = random.integers(0, 9, (28, 48, 48)).astype(np.uint16)
+    glacier.elevation = random.uniform(4000, 6000, (48, 48))
+    glacier.elevation[8, 24] = np.nan
+    rows, columns = slice(8, 24), slice(24, 40)
+    context = Glaciers([glacier]).batch(np.array([[0, 2, 1, 3]])).context
+    expected = ages(glacier.series.observed, 4)[2:6, rows, columns]
+    assert np.array_equal(context["age"][0, :, 0], expected)
+    counts = glacier.scene_counts[2:6, rows, columns]
+    assert context["scenes"][0, :, 0].numpy() == pytest.approx(np.log1p(counts), abs=1e-6)
+    above = (glacier.elevation - np.nanmean(glacier.elevation)) / 1000
+    assert context["elevation"][0, 0].numpy() == pytest.approx(
+        np.nan_to_num(above[rows, columns]), abs=1e-5
+    )
+    plain = read().batch(np.array([[0, 2, 1, 3]])).context
+    assert set(plain.layers) == set(context.layers) - {"age", "scenes", "elevation"}
+    with pytest.raises(GlacierError, match="toy has no elevation, which context names"):
+        Glaciers([Glacier(settings(), further=("elevation",))]).batch(np.array([[0, 2, 1, 3]]))
+    with pytest.raises(GlacierError, match="context names 'elevaton'.*did you mean elevation"):
+        settings(context=("elevaton",))
+
+
+def test_a_network_with_further_layers_trains_and_forecasts(toy):
+    session.train(settings(context=("age",), epochs=1), build)
+    network = checkpoints.load_network(toy / RUN, torch.device("cpu"))
+    assert network.context == ("age",)
+    forecast = read(Glacier).forecast_scene(network, 12, torch.device("cpu"))
+    assert forecast.isfinite().all()
 
 
 def test_samples_keep_the_parts_apart(toy):

@@ -1,6 +1,7 @@
 """Networks and baselines: shapes, the honest start, answers known beforehand."""
 
 import copy
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -75,6 +76,30 @@ def test_every_network_takes_every_shape(network, side, channels, steps, batch, 
     again = MODELS[network](**model.arguments)
     again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
     assert torch.equal(model.eval()(inputs, context), again.eval()(inputs, context))
+
+
+@pytest.mark.parametrize("network", MODELS)
+def test_every_network_reads_the_further_layers_it_is_made_for(network):
+    """One of the inputs and one of the ground; each changes the answer, where it is unknown it counts as 0."""
+    torch.manual_seed(0)
+    inputs, context = sample()
+    model = MODELS[network](16, 1, 4, 3, context=("age", "elevation"), **THIN[network])
+    assert model.arguments["context"] == ["age", "elevation"]
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    layers = dict(context.layers) | {
+        "age": torch.rand(2, 4, 1, 16, 16),
+        "elevation": torch.rand(2, 1, 16, 16),
+    }
+
+    def answer(**more):
+        return torch.stack(model.numbers(inputs, replace(context, layers=layers | more)))
+
+    first = answer()
+    for name in ("age", "elevation"):
+        assert not torch.equal(answer(**{name: layers[name] + 1}), first)
+        unknown = answer(**{name: torch.full_like(layers[name], torch.nan)})
+        assert torch.equal(unknown, answer(**{name: torch.zeros_like(layers[name])}))
 
 
 @pytest.mark.parametrize("network", ["ConvLSTM", "AttentionConvLSTM", "UNet", "SimVP"])

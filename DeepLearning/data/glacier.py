@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from config import Config
+from config import Config, GlacierError
 from DeepLearning.data.base import Base, Memory
 from DeepLearning.data.context import Context, Place, as_year
-from DeepLearning.data.layers import LAYERS, Layer
+from DeepLearning.data.layers import ALWAYS, LAYERS, Layer, ages
 from DeepLearning.models.adjustment import adjust
 from glacier import distribution
+from glacier.aligned import read_seen
 from glacier.climatology import Climatology
+from glacier.elevation import read_elevation
 from glacier.patches.cutting import blend
 from glacier.patches.windows import STAGE, is_index, read_patches, read_series
 from glacier.seasons import step_date, year_step
@@ -47,7 +49,8 @@ class Glacier:
 
     hash : of the patches' manifest. series, patches : as read by createPatches. floor : value below which the patches
     are 0. thresholds : (K,), of the distribution functions; `coarse`: the few that training needs. whole : climatology
-    looks at the kept-out block too, as a forecast may.
+    looks at the kept-out block too, as a forecast may. further : names of layers that patches have beside those that
+    are always there.
     """
 
     def __init__(
@@ -56,8 +59,9 @@ class Glacier:
         coarse: bool = False,
         memory: Memory | None = None,
         whole: bool = False,
+        further: Sequence[str] = (),
     ):
-        self.name = cfg.name
+        self.cfg, self.name, self.further = cfg, cfg.name, tuple(further)
         self.whole = whole
         self.hash = runner.need(cfg, STAGE)
         self.series = read_series(cfg)
@@ -70,6 +74,7 @@ class Glacier:
         if coarse:
             self.thresholds = training_thresholds(self.thresholds, self.floor)
         self.memory = memory or Memory()
+        self._ground: dict[str, np.ndarray] = {}
 
     @property
     def x(self) -> np.ndarray:
@@ -133,10 +138,32 @@ class Glacier:
         frame = self.series.values.shape[1:]
         return Base(climatology, frame, days, self.training_steps(), self.floor, self.memory)
 
+    def ground(self, layer: Layer) -> np.ndarray:
+        """Return a layer that stays the same, (C, H, W), made once."""
+        if layer.name not in self._ground:
+            self._ground[layer.name] = layer.make(self)
+        return self._ground[layer.name]
+
     @cached_property
-    def ground(self) -> dict[str, np.ndarray]:
-        """The layers that stay the same, (C, H, W) each, made once."""
-        return {layer.name: layer.make(self) for layer in LAYERS if layer.steps == "ground"}
+    def ages(self) -> np.ndarray:
+        """For how long each pixel was not seen, up to each step, float32 (T, H, W) [years], OLDEST at most."""
+        return ages(self.series.observed, self.series.steps_per_year)
+
+    @cached_property
+    def scene_counts(self) -> np.ndarray:
+        """By how many scenes each pixel was seen in each step, uint16 (T, H, W), memory-mapped."""
+        return read_seen(self.cfg)
+
+    @cached_property
+    def elevation(self) -> np.ndarray:
+        """Elevation of the ground, (H, W) [m]; GlacierError if stage 1 found none."""
+        ground = read_elevation(self.cfg)
+        if ground is None:
+            raise GlacierError(
+                f"{self.name} has no elevation, which context names; run dataAPI.py with elevation "
+                "set, or leave it out of context"
+            )
+        return ground
 
     def times(self, first: int) -> Tensor:
         """Return the dates (T + horizon,) of a window as years, float64."""
@@ -146,17 +173,21 @@ class Glacier:
     def layer(self, layer: Layer, origin: Origin, rows: slice, columns: slice) -> np.ndarray:
         """Return a layer of a window over some rows and columns: (steps, ..., h, w), or (C, h, w) of the ground."""
         if layer.steps == "ground":
-            return self.ground[layer.name][:, rows, columns]
+            return self.ground(layer)[:, rows, columns]
         start, count = origin.first, self.sequence_length
         if layer.steps == "targets":
             start, count = origin.target, self.horizon
         steps = range(start, start + count)
         return np.stack([layer.make(self, origin, step, rows, columns) for step in steps])
 
-    def layers_of(self, origin: Origin, rows: slice, columns: slice) -> dict[str, Tensor]:
-        """Return all layers of a window over some rows and columns, by name."""
+    def layers_of(
+        self, origin: Origin, rows: slice, columns: slice, further: Sequence[str] = ()
+    ) -> dict[str, Tensor]:
+        """Return the layers of a window over some rows and columns, by name: those always there, and `further` ones."""
         layers = {}
         for layer in LAYERS:
+            if layer.name not in (*ALWAYS, *further):
+                continue
             array = np.ascontiguousarray(self.layer(layer, origin, rows, columns))
             layers[layer.name] = torch.from_numpy(array)
         return layers
@@ -226,7 +257,7 @@ class Glacier:
         def answers():
             for start in range(0, len(places), NETWORK_PATCHES):
                 group = places[start : start + NETWORK_PATCHES]
-                inputs, context = self.crops(first, group, trains)
+                inputs, context = self.crops(first, group, trains, network.context)
                 shift, log_stretch = network.numbers(inputs.to(device), context.to(device))
                 both = torch.stack([shift, log_stretch], dim=1).float().cpu()
                 yield from zip(group, both, strict=True)
@@ -235,16 +266,16 @@ class Glacier:
         return blend(answers(), self.shape) * factor
 
     def crops(
-        self, first: int, places: Sequence[tuple[int, int]], trains: bool
+        self, first: int, places: Sequence[tuple[int, int]], trains: bool, further: Sequence[str]
     ) -> tuple[Tensor, Context]:
-        """Return inputs and context of patches of a window, cut at places (top, left)."""
+        """Return inputs and context of patches of a window, cut at places (top, left). further : layers, by name."""
         origin, side = self.origin(first, trains), self.patch_size
         frames = self.scene_inputs(first)[0]
         inputs, contexts = [], []
         for top, left in places:
             rows, columns = slice(top, top + side), slice(left, left + side)
             inputs.append(frames[..., rows, columns])
-            contexts.append(self.layers_of(origin, rows, columns))
+            contexts.append(self.layers_of(origin, rows, columns, further))
         layers = stack_layers(contexts)
         times = self.times(first).expand(len(places), -1)
         return torch.stack(inputs), self.as_context(times, layers)
@@ -267,7 +298,7 @@ class Glacier:
             "observed": window.observed[row, column][:, None],
             "times": self.times(window.start),
         }
-        return tensors | self.layers_of(origin, rows, columns)
+        return tensors | self.layers_of(origin, rows, columns, self.further)
 
 
 def stack_layers(pieces: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

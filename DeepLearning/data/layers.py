@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from DeepLearning.data.glacier import Glacier, Origin
 
 
+OLDEST = 2.0  # years, of an observation
+
+
 @dataclass(frozen=True)
 class Layer:
     """One thing a forecaster may know besides the inputs.
@@ -50,8 +53,43 @@ def year_ago(glacier: Glacier, origin: Origin, step: int, rows: slice, columns: 
     return series.values[earlier, :, rows, columns]
 
 
+def age(glacier: Glacier, origin: Origin, step: int, rows: slice, columns: slice):
+    """Return for how long, up to an input step, the pixels were not seen (1, h, w) [years], OLDEST at most."""
+    return glacier.ages[step, rows, columns][None]
+
+
+def ages(observed: np.ndarray, steps_per_year: int) -> np.ndarray:
+    """Return for how long each pixel was not seen, up to each step, float32 (T, H, W) [years], OLDEST at most.
+
+    observed : bool (T, H, W).
+    """
+    every_step = np.empty(observed.shape, np.float32)
+    since = np.full(observed.shape[1:], OLDEST, np.float32)
+    for step, seen in enumerate(observed):
+        since = np.where(seen, 0, since + 1 / steps_per_year).clip(max=OLDEST)
+        every_step[step] = since
+    return every_step
+
+
+def scenes(glacier: Glacier, origin: Origin, step: int, rows: slice, columns: slice):
+    """Return by how many scenes of an input step the pixels were seen (1, h, w): log(1 + number)."""
+    return np.log1p(glacier.scene_counts[step, rows, columns], dtype=np.float32)[None]
+
+
+def elevation(glacier: Glacier) -> np.ndarray:
+    """Return the elevation of the scene above its mean (1, H, W) [km], 0 where unknown."""
+    ground = np.array(glacier.elevation, np.float32)  # [m]
+    return np.nan_to_num((ground - np.nanmean(ground)) / 1000)[None]
+
+
 LAYERS = (
     Layer("climatology", "targets", "thresholds, channels", climatology),
     Layer("input_mean", "inputs", "channels", input_mean),
     Layer("year_ago", "targets", "channels", year_ago),
+    # what a network reads only if the setting `context` names it
+    Layer("age", "inputs", "1", age),
+    Layer("scenes", "inputs", "1", scenes),
+    Layer("elevation", "ground", "1", elevation),
 )
+ALWAYS = ("climatology", "input_mean", "year_ago")
+FURTHER = tuple(layer.name for layer in LAYERS if layer.name not in ALWAYS)

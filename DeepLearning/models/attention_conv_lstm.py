@@ -8,6 +8,8 @@ not of the patch's. Both answers are added to the output before the last layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,10 +33,10 @@ class AttentionConvLSTM(ConvLSTM):
         kernel: int = 3,
         fold: int = 1,
         width: int = 16,
+        context: Sequence[str] = (),
     ):
-        super().__init__(
-            patch_size, channels, steps, horizon, hidden, decoder, kernel, fold, width=width
-        )
+        shape = (patch_size, channels, steps, horizon)
+        super().__init__(*shape, hidden, decoder, kernel, fold, context=context, width=width)
         remembered, out = hidden[-1], self.arguments["decoder"][-1]
         self.query = nn.Conv2d(out, 2 * width, 1)
         self.key = nn.Conv2d(remembered, 2 * width, 1)

@@ -10,6 +10,8 @@ its season; the answer is how the distribution function departs from climatology
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -29,12 +31,13 @@ class AttentionLSTM(Departure):
         hidden: int = 128,
         layers: int = 2,
         heads: int = 4,
+        context: Sequence[str] = (),
     ):
         super().__init__(
-            patch_size, channels, steps, horizon, hidden=hidden, layers=layers, heads=heads
+            patch_size, channels, steps, horizon, context, hidden=hidden, layers=layers, heads=heads
         )
         pixels = channels * patch_size * patch_size
-        self.embed = nn.Linear(2 * pixels, hidden)
+        self.embed = nn.Linear(self.input_channels * patch_size**2, hidden)
         self.season = zero_start(nn.Linear(2, hidden))
         self.encoder = RecurrentLayers(hidden, hidden, layers, batch_first=True)
         self.lead = nn.Parameter(0.02 * torch.randn(horizon, hidden))
@@ -44,7 +47,7 @@ class AttentionLSTM(Departure):
 
     def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
         """Return a and log b, each (B, horizon, C, h, w)."""
-        pixels = torch.cat([seen.frames, seen.departures], dim=2).flatten(2)
+        pixels = seen.inputs.flatten(2)
         states, _ = self.encoder(self.embed(pixels) + self.season(self.input_season(seen.context)))
         queries = states[:, -1:] + self.season(self.target_season(seen.context)) + self.lead
         tokens = torch.cat([states, queries], dim=1)

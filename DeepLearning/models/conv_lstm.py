@@ -71,9 +71,13 @@ class ConvLSTM(Departure):
         decoder = tuple(decoder) or tuple(reversed(hidden))
         knobs |= {"hidden": list(hidden), "decoder": list(decoder), "kernel": kernel, "fold": fold}
         super().__init__(patch_size, channels, steps, horizon, **knobs)
-        planes, self.side = (2 * channels + 2) * fold**2, fold
-        self.encoder = stack_layers(planes, hidden, kernel)
-        self.decoder = stack_layers(planes + channels * fold**2, decoder, kernel)
+        self.side = fold
+        read = (self.input_channels + 2) * fold**2
+        usual = (
+            3 * channels + 2
+        ) * fold**2  # mean, spread and season of a target, and the frame before
+        self.encoder = stack_layers(read, hidden, kernel)
+        self.decoder = stack_layers(usual, decoder, kernel)
         self.project = zero_start(nn.Conv2d(decoder[-1], 2 * channels * fold**2, 1))
 
     def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ that cannot occur (F 0 or 1) stay so.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,8 @@ class Departure(nn.Module, ABC):
     own departure and of the mean departure of its patch.
 
     patch_size : side of a patch [px]. channels : of a frame. steps : inputs. horizon : lead times.
-    knobs : the network's own arguments. A checkpoint keeps all of these as `arguments`.
+    context : names of further layers to read beside the inputs. knobs : the network's own arguments. A checkpoint
+    keeps all of these as `arguments`.
     factor : (horizon,), what scales the two numbers outside training: earned on origins that did not stop the training.
     seasonal : 1 if the network is told the place in the year, 0 where the training saw too few years to learn from it.
     Training sets both, checkpoints keep them.
@@ -41,16 +43,27 @@ class Departure(nn.Module, ABC):
 
     feeds_back = False  # whether a lead time reads the forecast of the one before
 
-    def __init__(self, patch_size: int, channels: int, steps: int, horizon: int, **knobs):
+    def __init__(
+        self,
+        patch_size: int,
+        channels: int,
+        steps: int,
+        horizon: int,
+        context: Sequence[str] = (),
+        **knobs,
+    ):
         super().__init__()
         self.arguments = {
             "patch_size": patch_size,
             "channels": channels,
             "steps": steps,
             "horizon": horizon,
+            "context": list(context),
             **knobs,
         }
-        self.channels, self.horizon = channels, horizon
+        self.channels, self.horizon, self.context = channels, horizon, tuple(context)
+        # planes of an input step: frame and departure, further layers
+        self.input_channels = 2 * channels + len(self.context)
         self.carry = nn.Parameter(torch.zeros(horizon, 2))
         self.register_buffer("factor", torch.ones(horizon))
         self.register_buffer("seasonal", torch.ones(()))
@@ -78,8 +91,19 @@ class Departure(nn.Module, ABC):
         local, regional = (CARRY_SPEED * self.carry).view(-1, 2, 1, 1, 1).unbind(dim=1)
         # in log-odds a departure counts by the spread of its season; more snow than usual: a lower F
         carried = -(local * last + regional * together) / spread.clamp_min(NARROWEST)
-        seen = Surroundings(frames, departures, context, mean, spread, carried, hints)
+        read = torch.cat([frames, departures, *self.further(context, frames)], dim=2)
+        seen = Surroundings(read, frames, departures, context, mean, spread, carried, hints)
         return self.correction(seen)
+
+    def further(self, context: Context, frames: Tensor) -> list[Tensor]:
+        """Return the further layers at each input step, (B, T, 1, h, w) each, 0 where unknown."""
+        layers = []
+        for name in self.context:
+            layer = context[name].nan_to_num()
+            if layer.dim() < frames.dim():  # of the ground
+                layer = layer[:, None].expand(-1, frames.shape[1], -1, -1, -1)
+            layers.append(layer)
+        return layers
 
     @abstractmethod
     def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
@@ -94,9 +118,9 @@ class Departure(nn.Module, ABC):
         return context.target_season * self.seasonal
 
     def input_planes(self, seen: Surroundings) -> Tensor:
-        """Return what a convolution reads of each input step, (B, T, 2 C + 2, h, w)."""
+        """Return what a convolution reads of each input step, (B, T, input_channels + 2, h, w)."""
         season = planes(self.input_season(seen.context), seen.frames)
-        return torch.cat([seen.frames, seen.departures, season], dim=2)
+        return torch.cat([seen.inputs, season], dim=2)
 
     def target_planes(self, seen: Surroundings) -> Tensor:
         """Return what is known of each target step, mean, spread and season, (B, horizon, 2 C + 2, h, w)."""
@@ -108,11 +132,13 @@ class Departure(nn.Module, ABC):
 class Surroundings:
     """What a correction is made from.
 
-    frames, departures : (B, T, C, h, w) without NaN, the inputs and how far they are from their climatology.
+    inputs : (B, T, input_channels, h, w), all that is read of the input steps. frames, departures : (B, T, C, h, w)
+    without NaN, of these the frames and how far they are from their climatology.
     mean, spread : (B, horizon, C, h, w), mean and standard deviation of the targets' climatology.
     carried : (B, horizon, C, h, w), part of a. hints : target frames to read, NaN where there is none, or None.
     """
 
+    inputs: Tensor
     frames: Tensor
     departures: Tensor
     context: Context

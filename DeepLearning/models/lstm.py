@@ -9,6 +9,8 @@ says its season, frames are departures from climatology, and the answer is how i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -29,10 +31,13 @@ class LSTM(Departure):
         horizon: int,
         hidden: int = 128,
         layers: int = 2,
+        context: Sequence[str] = (),
     ):
-        super().__init__(patch_size, channels, steps, horizon, hidden=hidden, layers=layers)
+        super().__init__(
+            patch_size, channels, steps, horizon, context, hidden=hidden, layers=layers
+        )
         pixels = channels * patch_size * patch_size
-        self.embed = nn.Linear(2 * pixels, hidden)
+        self.embed = nn.Linear(self.input_channels * patch_size**2, hidden)
         self.embed_own = nn.Linear(pixels, hidden)
         self.season = zero_start(nn.Linear(2, hidden))
         self.encoder = RecurrentLayers(hidden, hidden, layers, batch_first=True)
@@ -41,7 +46,7 @@ class LSTM(Departure):
 
     def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
         """Return a and log b, each (B, horizon, C, h, w)."""
-        pixels = torch.cat([seen.frames, seen.departures], dim=2).flatten(2)
+        pixels = seen.inputs.flatten(2)
         tokens = self.embed(pixels) + self.season(self.input_season(seen.context))
         _, state = self.encoder(tokens)
         season = self.season(self.target_season(seen.context))

@@ -9,6 +9,8 @@ throughout.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -50,12 +52,12 @@ class SimVP(Departure):
         hidden: int = 8,
         width: int = 32,
         blocks: int = 3,
+        context: Sequence[str] = (),
     ):
-        super().__init__(
-            patch_size, channels, steps, horizon, hidden=hidden, width=width, blocks=blocks
-        )
+        knobs = {"hidden": hidden, "width": width, "blocks": blocks}
+        super().__init__(patch_size, channels, steps, horizon, context, **knobs)
         planes = 2 * channels + 2
-        self.fine = convolution(planes, hidden)
+        self.fine = convolution(self.input_channels + 2, hidden)
         self.coarse = convolution(hidden, hidden, stride=2)
         self.into = nn.Conv2d(steps * hidden, width, 1)
         self.translator = nn.Sequential(*(GatedAttention(width) for _ in range(blocks)))

@@ -7,6 +7,8 @@ statistics would carry one patch's clouds into the next; climatology and season 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -23,9 +25,11 @@ class UNet(Departure):
         steps: int,
         horizon: int,
         widths: tuple[int, ...] = (16, 32, 64),
+        context: Sequence[str] = (),
     ):
-        super().__init__(patch_size, channels, steps, horizon, widths=list(widths))
-        self.first = double_convolution((steps + horizon) * (2 * channels + 2), widths[0])
+        super().__init__(patch_size, channels, steps, horizon, context, widths=list(widths))
+        read = steps * (self.input_channels + 2) + horizon * (2 * channels + 2)
+        self.first = double_convolution(read, widths[0])
         pairs = list(zip(widths, widths[1:], strict=False))
         self.down = nn.ModuleList(double_convolution(fine, coarse) for fine, coarse in pairs)
         self.up = nn.ModuleList(

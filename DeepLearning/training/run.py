@@ -55,7 +55,8 @@ def read_glaciers(cfg: TrainingConfig) -> Glaciers:
     glaciers = []
     for name in cfg.names or (cfg.name,):
         of_name = cfg if name == cfg.name else for_glacier(cfg, name)
-        glaciers.append(Glacier(of_name, coarse=True, memory=memory))
+        glacier = Glacier(of_name, coarse=True, memory=memory, further=cfg.context)
+        glaciers.append(glacier)
     return Glaciers(glaciers)
 
 
@@ -100,7 +101,7 @@ def closing_scores(
     """Return the CRPS of the network, its factor applied, and of climatology: in validation, and held out."""
     parts = {"validation": scores}
     if cfg.holdout:
-        glacier = Glacier(for_glacier(cfg, cfg.holdout), coarse=True)
+        glacier = Glacier(for_glacier(cfg, cfg.holdout), coarse=True, further=cfg.context)
         steps = frozenset(range(len(glacier.series.dates)))
         parts[f"holdout {cfg.holdout}"] = earning.score(
             course.average, Glaciers([glacier]), [steps], cfg.batchSize, device, factor=True

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import config
 from config import Config, GlacierError, setting
+from DeepLearning.data.layers import FURTHER
 from DeepLearning.training import processes, run_folders
 from DeepLearning.training.mirror import MODES
 from glacier.storage import runner
@@ -18,7 +19,7 @@ class TrainingConfig(Config):
     network: ClassVar[str]  # name of the class in DeepLearning/models
 
     # ── 5 Training ───────────────────────────────────────────────────────────────────────────────────────────────
-    epochs: int = setting(30, "passes at most", low=1)
+    epochs: int = setting(10, "passes at most", low=1)
     samplesPerEpoch: int = setting(
         1000, "patches drawn for one pass, anew each time; all if there are fewer", low=1
     )
@@ -44,7 +45,9 @@ class TrainingConfig(Config):
         False, "flip and turn patches; off: melt starts on slopes that face the sun"
     )
     patience: int = setting(
-        8, "passes without a better validation error before stopping early", low=1
+        8,
+        "passes without gain in the years that stop the training, from 4 on, before it ends",
+        low=1,
     )
     seed: int = setting(0, "of weights and sampling", low=0)
     deterministic: bool = setting(
@@ -57,6 +60,9 @@ class TrainingConfig(Config):
         "float32", "of the network's arithmetic", choices=("float32", "bfloat16")
     )
     compile: bool = setting(False, "torch.compile; pays for large convolutional networks")
+    context: tuple[str, ...] = setting(
+        (), f"further layers the network reads: {', '.join(FURTHER)}; none has paid so far"
+    )
     names: tuple[str, ...] = setting((), "glaciers to train on, drawn equally; empty: name alone")
     holdout: str | None = setting(None, "a glacier never trained on, scored at the end")
     start: str | None = setting(None, "run whose weights to start from (fine-tuning)")
@@ -65,6 +71,15 @@ class TrainingConfig(Config):
         "auto", "Weights & Biases; auto: online if logged in, else offline", choices=MODES
     )
     resume: bool = setting(False, "go on with the newest unfinished run, with its own settings")
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in self.context:
+            if name not in FURTHER:
+                raise GlacierError(
+                    f"context names {name!r}, which is none of {', '.join(FURTHER)}"
+                    f"{config.nearest(name, FURTHER)}"
+                )
 
 
 FREE = ("wandb", "resume", "pictureEvery")  # settings that do not change what a run computes
