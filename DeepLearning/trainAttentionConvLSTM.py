@@ -46,7 +46,6 @@ class Settings(TrainingConfig):
 def build(cfg: Settings, channels: int) -> AttentionConvLSTM:
     from DeepLearning.models import AttentionConvLSTM
 
-    chosen = knobs(cfg, PRESETS[cfg.preset])
     shape = (cfg.patchSize, channels, cfg.sequenceLength, cfg.horizon)
     return AttentionConvLSTM(*shape, context=cfg.context, **knobs(cfg, PRESETS[cfg.preset]))
 

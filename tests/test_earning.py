@@ -36,7 +36,7 @@ def glacier_of(steps: int, a_year: int, validation: float):
 
 @pytest.mark.parametrize(
     ("steps", "validation", "stopping", "earning_years"),
-    [(60, 0.1, 0, 1), (120, 0.2, 0, 2), (120, 0.3, 0, 3), (240, 0.2, 2, 2), (240, 0.23, 2, 3)],
+    [(240, 0.2, 2, 2), (240, 0.23, 2, 3), (360, 0.2, 3, 3)],
 )
 def test_no_year_stops_the_training_and_earns_as_well(steps, validation, stopping, earning_years):
     years = earning.deal_years(glacier_of(steps, 12, validation))
@@ -46,6 +46,33 @@ def test_no_year_stops_the_training_and_earns_as_well(steps, validation, stoppin
     end = steps - round(0.2 * steps)
     assert max(years.earning) == end - 1
     assert min(years.stopping | years.earning) == end - 12 * years.years
+
+
+@pytest.mark.parametrize(("steps", "validation", "earning_years"), [(60, 0.1, 1), (120, 0.3, 3)])
+def test_a_year_held_back_from_training_stops_it_where_validation_has_few(
+    steps, validation, earning_years
+):
+    glacier = glacier_of(steps, 12, validation)
+    years = earning.deal_years(glacier)
+    assert len(years.earning) == 12 * earning_years
+    end = min(years.earning)
+    assert sorted(years.stopping) == list(range(end - 12, end))
+    assert years.held_back == years.reported == years.stopping
+
+
+def test_two_years_of_targets_are_needed_to_hold_one_back():
+    """Five years of seasons, two of them test, one validation, inputs of a year: hardly a year of targets."""
+    windows = [SimpleNamespace(part=part) for part in split_windows(20, 4, 2, 0.4, 0.1, 4)]
+    glacier = SimpleNamespace(
+        patches=SimpleNamespace(windows=windows),
+        series=SimpleNamespace(dates=("",) * 20, steps_per_year=4),
+        sequence_length=4,
+        horizon=2,
+    )
+    years = earning.deal_years(glacier)
+    assert not years.stopping
+    assert not years.held_back
+    assert sorted(years.earning) == [8, 9, 10, 11]
 
 
 def test_below_four_years_validation_decides_nothing():

@@ -55,7 +55,7 @@ def test_learning_rate_rises_then_falls():
 
 def test_training_finds_the_part_that_carries_over(toy):
     """Departures of the toy keep 0.8 a step: a network must beat climatology in the years kept to show it."""
-    session.train(settings(epochs=10), build)
+    session.train(settings(epochs=10, learningRate=4e-3), build)
     counts = runner.read_manifest(toy / RUN)["counts"]
     scores = counts["crps"]["validation"]
     assert scores["network"] < 0.97 * scores["climatology"]
@@ -131,6 +131,7 @@ def test_without_such_years_all_epochs_are_made(toy, monkeypatch):
     """Scores get worse and worse: they decide nothing, and the last epoch is kept."""
     given = itertools.count(1.0)
     fit = course(toy, epochs=3, patience=1)
+    fit.years = [earning.Years(0, frozenset(), frozenset(), frozenset({18, 19}))]
 
     def score(steps, factor=False):
         one = np.ones((1, 1))
@@ -139,6 +140,22 @@ def test_without_such_years_all_epochs_are_made(toy, monkeypatch):
     monkeypatch.setattr(fit, "score", score)
     assert fit.run()["epoch"] == 3
     assert checkpoints.read(toy / RUN / "best.pt")["epoch"] == 3
+
+
+def test_steps_held_back_take_no_part_in_the_loss(toy):
+    """The last year of the training steps, 14 to 17: not one observed pixel of them is in a batch of the loss."""
+    fit = course(toy)
+    assert sorted(fit.years[0].held_back) == [14, 15, 16, 17]
+    starts = np.unique(fit.training[:, 1])
+    assert starts.max() == 9  # targets 13 and 14
+    samples = np.concatenate([fit.training[fit.training[:, 1] == start][:8] for start in (8, 9)])
+    ((batch, _),) = fit.share_batches(samples)
+    whole = fit.glaciers.batch(samples)
+    early = torch.from_numpy(samples[:, 1] == 8)
+    assert torch.equal(batch.observed[early], whole.observed[early])
+    assert torch.equal(batch.observed[~early, 0], whole.observed[~early, 0])
+    assert not batch.observed[~early, 1].any()
+    assert whole.observed[~early, 1].any()
 
 
 def test_teacher_forcing_falls_to_nothing_by_half_time(toy):

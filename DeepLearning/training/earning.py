@@ -1,8 +1,9 @@
 """What a network has earned: how far its two numbers may be trusted at each lead time, on origins it did not train on.
 
-Whole years of validation are dealt out. With YEARS_TO_STOP or more, the first half stops the training early and the
-others earn the factor, so that no year does both. Fewer all earn, and training takes its epochs in full: one year's
-weather stops it by chance. A series without a whole year to spare earns nothing.
+Whole years of validation are dealt out, so that no year does two things. With YEARS_TO_STOP or more, the first half
+stops the training early and the others earn the factor. Fewer all earn; then the last year of the training steps is
+held back from the loss and stops the training, if a year at least is left to train on. A series without a whole year
+of validation earns nothing, and takes its epochs in full.
 """
 
 from __future__ import annotations
@@ -30,30 +31,35 @@ class Years:
     """Which target steps of a glacier do what. years : whole years of validation, 0 if it decides nothing.
 
     stopping : target steps whose score stops the training. earning : those that earn the factor. reported : those whose
-    score is shown after each epoch.
+    score is shown after each epoch. held_back : training steps that the loss leaves out, for they stop it.
     """
 
     years: int
     stopping: frozenset[int]
     earning: frozenset[int]
     reported: frozenset[int]
+    held_back: frozenset[int] = frozenset()
 
 
 def deal_years(glacier: Glacier) -> Years:
-    """Return what each validation step of a glacier decides."""
+    """Return what each step of a glacier decides."""
     parts = [window.part for window in glacier.patches.windows]
-    steps = target_steps(parts, glacier.sequence_length, glacier.horizon)["validation"]
+    targets = target_steps(parts, glacier.sequence_length, glacier.horizon)
+    steps = targets["validation"]
     every = glacier.series.steps_per_year
     years = 0
     if len(glacier.series.dates) >= YEARS_TO_VALIDATE * every:
         years = len(steps) // every
     if years == 0:
         return Years(0, frozenset(), frozenset(), frozenset(steps))
-    stop = years // 2 if years >= YEARS_TO_STOP else 0
-    border = steps[0] + stop * every
+    if years < YEARS_TO_STOP:
+        last_year = targets["train"][-every:]
+        stopping = frozenset(last_year if len(targets["train"]) >= 2 * every else ())
+        return Years(years, stopping, frozenset(steps), stopping or frozenset(steps), stopping)
+    border = steps[0] + years // 2 * every
     stopping = frozenset(step for step in steps if step < border)
     earning = frozenset(step for step in steps if step >= border)
-    return Years(years, stopping, earning, stopping or earning)
+    return Years(years, stopping, earning, stopping)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import copy
 import logging
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,9 @@ class Fit:
         self.numbers = torch.compile(model.numbers) if cfg.compile else model.numbers
         rates = {"lr": cfg.learningRate, "weight_decay": cfg.weightDecay}
         self.optimizer = torch.optim.AdamW(model.parameters(), **rates, fused=True)
-        self.training = glaciers.samples("train")
         self.years = [earning.deal_years(glacier) for glacier in glaciers.glaciers]
+        samples = glaciers.samples("train")
+        self.training = samples[self.trains(samples).any(axis=1)]
         self.a_step = cfg.batchSize * cfg.accumulate * processes.COUNT
         self.an_epoch = len(glaciers.draw(self.training, cfg.samplesPerEpoch, 0, 0))
         self.state = {"epoch": 0, "step": 0, "best": math.inf, "stale": 0, "history": []}
@@ -167,8 +169,23 @@ class Fit:
         for first in range(0, len(mine), cfg.batchSize):
             part = slice(first, first + cfg.batchSize)
             of_part = None if turns is None else turns[part]
-            batches.append((self.glaciers.batch(mine[part], of_part), chance[part]))
+            batch = self.glaciers.batch(mine[part], of_part)
+            trains = torch.from_numpy(self.trains(mine[part]))[:, :, None, None, None]
+            batches.append((replace(batch, observed=batch.observed & trains), chance[part]))
         return batches
+
+    def trains(self, samples: np.ndarray) -> np.ndarray:
+        """Return which targets of samples the loss counts, bool (N, horizon): all but the steps held back."""
+        counts = np.ones((len(samples), self.glaciers.glaciers[0].horizon), bool)
+        for number, (glacier, years) in enumerate(
+            zip(self.glaciers.glaciers, self.years, strict=True)
+        ):
+            of_glacier = samples[:, 0] == number
+            starts = np.array([window.start for window in glacier.patches.windows])
+            firsts = starts[samples[of_glacier, 1]] + glacier.sequence_length
+            targets = firsts[:, None] + np.arange(glacier.horizon)
+            counts[of_glacier] = ~np.isin(targets, sorted(years.held_back))
+        return counts
 
     def set_rate(self) -> None:
         """Set the learning rate of the step that comes."""
@@ -334,9 +351,13 @@ def loss_sum(numbers: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
 def say_years(years: list[earning.Years]) -> str:
     """Return what validation decides in this training."""
     stopping = sum(len(of_glacier.stopping) for of_glacier in years)
+    held_back = sum(len(of_glacier.held_back) for of_glacier in years)
     earning_steps = sum(len(of_glacier.earning) for of_glacier in years)
     if not earning_steps:
         return "less than a whole year of validation, which decides nothing"
+    adds = f"{earning_steps} validation steps say what the network adds"
     if not stopping:
-        return f"{earning_steps} validation steps say what the network adds, none stops it early"
-    return f"{stopping} validation steps stop the training, {earning_steps} others say what it adds"
+        return f"{adds}, none stops it early"
+    if held_back:
+        return f"{adds}, {held_back} steps held back from training stop it"
+    return f"{adds}, {stopping} others stop the training"
