@@ -16,12 +16,11 @@ import sys
 from datetime import date
 from pathlib import Path
 
-import config  # first: it tells who forgot to activate .venv
+from config import Config, GlacierError  # first: it tells who forgot to activate .venv
 
 # isort: split
 import numpy as np
 
-from config import Config, GlacierError
 from glacier import console, export, outlines
 from glacier.aligned import AlignedScenes, read_aligned_scenes
 from glacier.grid import Grid
