@@ -130,10 +130,10 @@ def co_register(cfg: Config, folder: Path, made_with: str) -> None:
     grid = read_grid(cfg)
     names = channel_names(cfg.extractNDSI, next(read_scenes(cfg)).bands)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scenes.json").unlink(missing_ok=True)  # it stands for the scenes made with it
     with disk.scratch(folder) as scratch:
         series = collect(read_scenes(cfg), names, scratch)
         transforms, admitted = find_transforms(cfg, grid, series)
+        (folder / "scenes.json").unlink(missing_ok=True)  # it stands for the scenes made with it
         shape = (len(series.records), len(names), *grid.shape)
         with disk.writing_array(folder / "scenes.npy", shape) as aligned:
             for i, scene in enumerate(console.progress(series.channels, "resampling")):

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 
 STAGE = stages.RAW_DATA
+HEADER = ("crs", "transform", "shape", "bands", "scale", "offset", "nodata", "count")
 BIASES = "sensors.json"
 
 
@@ -93,6 +94,40 @@ def earlier_grid(folder: Path, box: tuple[float, ...], pixel_size: float) -> Gri
 def grid_in(header: dict) -> Grid:
     """Return the grid that the header of a stream tells."""
     return Grid(header["crs"], tuple(header["transform"]), tuple(header["shape"]))
+
+
+def read_header(path: Path, stream: Iterator, again: str) -> dict:
+    """Return the header of a year's stream; GlacierError if there is none of this version. again : what to do then."""
+    header = next(stream, {})
+    if not isinstance(header, dict) or header.get("schema") != disk.SCHEMA:
+        raise GlacierError(f"{path} is no stream of scenes of this version; {again}")
+    missing = [key for key in HEADER if key not in header]
+    if missing:
+        raise GlacierError(f"{path} says nothing of {', '.join(missing)} (damaged); {again}")
+    return header
+
+
+def scene_of(content: dict, header: dict, biases: dict[str, float]) -> Scene:
+    """Return a scene from its part of a stream; ValueError if its arrays are not those of the header.
+
+    biases : of the snow index, by sensor.
+    """
+    shared = {key: header[key] for key in ("scale", "offset", "nodata")}
+    time = dt.datetime.fromisoformat(content.pop("datetime"))
+    bias = biases.get(content.get("sensor", ""), 0.0)
+    scene = Scene(
+        **(shared | content),
+        bands=tuple(header["bands"]),
+        date=time.date(),
+        time=time,
+        ndsi_bias=bias,
+    )
+    shape = tuple(header["shape"])
+    if scene.dn.dtype != np.uint16 or scene.dn.shape != (len(scene.bands), *shape):
+        raise ValueError(f"its numbers are {scene.dn.dtype} {scene.dn.shape}")
+    if scene.mask.dtype != np.uint8 or scene.mask.shape != shape:
+        raise ValueError(f"its mask is {scene.mask.dtype} {scene.mask.shape}")
+    return scene
 
 
 @dataclass(frozen=True)
@@ -165,8 +200,9 @@ def read_biases(cfg: Config) -> dict[str, float]:
 
 def read_grid(cfg: Config) -> Grid:
     """Return the grid of the scenes."""
-    header = next(pickles.read_pickles(year_files(cfg)[0]))
-    return grid_in(header)
+    path = year_files(cfg)[0]
+    again = f"run again: {STAGE.command(cfg)} --force"
+    return grid_in(read_header(path, pickles.read_pickles(path), again))
 
 
 def read_scenes(cfg: Config) -> Iterator[Scene]:
@@ -175,17 +211,15 @@ def read_scenes(cfg: Config) -> Iterator[Scene]:
     biases = read_biases(cfg) if cfg.harmonise else {}
     for path in year_files(cfg):
         stream = pickles.read_pickles(path)
-        header = next(stream, {})
-        if header.get("schema") != disk.SCHEMA:
-            raise GlacierError(f"{path} is no stream of scenes of this version; {again}")
-        shared = {key: header[key] for key in ("scale", "offset", "nodata")} | {
-            "bands": tuple(header["bands"])
-        }
+        header = read_header(path, stream, again)
         done = 0
         for content in stream:
-            bias = biases.get(content.get("sensor", ""), 0.0)
-            time = dt.datetime.fromisoformat(content.pop("datetime"))
-            yield Scene(**(shared | content), date=time.date(), time=time, ndsi_bias=bias)
+            try:
+                scene = scene_of(content, header, biases)
+            except (TypeError, ValueError, KeyError, AttributeError) as error:
+                reason = f"{path} holds a scene that is none ({error})"
+                raise GlacierError(f"{reason}; {again}") from error
+            yield scene
             done += 1
         if done != header["count"]:
             raise GlacierError(

@@ -14,6 +14,7 @@ from config import Config, GlacierError
 from DeepLearning import evaluate
 from demo import attacks
 from glacier.patches.windows import load_tensor
+from glacier.scenes import read_grid, read_scenes
 from glacier.storage import disk, integrity, pickles, runner
 
 SCENES = runner.Stage("rawData", "dataAPI.py", (), "alignment.py")
@@ -194,3 +195,72 @@ def test_the_records_say_what_they_lack(made):
         path.write_text(content)
         with pytest.raises(GlacierError, match=r"record.json"):
             disk.read_json(path)
+
+
+def year_of(home: Path, header: dict, scenes: list) -> Config:
+    """Write a year's stream by hand; return the settings."""
+    cfg = config.load(Config, name="ridge")
+    stream = b"".join(pickles.pickled(part) for part in [header, *scenes])
+    with disk.writing(cfg.folder / "rawData" / "2015.pkl") as file:
+        file.write(stream)
+    return cfg
+
+
+HEADER = {
+    "schema": 1,
+    "crs": "EPSG:32643",
+    "transform": [30.0, 0.0, 0.0, 0.0, -30.0, 0.0],
+    "shape": [4, 5],
+    "bands": ["green", "swir16"],
+    "scale": 1.0,
+    "offset": 0.0,
+    "nodata": 0,
+    "count": 1,
+}
+SCENE = {
+    "id": "a",
+    "datetime": "2015-01-01T10:00:00",
+    "platform": "landsat-8",
+    "cloud_percent": 0.0,
+    "missing_fraction": 0.0,
+    "sun_azimuth": 0.0,
+    "sun_elevation": 45.0,
+    "dn": np.ones((2, 4, 5), np.uint16),
+    "mask": np.zeros((4, 5), np.uint8),
+}
+
+
+@pytest.mark.parametrize(
+    ("header", "scene"),
+    [
+        ({}, {"dn": np.ones((2, 4, 6), np.uint16)}),
+        ({}, {"dn": np.ones((2, 4, 5), np.float32)}),
+        ({}, {"dn": [1, 2]}),
+        ({}, {"mask": np.zeros((5, 4), np.uint8)}),
+        ({}, {"mask": None}),
+        ({}, {"datetime": "yesterday"}),
+        ({}, {"datetime": 3}),
+        ({}, {"colour": "red"}),
+        ({"bands": ["green"]}, {}),
+        ({"schema": 7}, {}),
+        ({"count": 2}, {}),
+    ],
+)
+def test_a_stream_whose_scenes_are_none_is_one_line(tmp_path, monkeypatch, header, scene):
+    monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
+    (whole,) = read_scenes(year_of(tmp_path, HEADER, [SCENE]))
+    assert (whole.dn == 1).all()
+    cfg = year_of(tmp_path, HEADER | header, [SCENE | scene])
+    with pytest.raises(GlacierError, match=r"2015.pkl .*dataAPI.py --name=ridge --force") as error:
+        list(read_scenes(cfg))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", HEADER)
+def test_a_header_that_lacks_something_is_one_line(tmp_path, monkeypatch, key):
+    monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
+    cfg = year_of(tmp_path, {name: HEADER[name] for name in HEADER if name != key}, [SCENE])
+    with pytest.raises(GlacierError, match=r"2015.pkl"):
+        list(read_scenes(cfg))
+    with pytest.raises(GlacierError, match=r"2015.pkl"):
+        read_grid(cfg)
