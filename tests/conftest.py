@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from layout import problems
 from toy import one_thread, toy, toy_home, trained, trained_home  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +48,22 @@ def command(home: Path, *words: str, code: int = 0, folder: Path | None = None) 
     return printed
 
 
+@pytest.fixture(autouse=True)
+def figures_are_laid_out_well(monkeypatch):
+    """Every figure that a test draws is looked at: no text is cut, none lies over another, none is empty."""
+    from matplotlib.figure import Figure
+
+    save, faults = Figure.savefig, []
+
+    def look_and_save(figure, *arguments, **options):
+        faults.extend(problems(figure, whole="bbox_inches" in options))
+        return save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", look_and_save)
+    yield
+    assert not faults
+
+
 @pytest.fixture(scope="session")
 def demo_home(tmp_path_factory) -> Path:
     """A folder with the archive of a small glacier, datasets/small: 5 years, 96 x 96 px. Do not change it: copy it."""
@@ -67,6 +84,11 @@ def demo_home(tmp_path_factory) -> Path:
 def copy_home(source: Path, target: Path) -> Path:
     """Copy a datasets folder; return the new home."""
     return shutil.copytree(source, target / "home")
+
+
+def run_folder(home: Path) -> Path:
+    """The only run in a home."""
+    return next((home / "DeepLearning" / "runs").iterdir())
 
 
 def readme_commands() -> list[list[str]]:

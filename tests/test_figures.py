@@ -137,8 +137,10 @@ def test_pictures_that_would_make_the_page_too_large_are_made_smaller(cfg, monke
     noise = np.random.default_rng(0).integers(0, 255, (300, 1500, 3), np.uint8)
     picture = cfg.folder / "rawData" / "quicklooks" / "a picture.png"
     Image.fromarray(noise).save(picture)
-    whole = pages.report(cfg).read_text()
+    path = pages.report(cfg)
+    whole = path.read_text()
     assert "image/webp" not in whole
+    path.unlink()
     monkeypatch.setattr(pages, "MOST_BYTES", picture.stat().st_size)
     page = pages.report(cfg).read_text()
     assert page.count("image/png") == 4
@@ -146,6 +148,14 @@ def test_pictures_that_would_make_the_page_too_large_are_made_smaller(cfg, monke
     with Image.open(io.BytesIO(base64.b64decode(small))) as image:
         assert image.size == (1000, 200)
     assert len(page) < len(whole) / 2
+
+
+def test_a_page_of_the_present_stages_stays(cfg):
+    path = pages.report(cfg)
+    path.write_text(path.read_text().replace("One &amp; two", "One and two"))
+    assert "One and two" in pages.report(cfg).read_text()
+    finish(cfg.folder / "aligned", {"rawData": "other"})
+    assert "One and two" not in pages.report(cfg).read_text()
 
 
 def test_the_trend_of_snow_is_that_put_in():

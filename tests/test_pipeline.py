@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
-from conftest import ARTEFACTS, ROOT, TRAINING, command, copy_home, environment, readme_commands
+from conftest import (
+    ARTEFACTS,
+    ROOT,
+    TRAINING,
+    command,
+    copy_home,
+    environment,
+    readme_commands,
+    run_folder,
+)
 from rasterio import open as open_raster
 from rasterio.warp import transform_bounds
 
@@ -37,10 +46,6 @@ def outputs(home, stage) -> dict:
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found == {"manifest.yaml", *made}
     return made
-
-
-def run_folder(home):
-    return next((home / "DeepLearning" / "runs").iterdir())
 
 
 def test_the_readmes_commands_make_a_table_and_a_forecast_at_the_right_place(finished_home):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from glacier.coregistration.resampling import agreement, local_contrast, seen_through
+from glacier.coregistration.resampling import agreement, local_contrast, phase_residual
 
 # what check_pair returns for a scene
 CHECKS = ("before", "after", "residual", "nmad_before", "nmad_after")
@@ -42,15 +42,6 @@ def smooth_contrast(image: np.ndarray) -> np.ndarray:
     """Return the local contrast a little smoothed, so that the smoothing of a resampling does not count for it."""
     contrast = local_contrast(image)
     return cv2.GaussianBlur(contrast, (0, 0), 1) * (contrast != 0)
-
-
-def phase_residual(
-    first: np.ndarray, second: np.ndarray, stable: np.ndarray, matrix: np.ndarray
-) -> float:
-    """Return the shift [px] that phase correlation finds between two local-contrast images, second through matrix."""
-    moved = seen_through(second, matrix)
-    both = stable & (first != 0) & (moved != 0)
-    return float(np.hypot(*cv2.phaseCorrelateIterative(first * both, moved * both)))
 
 
 def mean_seen(values: Sequence) -> np.ndarray:

@@ -23,6 +23,7 @@ MAX_SCATTER = 0.5  # px between the estimates of two halves of the tiles
 BLUNT = 3.0  # px of error that a peak of one deviation would mean
 MIN_CLEAR = 0.01  # mean orientation of a tile below which it shows nothing
 RIDGE = 5e-4  # cost of a px of motion at the frame's edge other than shift, against the height of all peaks
+ENOUGH_TILES = 6  # a side of the frame
 REACH = 8  # px, how far around a place the correlation is looked at
 NEAR = 2  # px, the same when the place is known well
 SLOPE_STEP = 0.1  # of the surfaces' grid, over which their slope is taken
@@ -101,7 +102,7 @@ def cut_tiles(field: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
 
 
 def make_tiles(field: np.ndarray, most: int = 16) -> Tiles:
-    """Return overlapping tiles of the reference, at most `most` a side, without those that show next to nothing."""
+    """Return tiles of the reference, at most `most` a side, without those that show next to nothing."""
     side = min(max(32, min(field.shape) // 5), 128)
     tops, lefts = (tile_starts(length, side, most) for length in field.shape)
     corners = np.array([(x, y) for y in tops for x in lefts])
@@ -112,9 +113,15 @@ def make_tiles(field: np.ndarray, most: int = 16) -> Tiles:
 
 
 def tile_starts(length: int, side: int, most: int) -> np.ndarray:
-    """Return where tiles of `side` px begin along a side of the frame, a third of each over the next."""
-    count = min(most, 3 * length // (2 * side))
-    return np.linspace(0, length - side, count).round().astype(int)
+    """Return where tiles of `side` px begin along a side of the frame: side by side, closer where these are few.
+
+    On frames of 700 px tiles side by side err by 0.022 px where tiles that share a third err by 0.035 px, at 85 % of
+    the time; on frames of 128 px, four tiles a side instead of six double the error.
+    """
+    side_by_side = length // side
+    sharing_a_third = 3 * length // (2 * side)
+    count = max(side_by_side, min(ENOUGH_TILES, sharing_a_third))
+    return np.linspace(0, length - side, min(most, count)).round().astype(int)
 
 
 def surfaces(tiles: Tiles, second: np.ndarray, offsets: np.ndarray, reach: int) -> np.ndarray:
@@ -182,23 +189,42 @@ def peak_strength(correlation: np.ndarray) -> float:
     return float((peak - np.median(around)) / (nmad(around) + 1e-12))
 
 
-def register_orientation(
-    first: np.ndarray, second: np.ndarray, stable: np.ndarray, model: str
-) -> Match | None:
+class Reference(NamedTuple):
+    """What is compared of a first image: its orientation field (H, W), tiles of it, and how these move.
+
+    model : of the motion. basis : of motion_basis at the middles of the tiles.
+    """
+
+    model: str
+    field: np.ndarray
+    tiles: Tiles
+    basis: np.ndarray
+
+
+def reference_orientation(first: np.ndarray, stable: np.ndarray, model: str) -> Reference | None:
+    """Return what is compared of an image with any other; None if it shows next to nothing.
+
+    first : (H, W), NaN where missing. stable : bool, True where nothing moves. model : a key of MODELS.
+    """
+    field = orientation(first) * stable
+    tiles = make_tiles(field)
+    if not len(tiles.corners):
+        return None
+    basis = motion_basis(model, first.shape, tiles.corners + (tiles.side - 1) / 2)
+    return Reference(model, field, tiles, basis)
+
+
+def register_orientation(reference: Reference, second: np.ndarray) -> Match | None:
     """Return the match of two images by the direction of their edges; None if there is none to be sure of.
 
-    first, second : (H, W), NaN where missing. stable : bool, True where nothing moves; only the first is cut by it.
+    second : (H, W), NaN where missing.
     One shift for the whole image; then a motion of the given model that maximises the sum of the correlation surfaces
     of tiles; then, twice, the same on the second image moved back. The expected error follows from the estimates of
     two halves of the tiles and from how little the peak stands out.
     """
-    shape = first.shape
-    reference, field = orientation(first) * stable, orientation(second)
-    tiles = make_tiles(reference)
-    if not len(tiles.corners):
-        return None
-    basis = motion_basis(model, shape, tiles.corners + (tiles.side - 1) / 2)
-    matrix = to_matrix(first_motion(tiles, reference, field, basis), model, shape)
+    model, _, tiles, basis = reference
+    shape = second.shape
+    matrix = to_matrix(first_motion(reference, orientation(second)), model, shape)
     in_place = np.zeros_like(tiles.corners)
     still = np.zeros(len(basis))
     for reach in (NEAR, REACH):  # twice, as a peak seems nearer to 0 than it is
@@ -218,12 +244,11 @@ def register_orientation(
     return Match(matrix / matrix[2, 2], error, strength)
 
 
-def first_motion(
-    tiles: Tiles, reference: np.ndarray, field: np.ndarray, basis: np.ndarray
-) -> np.ndarray:
-    """Return the parameters (K,) of the motion from the reference to the field, to a fraction of a px."""
+def first_motion(reference: Reference, field: np.ndarray) -> np.ndarray:
+    """Return the parameters (K,) of the motion from the reference to a field, to a fraction of a px."""
+    _, reference_field, tiles, basis = reference
     parameters = np.zeros(len(basis))
-    parameters[:2] = whole_shift(reference, field)
+    parameters[:2] = whole_shift(reference_field, field)
     offsets = np.tile(parameters[:2].astype(int), (len(tiles.corners), 1))
     correlation = surfaces(tiles, field, offsets, REACH)
     total = correlation.sum(axis=0)

@@ -122,3 +122,12 @@ def agreement(
         return 0.0, np.nan
     difference = (another - one)[::3]  # enough for a median
     return float(one @ another / norm), nmad(difference)
+
+
+def phase_residual(
+    first: np.ndarray, second: np.ndarray, stable: np.ndarray, matrix: np.ndarray
+) -> float:
+    """Return the shift [px] that phase correlation finds between two local-contrast images, second through matrix."""
+    moved = seen_through(second, matrix)
+    both = stable & (first != 0) & (moved != 0)
+    return float(np.hypot(*cv2.phaseCorrelateIterative(first * both, moved * both)))

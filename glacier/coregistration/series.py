@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,8 +21,8 @@ from threadpoolctl import threadpool_limits
 from config import GlacierError
 from glacier import console
 from glacier.coregistration.adjustment import Pair, adjust, largest_group, scaled
-from glacier.coregistration.ecc import register_ecc
-from glacier.coregistration.orientation import register_orientation
+from glacier.coregistration.ecc import reference_ecc, register_ecc
+from glacier.coregistration.orientation import reference_orientation, register_orientation
 from glacier.coregistration.resampling import local_contrast
 from glacier.coregistration.transforms import MODELS, corner_shift
 from glacier.coregistration.verdict import NO_MATCH, Transforms, judge, unaligned
@@ -37,7 +38,19 @@ MIN_STABLE = 0.03  # part of the scene that must be stable ground
 MIN_PIXELS = 100 * 100  # stable ground for more than shifts [px]
 # px, how far scenes as delivered lie apart: shifts; rotations and scales
 ARCHIVE_SHIFT, ARCHIVE_SHAPE = 0.4, 0.03
-METHODS = {"orientation": register_orientation, "ecc": register_ecc}
+
+
+class Method(NamedTuple):
+    """How two images are compared: `prepare` makes what is needed of the first, `register` finds the second on it."""
+
+    prepare: Callable
+    register: Callable
+
+
+METHODS = {
+    "orientation": Method(reference_orientation, register_orientation),
+    "ecc": Method(reference_ecc, register_ecc),
+}
 
 
 def similarity(stack: Sequence, side: int = 64) -> np.ndarray:
@@ -90,17 +103,30 @@ def one_thread() -> None:
 
 
 def compare(
-    ends: tuple[int, int], stack: Sequence, stable: np.ndarray, model: str, register: Callable
+    ends: tuple[int, Sequence[int]], stack: Sequence, stable: np.ndarray, model: str, method: Method
 ) -> list[Pair]:
-    """Return the believable matches of two scenes (numbers in the stack), one for each of their images."""
-    first, second = ends
+    """Return the believable matches of one scene with others, one for each of their images.
+
+    ends : the number of the scene in the stack, and those of the others.
+    """
+    first, others = ends
     furthest = MAX_SHIFT * min(stable.shape)
+    references = [method.prepare(image, stable, model) for image in stack[first]]
     pairs = []
-    for first_image, second_image in zip(stack[first], stack[second], strict=True):
-        match = register(first_image, second_image, stable, model)
-        if match is not None and corner_shift(match.matrix, stable.shape) <= furthest:
-            pairs.append(Pair(first, second, *match))
+    for second in others:
+        for reference, image in zip(references, stack[second], strict=True):
+            match = None if reference is None else method.register(reference, image)
+            if match is not None and corner_shift(match.matrix, stable.shape) <= furthest:
+                pairs.append(Pair(first, second, *match))
     return pairs
+
+
+def by_first(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, list[int]]]:
+    """Return sorted pairs as each first scene with its second ones, so that what it needs is made once."""
+    partners: dict[int, list[int]] = {}
+    for first, second in pairs:
+        partners.setdefault(first, []).append(second)
+    return list(partners.items())
 
 
 @threadpool_limits.wrap(limits=1)
@@ -139,14 +165,16 @@ def estimate_transforms(
     model = affordable(model, stable)
     if not model:
         return unaligned(count, f"only {stable.mean():.1%} of the scene is stable ground")
-    register = METHODS[method]
+    how = METHODS[method]
     if method == "ecc":
-        register = partial(register_ecc, criterion=criterion, iterations=iterations)
+        how = Method(
+            reference_ecc, partial(register_ecc, criterion=criterion, iterations=iterations)
+        )
     run = map if executor is None else executor.map
     alike = similarity(stack)
-    ends = neighbour_pairs(alike)
-    work = partial(compare, stack=stack, stable=stable, model=model, register=register)
-    matches = console.progress(run(work, ends), "pairs of scenes", len(ends))
+    ends = by_first(neighbour_pairs(alike))
+    work = partial(compare, stack=stack, stable=stable, model=model, method=how)
+    matches = console.progress(run(work, ends), "scenes compared", len(ends))
     pairs, members = largest_group(list(chain.from_iterable(matches)), count)
     if not pairs:
         return unaligned(count, NO_MATCH)

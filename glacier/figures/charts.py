@@ -92,6 +92,7 @@ def curves(
     limits: tuple[float, float] | None = None,
 ) -> Path:
     """Write a PNG of named curves over a common axis, numbers or dates; return its path. limits : of the y axis."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -103,6 +104,10 @@ def curves(
         axis.plot(x, values, style, marker=".", label=name)
     if all(isinstance(value, int) for value in x):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if all(isinstance(value, dt.date) for value in x):
+        locator = AutoDateLocator()
+        axis.xaxis.set_major_locator(locator)
+        axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axis.set_ylim(limits)
     axis.set_xlabel(x_label)
     axis.set_ylabel(y_label)

@@ -213,7 +213,7 @@ def save(figure, path: Path) -> Path:
     from PIL import Image
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
+    figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")  # so that no text is cut
     with writing(path) as file:
         Image.open(buffer).convert("RGB").quantize(256).save(file, "PNG")
     return path

@@ -120,7 +120,7 @@ def draw_composites(folder: Path, composites: Composites) -> list[Path]:
     ):
         name = step_name(date.fromisoformat(day), per_year)
         share = f"{100 * seen.mean():.0f} %"
-        title = f"{name}: {share} observed"
+        title = f"{name}\n{share} observed"
         if per_year > FEW:  # small maps; the year is the sheet's
             title = f"{name.removesuffix(day[:4])}{share}"
         image = values[0] if len(values) == 1 else 2 * values

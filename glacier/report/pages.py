@@ -15,12 +15,13 @@ import yaml
 
 import config
 from config import Config
-from glacier.report.answer import answer
+from glacier.report.answer import answer, newest
+from glacier.report.viewer import viewer
 from glacier.stages import STAGES
 from glacier.storage import disk, runner
 
 SECTION = "section.html"  # of each folder that has something to show
-MOST_BYTES = 5_000_000  # of all pictures; in the page they take a third more
+MOST_BYTES = 3_500_000  # of all pictures; in the page they take a third more
 NARROWER = 1000  # px, the width of pictures that would make the page too large
 NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]\d+)?")
 
@@ -105,6 +106,10 @@ def report(cfg: Config) -> Path:
     finished = {folder: manifest for folder, manifest in manifests.items() if manifest}
     stages = [folder for folder in finished if folder.parent == cfg.folder]
     present = {folder.name: runner.manifest_hash(finished[folder]) for folder in stages}
+    path = cfg.folder / "report.html"
+    mark = f"<!-- {fingerprint(finished)} -->"
+    if path.is_file() and path.read_text().startswith(mark):
+        return path
     first_page = answer(cfg, list(finished))
     room = Room(pictures_of(first_page, finished))
     chapters = [chapter(folder, finished[folder], present, room) for folder in finished]
@@ -113,11 +118,21 @@ def report(cfg: Config) -> Path:
         for picture in first_page.pictures
     ]
     page = template("page.html.j2").render(
-        name=cfg.name, answer=first_page._replace(pictures=pictures), chapters=chapters
+        name=cfg.name,
+        answer=first_page._replace(pictures=pictures),
+        chapters=chapters,
+        data=viewer(cfg, newest(list(finished), "forecast")),
     )
-    with disk.writing(cfg.folder / "report.html") as file:
-        file.write(page.encode())
-    return cfg.folder / "report.html"
+    with disk.writing(path) as file:
+        file.write(f"{mark}\n{page}".encode())
+    return path
+
+
+def fingerprint(finished: dict[Path, dict]) -> str:
+    """Return what the page depends on: the manifests of its stages and runs, and how it is made."""
+    manifests = [[str(folder), manifest] for folder, manifest in finished.items()]
+    makers = sorted(Path(__file__).parent.glob("[a-z]*.*"))
+    return config.fingerprint([manifests, [path.read_text() for path in makers]])
 
 
 def chapter(folder: Path, manifest: dict, present: dict[str, str], room: Room) -> Chapter:

@@ -90,7 +90,6 @@ def write_cog(
         "predictor": "yes",
         "statistics": "yes",
         "overview_resampling": "average",
-        "interleave": "band",
     }
     scratch = disk.hidden_neighbour(path)  # a folder: GDAL makes the final file from a plain one
     scratch.mkdir(parents=True, exist_ok=True)
