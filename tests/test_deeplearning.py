@@ -94,6 +94,7 @@ def test_memory_changes_nothing(toy):
         contexts.append(Glaciers([glacier]).batch(samples).context)
         assert memory.size == sum(array.nbytes for array in memory.arrays.values()) <= limit
         assert glacier.base.worth_keeping() == (limit > 100_000)
+        assert glacier.base.worth_keeping_means() == (limit > 100_000)
     for name, layer in contexts[0].layers.items():
         alike = torch.allclose(layer, contexts[1][name], atol=2e-6, rtol=0, equal_nan=True)
         assert alike, name

@@ -12,13 +12,13 @@ import numpy as np
 from glacier import distribution
 from glacier.climatology import Climatology, without_year
 
-KEPT_BYTES = 1_000_000_000  # of distribution functions of whole scenes kept for the next patch, all glaciers together
+KEPT_BYTES = 1_000_000_000  # of what is kept for the next patch, all glaciers of a run together
 ROWS = 64  # of a scene worked on at once
 EVERYTHING = slice(None)
 
 
 class Memory:
-    """Arrays by key, the latest used kept up to `limit` bytes; one for all glaciers of a run."""
+    """Arrays by key, the latest used kept up to `limit` bytes."""
 
     def __init__(self, limit: int = KEPT_BYTES):
         self.limit, self.size = limit, 0
@@ -97,20 +97,39 @@ class Base:
         """Return whether F of all training steps may be kept at once; else patches are worked out one by one."""
         return self.whole * self.training_steps <= self.memory.limit
 
-    def mean(self, step: int, before: int | None) -> np.ndarray:
-        """Return the mean (C, H, W) of a step's F, clipped, float32; NaN for a step without a past.
+    def mean(
+        self, step: int, before: int | None, rows: slice = EVERYTHING, columns: slice = EVERYTHING
+    ) -> np.ndarray:
+        """Return the mean (C, h, w) of a step's F, clipped, float32; NaN for a step without a past.
 
-        before : the step itself for a causal one, None for leave-one-year-out. Kept for the next call.
+        before : the step itself for a causal one, None for leave-one-year-out. Where memory allows, the mean of the
+        whole scene is kept for the next patch.
         """
         key = (id(self), step, before, "mean")
         mean = self.memory.get(key)
-        if mean is None:
-            mean = np.full(self.frame, np.nan, np.float32)
-            past = self.past(step, before)
-            height = self.frame[1]
-            for top in range(0, height, ROWS) if len(past) else ():
-                rows = slice(top, min(top + ROWS, height))
-                function = self.climatology.distribution(self.days[step], past, rows, EVERYTHING)
-                mean[:, rows] = distribution.mean(function, self.climatology.x, self.floor)
-            self.memory.keep(key, mean)
-        return mean
+        if mean is not None:
+            return mean[:, rows, columns]
+        if not self.worth_keeping_means():
+            return self._mean_of(step, before, rows, columns)
+        height = self.frame[1]
+        bands = []
+        for top in range(0, height, ROWS):
+            band = slice(top, min(top + ROWS, height))
+            bands.append(self._mean_of(step, before, band, EVERYTHING))
+        mean = np.concatenate(bands, axis=1)
+        self.memory.keep(key, mean)
+        return mean[:, rows, columns]
+
+    def worth_keeping_means(self) -> bool:
+        """Return whether the means of all steps, causal and not, fit beside the distribution functions."""
+        return 2 * len(self.days) * 4 * math.prod(self.frame) <= self.memory.limit / 2
+
+    def _mean_of(self, step: int, before: int | None, rows: slice, columns: slice) -> np.ndarray:
+        """Return the mean (C, h, w) of a step's F over some rows and columns, worked out now."""
+        past = self.past(step, before)
+        channels, height, width = self.frame
+        if not len(past):
+            shape = (len(range(height)[rows]), len(range(width)[columns]))
+            return np.full((channels, *shape), np.nan, np.float32)
+        function = self.climatology.distribution(self.days[step], past, rows, columns)
+        return distribution.mean(function, self.climatology.x, self.floor)

@@ -39,7 +39,7 @@ def climatology(glacier: Glacier, origin: Origin, step: int, rows: slice, column
 def input_mean(glacier: Glacier, origin: Origin, step: int, rows: slice, columns: slice):
     """Return the mean (C, h, w) of an input step's climatology, from the steps before it in a causal window."""
     before = None if origin.trains else step
-    return glacier.base.mean(step, before)[:, rows, columns]
+    return glacier.base.mean(step, before, rows, columns)
 
 
 def year_ago(glacier: Glacier, origin: Origin, step: int, rows: slice, columns: slice):

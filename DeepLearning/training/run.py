@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from DeepLearning.data.base import Memory
+from DeepLearning.data.base import KEPT_BYTES, Memory
 from DeepLearning.data.batches import Glaciers
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import checkpoints, earning, processes, run_folders
@@ -50,10 +50,11 @@ def check_start(cfg: TrainingConfig, build: Build, channels: int) -> None:
 
 
 def read_glaciers(cfg: TrainingConfig) -> Glaciers:
-    """Return the glaciers to train on, under one budget of memory."""
-    memory = Memory()
+    """Return the glaciers to train on, under one budget of memory, of which each has its share."""
+    names = cfg.names or (cfg.name,)
     glaciers = []
-    for name in cfg.names or (cfg.name,):
+    for name in names:
+        memory = Memory(KEPT_BYTES // len(names))
         of_name = cfg if name == cfg.name else for_glacier(cfg, name)
         glacier = Glacier(of_name, coarse=True, memory=memory, further=cfg.context)
         glaciers.append(glacier)
