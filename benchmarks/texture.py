@@ -8,12 +8,9 @@ scenes in ../shared/data/movement/yahtse. Half a minute. Part of benchmarks/move
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
 import numpy as np

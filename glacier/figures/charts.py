@@ -143,6 +143,7 @@ def intervals(path: Path, curves: Mapping[str, Sequence[Mapping]], y_label: str)
 
     curves : for each name rows with start and end (ISO dates), speed_m_per_yr, low_m_per_yr and high_m_per_yr.
     """
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
@@ -160,8 +161,10 @@ def intervals(path: Path, curves: Mapping[str, Sequence[Mapping]], y_label: str)
         axis.plot(middles, speeds, "o", markersize=3, color=colour, label=name)
     axis.set_ylabel(y_label)
     axis.grid(alpha=0.3)
-    axis.tick_params(axis="x", labelrotation=30)
-    axis.legend(fontsize=8, ncols=3)
+    locator = AutoDateLocator(maxticks=6)
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    figure.legend(fontsize=8, ncols=5, loc="outside upper center")
     return save(figure, path)
 
 
