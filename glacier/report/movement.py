@@ -30,14 +30,15 @@ def draw(
     band: str,
 ) -> list[Path]:
     """Draw speed and error, arrows over the clearest scene, the flow line and the series; return the files."""
-    field = results.field
+    field = results.drawn
     speed, error = np.hypot(*field.velocity), np.hypot(*field.error)
     files = draw_points(folder / "points.png", results.point_rows)
     if not np.isfinite(speed).any():
         return files
     pixel = abs(nodes.grid.transform[0])
     moving = velocities.certain(field)
-    years = [f"{days[0].year}-{days[-1].year}"]
+    one_year = days[0].year == days[-1].year
+    years = [f"{days[0]} to {days[-1]}" if one_year else f"{days[0].year}-{days[-1].year}"]
     top = max(float(np.nanpercentile(speed, 99.5)), 1.0)
     files += [
         maps.map_row(

@@ -24,12 +24,14 @@ from glacier.velocity.velocities import Field, Nodes
 class Results:
     """The velocity field of all pairs and what goes with it.
 
-    ground : NMAD over stable ground [m/yr]. line : (N, 2) places of the flow line through the fastest ice, in nodes,
-    None if no ice surely moves. places, point_rows : nodes of the time series, and their lines. seasons : median speed
+    drawn : that field or, with too few pairs for it, the one of the period that covers most. ground : NMAD over stable
+    ground [m/yr]. line : (N, 2) places of the flow line through the fastest ice, in nodes, None if none surely moves.
+    places, point_rows : nodes of the time series, and their lines. seasons : median speed
     in summer and winter, empty where pairs do not tell.
     """
 
     field: Field
+    drawn: Field
     ground: float
     records: list[dict]
     series: list[Period]
@@ -69,14 +71,16 @@ def results(
     field, ground = combine(tracked, pairs, every, stable)
     noise = [np.nan if record["refused"] else record["stable_nmad"] for record in records]
     series = over_time.make_series(tracked, pairs, np.array(noise, float), days, stable)
-    line = flow_line(field if np.isfinite(field.velocity).any() else clearest(series, field))
+    empty = not np.isfinite(field.velocity).any()
+    drawn = clearest(series, field) if empty else field
+    line = flow_line(drawn)
     if points:
         places = over_time.place_points(points, nodes)
     else:
         places = [] if line is None else over_time.flow_line_points(line)
     rows = over_time.point_rows(series, places, nodes)
     seasons = over_time.seasonal_speeds(series, ~stable, is_northern(nodes))
-    return Results(field, ground, records, series, line, places, rows, seasons)
+    return Results(field, drawn, ground, records, series, line, places, rows, seasons)
 
 
 def clearest(series: Sequence[Period], field: Field) -> Field:
@@ -125,6 +129,7 @@ def closing(
         ("at rest over stable ground", used),
         ("periods of velocity_series.nc", len(results.series)),
         ("nodes with a velocity [%]", round(100 * share, 1)),
+        *([] if share else [("velocity.tif is empty: pairs it needs", velocities.MIN_PAIRS)]),
         ("NMAD over stable ground [m/yr]", "-" if ground is None else round(ground, 2)),
         *ice_lines(field, measured & ~stable, margin),
         *(
