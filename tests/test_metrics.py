@@ -78,6 +78,20 @@ def test_scores_of_a_distribution_by_hand():
     assert scores["spread_error"] == pytest.approx(spread / rmse, rel=1e-2)
 
 
+def test_mean_median_and_snow_of_a_forecast_in_two_minds():
+    """0 with 55 %, else about 0.6, and 0.6 comes: the squared error is the mean's, the absolute one the median's, and
+    snow was not more likely than not."""
+    upper = np.searchsorted(X, 0.62)
+    one = np.where(X >= X[upper], 1.0, np.where(X >= 0.1, 0.55, 0.0)).astype(np.float32)
+    value = (X[upper] + X[upper - 1]) / 2
+    truth = np.full((1, 1, 1, 1), value, np.float32)
+    scores = total_scores(one.reshape(1, -1, 1, 1, 1), truth, floor=0.3)
+    assert scores["mse"] == pytest.approx((0.45 * value - value) ** 2, rel=1e-4)
+    assert scores["mae"] == pytest.approx(value, rel=1e-4)
+    assert scores["f1"] == 0
+    assert scores["brier"] == pytest.approx(0.55**2, rel=1e-4)
+
+
 def test_coverage_of_a_lump_is_no_gift():
     """Bare ground in nine of ten years, and forecast so: the band [0, 0] holds 90 %, and so say ranks; closed bands
     of 5 to 95 % would claim all."""

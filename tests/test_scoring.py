@@ -126,6 +126,8 @@ def test_each_forecast_meets_the_truth_of_its_date(plain_rows):
         assert bias["climatology"] == pytest.approx(-0.005, abs=0.01)
         expected = (value_of(np.array(FIRSTS) + INPUTS - 1) - value_of(steps)).mean()
         assert bias["last input"] == pytest.approx(expected, abs=0.01)
+        likeness = {row["method"]: row["ssim"] for row in rows}
+        assert likeness["perfect"] > 0.999 > likeness["last input"]
         assert {row["dates"] for row in rows} == {11}
     (row,) = select(plain_rows, region="seen", lead="all", season="all", method="perfect")
     assert row["dates"] == 12
