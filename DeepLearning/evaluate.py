@@ -88,7 +88,9 @@ def evaluate(
     if moves:
         baselines |= motion.baselines(cfg, glacier)
     firsts = [glacier.patches.windows[number].start for number in glacier.windows("test")]
-    diagnosed = {name: Diagnosis() for name in (*networks, REFERENCE)}
+    diagnosed = {REFERENCE: Diagnosis()}
+    for name in networks:
+        diagnosed[name] = Diagnosis()
     scored = score(glacier, networks | baselines, device, firsts, diagnosed)
     rows = rows_of(scored, glacier)
     if not rows:

@@ -70,7 +70,8 @@ def forecast_ahead(
         run_folders.write_csv(folder / "snow.csv", rows)
         files.append(folder / "snow.csv")
         files += snow_series.draw(folder, rows)
-    return [*files, *pictures.draw_ahead(folder, glacier, forecast)], forecast
+    files += pictures.draw_ahead(folder, glacier, forecast)
+    return files, forecast
 
 
 def last_test(
@@ -87,7 +88,7 @@ def last_test(
     files = pictures.draw_past(folder / "lastTest.png", glacier, target, maps)
     flow_files, flows = motion.draw_flows(folder, glacier, target, maps["median"], cfg.maxVelocity)
     run_folders.write_csv(folder / "flow.csv", flows)
-    return [*files, *flow_files, folder / "flow.csv"]
+    return files + flow_files + [folder / "flow.csv"]
 
 
 def run(cfg: Settings) -> int:

@@ -107,15 +107,19 @@ class SnowYear:
         snow_cover_days : mean of all pixels. end_of_summer_snow_line [m] : the highest one of the summer.
         accumulation_area_ratio : share of the ice that snow covered when it covered least.
         """
-        snowy = self.first >= 0
         nothing = float("nan")
-        return {
-            "first_snow_day": float(self.first[snowy].mean()) if snowy.any() else nothing,
-            "last_snow_day": float(self.last[snowy].mean()) if snowy.any() else nothing,
+        numbers = {
+            "first_snow_day": nothing,
+            "last_snow_day": nothing,
             "snow_cover_days": float(self.days.mean()),
             "end_of_summer_snow_line": max(self.summer_lines, default=nothing),
             "accumulation_area_ratio": min(self.summer_shares, default=nothing),
         }
+        snowy = self.first >= 0
+        if snowy.any():
+            numbers["first_snow_day"] = float(self.first[snowy].mean())
+            numbers["last_snow_day"] = float(self.last[snowy].mean())
+        return numbers
 
     def day(self, number: float) -> date:
         """Return the date of a day of this year, rounded to whole days."""

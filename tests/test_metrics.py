@@ -82,7 +82,7 @@ def test_mean_median_and_snow_of_a_forecast_in_two_minds():
     """0 with 55 %, else about 0.6, and 0.6 comes: the squared error is the mean's, the absolute one the median's, and
     snow was not more likely than not."""
     upper = np.searchsorted(X, 0.62)
-    one = np.where(X >= X[upper], 1.0, np.where(X >= 0.1, 0.55, 0.0)).astype(np.float32)
+    one = np.where(X[upper] <= X, 1.0, np.where(X >= 0.1, 0.55, 0.0)).astype(np.float32)
     value = (X[upper] + X[upper - 1]) / 2
     truth = np.full((1, 1, 1, 1), value, np.float32)
     scores = total_scores(one.reshape(1, -1, 1, 1, 1), truth, floor=0.3)

@@ -117,19 +117,21 @@ def summary(sums: np.ndarray) -> dict[str, float]:
     """
     total = dict(zip(ADDED, sums.tolist(), strict=True))
     count = total["pixels"] or np.nan
+    squared = total["squared"] or np.nan
     snow = 2 * total["hits"] + total["false_alarms"] + total["misses"]
+    snow = snow or np.nan
     return {
         "crps": total["crps"] / count,
         "brier": total["brier"] / count,
         "coverage_50": total["inside_50"] / count,
         "coverage_90": total["inside_90"] / count,
         "width_90": total["width_90"] / count,
-        "spread_error": np.sqrt(total["variance"] / (total["squared"] or np.nan)),
+        "spread_error": np.sqrt(total["variance"] / squared),
         "mse": total["squared"] / count,
         "mae": total["absolute"] / count,
         "ssim": total["similarity"] / count,
         "bias": total["error"] / count,
-        "f1": 2 * total["hits"] / (snow or np.nan),
+        "f1": 2 * total["hits"] / snow,
     }
 
 

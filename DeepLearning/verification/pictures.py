@@ -45,7 +45,11 @@ def skill_lines(rows: Sequence[dict], region: str) -> dict[str, skill.Line]:
         if shown and row["method"] != scoring.REFERENCE:
             point = (row["crpss"], row["crpss_low"], row["crpss_high"])
             points.setdefault(row["method"], []).append(point)
-    return {name: skill.Line(*zip(*own, strict=True)) for name, own in points.items()}
+    lines = {}
+    for name, own_points in points.items():
+        skills, lows, highs = zip(*own_points, strict=True)
+        lines[name] = skill.Line(skills, lows, highs)
+    return lines
 
 
 def draw_probabilities(folder: Path, diagnosed: Mapping[str, Diagnosis]) -> list[Path]:
@@ -122,8 +126,10 @@ def probability_column(
 
 def value_column(glacier: Glacier, images: Sequence, titles: Sequence[str]) -> Column:
     """Return a column of values; images (C, H, W), or None."""
-    maps = [None if image is None else map_of(np.asarray(image)) for image in images]
-    return Column(label_of(glacier), maps, titles)
+    drawn: list[np.ndarray | None] = []
+    for image in images:
+        drawn.append(None if image is None else map_of(np.asarray(image)))
+    return Column(label_of(glacier), drawn, titles)
 
 
 def draw_ahead(folder: Path, glacier: Glacier, ahead: Ahead) -> list[Path]:
@@ -178,8 +184,10 @@ def draw_past(
     if "p_snow" in forecast:
         columns.append(probability_column(glacier, forecast["p_snow"], leads, target))
     medians = [forecast["median"][lead] for lead in leads]
-    names = [month_span(glacier, target + lead) for lead in leads]
-    titles = [f"{'' if columns else name}\nmedian" for name in names]
+    spans = [month_span(glacier, target + lead) for lead in leads]
+    if columns:
+        spans = [""] * len(leads)  # the first column says them
+    titles = [f"{span}\nmedian" for span in spans]
     columns.append(value_column(glacier, medians, titles))
     truths = [glacier.series.values[target + lead] for lead in leads]
     columns.append(value_column(glacier, truths, ["\nwhat came"] * len(leads)))

@@ -66,7 +66,9 @@ def evaluation(
     regions = dict.fromkeys(row["region"] for row in rows)
     folds = [Fold(f"Region {region}", region_table(rows, region)) for region in regions]
     lines = tables.table(rows, networks)
-    return [pages.section(folder, title, verdict, lines, told, *parts, *folds)]
+    content = [verdict, lines, told, *parts]
+    content += folds
+    return [pages.section(folder, title, *content)]
 
 
 def region_table(rows: Sequence[dict], region: str) -> list[tuple]:
@@ -93,6 +95,8 @@ def forecast(folder: Path) -> list[Path]:
             parts.append(Picture(folder / name, caption))
     if (folder / "flow.csv").is_file():
         flows = read_rows(folder / "flow.csv")
+        lines = [tuple(flows[0])]
+        lines += [tuple(row.values()) for row in flows]
         parts += [
             Picture(
                 folder / "flow.png",
@@ -102,7 +106,7 @@ def forecast(folder: Path) -> list[Path]:
             Fold(
                 "Motion in truth and forecast, and their difference [m]: optical flow since the step before, "
                 "chips since the same season of an earlier year",
-                [tuple(flows[0]), *(tuple(row.values()) for row in flows)],
+                lines,
             ),
         ]
     return [pages.section(folder, f"Forecast: {folder.parent.name}", *parts)]

@@ -51,7 +51,8 @@ def verdict(row: dict) -> str:
         )
     ends = (low, high) if better else (-high, -low)
     interval = f"[{ends[0]:+.{digits}f}, {ends[1]:+.{digits}f}]"
-    proof = "the interval is clear of 0" if low > 0 or high < 0 else "no proof"
+    clear = low > 0 or high < 0
+    proof = "the interval is clear of 0" if clear else "no proof"
     return f"{start} {amount} {interval} {word} than climatology: {proof}."
 
 
@@ -74,7 +75,8 @@ def table(rows: Sequence[dict], networks: Sequence[str]) -> list[tuple]:
     of_baselines = [row for row in everything if row["method"] not in networks]
     of_baselines.sort(key=lambda row: row["crps"])
     ranked = of_networks + of_baselines
-    return [HEADS, *(table_line(row) for row in ranked[:LINES])]
+    lines = [table_line(row) for row in ranked[:LINES]]
+    return [HEADS, *lines]
 
 
 def table_line(row: dict) -> tuple[str, ...]:

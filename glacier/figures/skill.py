@@ -74,7 +74,7 @@ def draw_lines(axis, lines: Mapping[str, Line], names: Sequence[str]) -> dict:
 
 def limits_around(lines: Mapping[str, Line]) -> tuple[float, float]:
     """Return limits of an axis that hold 0 and the skills with their intervals, within -0.5 and 1."""
-    values = np.concatenate([[*line.skill, *line.low, *line.high] for line in lines.values()])
+    values = np.array([(line.skill, line.low, line.high) for line in lines.values()], float)
     values = values[np.isfinite(values)]
     low = min(values.min(initial=0), -0.02)
     high = max(values.max(initial=0), 0.02)
