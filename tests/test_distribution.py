@@ -126,6 +126,11 @@ def test_rank_of_a_lump_is_all_of_it():
     assert low.item() == high.item() == pytest.approx(norm.cdf(1), abs=0.01)
     for floor in (None, 0.3):
         assert np.isnan(distribution.rank(F, pixel(np.nan), X, floor)).all()
+    bottom = np.full(
+        (len(X), 1, 1, 1), 0.25, np.float32
+    )  # a quarter lies at -1, or would lie below
+    low, high = distribution.rank(bottom, pixel(-1.0), X)
+    assert (low.item(), high.item()) == pytest.approx((0, 0.25))
 
 
 def test_ranks_of_draws_are_even():

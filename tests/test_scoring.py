@@ -204,6 +204,18 @@ def test_the_stratum_in_doubt_follows_climatology_never_the_truth():
         assert same == (old["region"] == regions.IN_DOUBT)
 
 
+def test_a_region_holds_its_pixels_in_doubt_too():
+    """Half of the region is in doubt: its sums are those of both halves."""
+    sums = np.zeros((1, regions.CLASSES, 1))
+    sums[0, :, 0] = np.arange(regions.CLASSES)
+    seen = regions.region_sums(sums, "seen")[0, :, 0]
+    block = regions.region_sums(sums, "block")[0, :, 0]
+    numbers = np.arange(25)
+    assert np.array_equal(seen, numbers + numbers + 50)
+    assert np.array_equal(block, numbers + 25 + numbers + 75)
+    assert np.array_equal(regions.region_sums(sums, regions.IN_DOUBT)[0, :, 0], numbers + 50)
+
+
 def test_the_factor_of_a_network_stands_in_its_rows(plain_rows):
     def network(glacier, first):
         return perfect(glacier, first)

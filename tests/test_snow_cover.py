@@ -62,6 +62,17 @@ def test_a_year_of_four_steps_by_hand():
     assert year.day(92) == date(2020, 1, 1)
 
 
+def test_the_end_of_summer_is_when_snow_covers_least():
+    """Three months of summer: the highest snow line and the smallest covered share are those of August."""
+    elevation = np.arange(10.0)[None] * 100
+    year = SnowYear(date(2019, 10, 1), (1, 10), Altitudes(elevation), np.ones((1, 10), bool))
+    for month, bare in ((6, 9), (7, 3), (8, 8), (9, 5)):  # June is no summer yet
+        year.add(date(2020, month, 1), date(2020, month + 1, 1), np.arange(10)[None] >= bare)
+    numbers = year.numbers()
+    assert numbers["end_of_summer_snow_line"] == 750
+    assert numbers["accumulation_area_ratio"] == 0.2
+
+
 def test_a_step_across_the_turn_of_the_year_counts_its_own_days():
     """Half-year steps: the first holds only October to December of this hydrological year."""
     year = SnowYear(date(2019, 10, 1), (1, 1))
