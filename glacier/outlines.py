@@ -228,7 +228,7 @@ def outline_mask(source: str, grid: Grid, margin: float = 0.0) -> np.ndarray:
     """
     polygons = read_polygons(source, grid)
     if margin > 0:
-        polygons = shapely.buffer(polygons, margin)
+        polygons = shapely.buffer(shapely.make_valid(polygons), margin)
     inside = rasterize(polygons, grid.shape, transform=Affine(*grid.transform), dtype=np.uint8)
     if not inside.any():
         raise GlacierError(

@@ -24,8 +24,9 @@ YEARLY_SPAN = 1.5  # years; longer pairs do not tell one year's velocity
 
 def pixel_displacement(field: Field, nodes: Nodes) -> np.ndarray:
     """Return a field's displacement in one year at every pixel, float32 (2, H, W) [px]; gaps from their neighbours."""
-    (a, b), (d, e) = nodes.grid.transform[:2], nodes.grid.transform[3:5]
-    moved = np.einsum("ij,jhw->ihw", np.linalg.inv([[a, b], [d, e]]), field.velocity)
+    a, b, _, d, e, _ = nodes.grid.transform
+    to_pixels = np.linalg.inv([[a, b], [d, e]])
+    moved = np.einsum("ij,jhw->ihw", to_pixels, field.velocity)
     return displacement.interpolate(moved, nodes.rows, nodes.columns, nodes.grid.shape)
 
 
@@ -42,13 +43,15 @@ def combine(
     tracked : (P, 3, h, w), read a few rows at a time. members : (P,) bool, the pairs that count. least : pairs that a
     velocity needs.
     """
-    member_pairs = [pair for pair, member in zip(pairs, members, strict=True) if member]
-    parts = []
+    member_pairs = [pairs[number] for number in np.flatnonzero(members)]
+    blocks = []
     for top in range(0, tracked.shape[2], rows):
         block = tracked[members, :, top : top + rows]
-        parts.append(velocities.combine(block[:, :2], block[:, 2], member_pairs, least))
-    field = Field(*(np.concatenate(part, axis=-2) for part in zip(*parts, strict=True)))
-    return velocities.finish(field, stable, SPACING)
+        blocks.append(velocities.combine(block[:, :2], block[:, 2], member_pairs, least))
+    velocity = np.concatenate([block.velocity for block in blocks], axis=-2)
+    error = np.concatenate([block.error for block in blocks], axis=-2)
+    count = np.concatenate([block.count for block in blocks], axis=-2)
+    return velocities.finish(Field(velocity, error, count), stable, SPACING)
 
 
 def write_geotiff(
@@ -73,7 +76,9 @@ def write_geotiff(
 
 def period(pairs: Sequence[Pair], days: Sequence[date]) -> str:
     """Return the first and the last day of some pairs, as ISO text."""
-    return f"{min(days[pair.first] for pair in pairs)}/{max(days[pair.second] for pair in pairs)}"
+    first_day = min(days[pair.first] for pair in pairs)
+    last_day = max(days[pair.second] for pair in pairs)
+    return f"{first_day}/{last_day}"
 
 
 def write_record(

@@ -14,12 +14,19 @@ from glacier.velocity.sampling import blur, midway, pixels, sample
 
 AGREEMENT = 1.0  # px, between where a flow begins and where the flow back leads
 NEIGHBOURHOOD = 3.0  # px, Gaussian, in which texture is measured
-FLOWS = {
-    "farneback": lambda a, b: cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 4, 21, 5, 7, 1.5, 0),
-    "dis": lambda a, b: cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(
-        a, b, None
-    ),
-}
+
+
+def farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return Farneback's flow (H, W, 2) of 8-bit images: 4 levels, windows of 21 px, polynomials over 7 px."""
+    return cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 4, 21, 5, 7, 1.5, 0)
+
+
+def dis(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the flow (H, W, 2) of 8-bit images by dense inverse search."""
+    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
+
+
+FLOWS = {"farneback": farneback, "dis": dis}
 
 
 def flow(first: np.ndarray, second: np.ndarray, method: str = "farneback") -> np.ndarray:
@@ -35,15 +42,18 @@ def flow(first: np.ndarray, second: np.ndarray, method: str = "farneback") -> np
     if missing.all():
         return np.full((2, *first.shape), np.nan, np.float32)
     low, high = np.percentile(first[~missing], (1, 99))
-    eight_bit = [
-        (np.where(missing, low, image).clip(low, high) - low) / max(high - low, 1e-6) * 255
-        for image in (first, second)
-    ]
-    field = np.moveaxis(
-        FLOWS[method](*(image.astype(np.uint8) for image in eight_bit)), -1, 0
-    ).copy()
+    early, late = (
+        eight_bits(np.where(missing, low, image), low, high) for image in (first, second)
+    )
+    field = np.moveaxis(FLOWS[method](early, late), -1, 0).copy()
     field[:, missing] = np.nan
     return field
+
+
+def eight_bits(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return an image as uint8, `low` and less as 0, `high` and more as 255."""
+    scaled = (image.clip(low, high) - low) / max(high - low, 1e-6)
+    return (scaled * 255).astype(np.uint8)
 
 
 def local_deviation(image: np.ndarray) -> np.ndarray:
@@ -87,9 +97,8 @@ def sure_flow(
 def end_point_error(field: np.ndarray, truth: np.ndarray) -> float:
     """Return the median length of the difference of two displacements (2, H, W) [px], NaN if they share no pixel."""
     length = np.hypot(*(field - truth))
-    return (
-        float(np.median(length[np.isfinite(length)])) if np.isfinite(length).any() else float("nan")
-    )
+    measured = length[np.isfinite(length)]
+    return float(np.median(measured)) if measured.size else float("nan")
 
 
 def advect(image: np.ndarray, displacement: np.ndarray) -> np.ndarray:

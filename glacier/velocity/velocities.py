@@ -45,7 +45,9 @@ class Nodes:
     @classmethod
     def over(cls, grid: Grid, spacing: int) -> Nodes:
         """Return the nodes every `spacing` px of a grid."""
-        return cls(grid, spacing, *(displacement.nodes(length, spacing) for length in grid.shape))
+        height, width = grid.shape
+        rows = displacement.nodes(height, spacing)
+        return cls(grid, spacing, rows, displacement.nodes(width, spacing))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -55,7 +57,8 @@ class Nodes:
     def transform(self) -> Affine:
         """The transform of the nodes' own grid: each is the middle of its pixel."""
         a, b, c, d, e, f = self.grid.transform
-        column, row = (first[0] + 0.5 - self.spacing / 2 for first in (self.columns, self.rows))
+        column = self.columns[0] + 0.5 - self.spacing / 2
+        row = self.rows[0] + 0.5 - self.spacing / 2
         return Affine(
             self.spacing * a,
             self.spacing * b,
