@@ -12,6 +12,7 @@ import torch
 from conftest import ROOT
 from toy import settings
 
+import createPatches
 from config import Config, GlacierError
 from glacier.patches.census import Holding, count_parts, unseen_months, warnings
 from glacier.patches.cutting import cut, pad, stitch
@@ -115,6 +116,29 @@ def test_a_split_broken_on_purpose_is_caught(was):
     parts[len(parts) - 1 - parts[::-1].index(was)] = "train"
     with pytest.raises(GlacierError, match="lets test or validation pixels into training"):
         prove(Split(tuple(parts), None), (100, 120), 24, 8, 4, 4)
+
+
+@pytest.mark.parametrize("number", [21, 27])
+def test_a_validation_window_that_reads_test_targets_is_caught(number):
+    """What early stopping or the factor reads is learnt as well."""
+    parts = list(split_windows(40, 4, 4, 0.2, 0.1))
+    assert parts[number] == "gap"
+    parts[number] = "validation"
+    with pytest.raises(GlacierError, match="lets test or validation pixels into training"):
+        prove(Split(tuple(parts), None), (100, 120), 24, 8, 4, 4)
+
+
+def test_the_kept_out_block_is_chosen_without_the_test(toy):
+    """Validation and test steps overwritten, so that another corner looks like the scene: the block stays."""
+    cfg = settings(Config)
+    series = read_series(cfg)
+    block = createPatches.split_series(cfg, series).block
+    values = series.values.copy()
+    top, bottom, left, right = block
+    values[18:, :, top:bottom, left:right] += 1000
+    assert createPatches.split_series(cfg, replace(series, values=values)).block == block
+    values[:18, :, top:bottom, left:right] += 1000
+    assert createPatches.split_series(cfg, replace(series, values=values)).block != block
 
 
 # ── Validation in whole years, and what the parts hold ───────────────────────────────────────────────────────────
