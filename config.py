@@ -247,7 +247,7 @@ def check_box(box: tuple[float, ...]) -> None:
         south, west, north, east = box
         swapped = west, south, east, north
         if is_box(swapped):
-            words = ",".join(f"{degrees:g}" for degrees in swapped)
+            words = ",".join(f"{degrees:.10g}" for degrees in swapped)
             line += f"; if latitude came first, give --boundingBox={words}"
     raise GlacierError(line)
 

@@ -65,7 +65,8 @@ def read_rectangle(
 
 def spanned(points: set[tuple[float, float]]) -> tuple[float, ...]:
     """Return the smallest box around points (longitude, latitude)."""
-    return tuple(pick(point[axis] for point in points) for pick in (min, max) for axis in (0, 1))
+    longitudes, latitudes = zip(*points, strict=True)
+    return min(longitudes), min(latitudes), max(longitudes), max(latitudes)
 
 
 def corners(box: tuple[float, ...]) -> set[tuple[float, float]]:
@@ -87,33 +88,39 @@ def as_feature(box: tuple[float, ...], style: dict) -> dict:
 
 def plan_box(cfg: Config) -> tuple[dict[str, str], list[str]]:
     """Return what the box of some settings means, {fact: text}, and warnings, each a sentence."""
-    west, south, east, north = cfg.boundingBox
     sensor = sensors.find(cfg.sensor[0])
     grid = make_grid(cfg.boundingBox, cfg.pixelSize, sensor.anchor)
     height, width = grid.shape
-    zone = {"326": f"{grid.crs[-2:]} N", "327": f"{grid.crs[-2:]} S"}.get(
-        grid.crs[5:8], "none, polar stereographic"
-    )
-    area = (
-        EARTH_RADIUS**2
-        * math.radians(east - west)
-        * (math.sin(math.radians(north)) - math.sin(math.radians(south)))
-    )
-    years = cfg.years[1] - cfg.years[0] + 1
-    patches = math.prod(max(0, (side - cfg.patchSize) // cfg.stride + 1) for side in grid.shape)
-    megabytes = 2e-6 * height * width * len({*sensor.bands.values(), *sensor.quality})
+    first_year, last_year = cfg.years
+    years = last_year - first_year + 1
+    per_side = [max(0, (side - cfg.patchSize) // cfg.stride + 1) for side in grid.shape]
+    files = len(set(sensor.bands.values())) + len(sensor.quality)
+    megabytes = 2e-6 * height * width * files
     passes = years * 365 // REVISIT
     facts = {
         "box": ", ".join(f"{degrees:.5f}" for degrees in cfg.boundingBox),
-        "area": f"{area:,.1f} km2",
-        "UTM zone": zone,
+        "area": f"{area_of(cfg.boundingBox):,.1f} km2",
+        "UTM zone": zone_of(grid.crs),
         "pixels": f"{height} x {width} of {cfg.pixelSize:g} m",
-        "composites": f"{years * cfg.stepsPerYear} in {cfg.years[0]}-{cfg.years[1]}",
-        "patches": f"{patches:,} of {cfg.patchSize} x {cfg.patchSize} px a composite",
+        "composites": f"{years * cfg.stepsPerYear} in {first_year}-{last_year}",
+        "patches": f"{math.prod(per_side):,} of {cfg.patchSize} x {cfg.patchSize} px a composite",
         "a scene": f"{megabytes:,.1f} MB",
         "to read": f"up to {passes * megabytes:,.0f} MB a satellite",
     }
     return facts, warn(cfg, grid.shape)
+
+
+def zone_of(crs: str) -> str:
+    """Return the UTM zone of a projection such as EPSG:32643, for people."""
+    hemispheres = {"EPSG:326": "N", "EPSG:327": "S"}
+    hemisphere = hemispheres.get(crs[:8])
+    return f"{crs[-2:]} {hemisphere}" if hemisphere else "none, polar stereographic"
+
+
+def area_of(box: tuple[float, ...]) -> float:
+    """Return the area of a box (west, south, east, north in degrees) [km2]."""
+    west, south, east, north = map(math.radians, box)
+    return EARTH_RADIUS**2 * (east - west) * (math.sin(north) - math.sin(south))
 
 
 def warn(cfg: Config, shape: tuple[int, int]) -> list[str]:

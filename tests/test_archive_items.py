@@ -289,6 +289,8 @@ def test_a_range_of_time_takes_the_place_of_a_date():
         ({"properties": None}, "no properties"),
         ({"assets": None}, "no assets"),
         ({"id": None}, "no id"),
+        ({"id": True}, "no id"),
+        ({"id": ""}, "no id"),
         ({"bbox": [1, 2, 3]}, "box cannot be read"),
         ({"bbox": [10, 5, 11, 4]}, "box cannot be read"),
     ],
@@ -493,6 +495,14 @@ def test_a_source_of_other_years_or_places_says_which(made):
         scenes_of(made.settings(swapped, "landsat-8-9"))
     with pytest.raises(dataAPI.GlacierError, match=r"lie elsewhere, the first at 75\.000, 32\.0"):
         scenes_of(made.settings((10.0, 45.0, 10.1, 45.1), "landsat-8-9"))
+
+
+def test_scenes_of_other_sensors_only_say_which(made):
+    landsat(made, "one", 9000, "2020-05-01T05:00:00Z")
+    with pytest.raises(
+        dataAPI.GlacierError, match=r"platform landsat-8.*scenes of --sensor=landsat-8-9"
+    ):
+        scenes_of(made.settings(VALLEY, "sentinel-2"))
 
 
 def test_search_gives_each_identity_once(made):

@@ -90,7 +90,7 @@ def parse_item(feature: dict, address: str) -> Item:
     if not isinstance(feature, dict):
         raise OddItemError("it is no item")
     name, told = feature.get("id"), feature.get("properties")
-    if not isinstance(name, str | int) or name in ("", True, False):
+    if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
         raise OddItemError("it has no id")
     if not isinstance(told, dict):
         raise OddItemError("it has no properties")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from config import GlacierError
@@ -80,6 +81,9 @@ def nothing_line(query: Query, dropped: Dropped, years: list[int]) -> str:
         f"no scene found for boundingBox {list(query.box)}, years {list(query.years)} "
         f"in {query.source}{left_out}; check these settings, maxCloudPercent and platforms"
     )
+    others = sensors_of(reason for _, reason in dropped)
+    if others:
+        return f"{line}; there are scenes of --sensor={','.join(others)}"
     if years:
         return f"{line}; there are scenes of {years[0]} to {years[-1]}: set years to lie within"
     if dropped:
@@ -87,9 +91,15 @@ def nothing_line(query: Query, dropped: Dropped, years: list[int]) -> str:
     place = f"{(south + north) / 2:.2f} N, {(west + east) / 2:.2f} E"
     line += f". The box lies at {place}"
     if west >= -90 and east <= 90:
-        swapped = ",".join(f"{degrees:g}" for degrees in (south, west, north, east))
+        swapped = ",".join(f"{degrees:.10g}" for degrees in (south, west, north, east))
         line += f"; if latitude came first, give --boundingBox={swapped}"
     return line
+
+
+def sensors_of(reasons: Iterable[str]) -> list[str]:
+    """Return the sensors, keys of sensors.SENSORS, whose satellites were left out."""
+    platforms = {reason.removeprefix("platform ") for reason in reasons}
+    return [name for name, row in sensors.SENSORS.items() if platforms & set(row.platforms)]
 
 
 def choose_grid(query: Query, pixel_size: float, acquisitions: list[Acquisition]) -> Grid:

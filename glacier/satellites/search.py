@@ -130,7 +130,7 @@ def nothing_fits(query: Query, items: list[Item]) -> str:
     south, west, north, east = query.box
     swapped = (west, south, east, north)
     if south >= -90 and north <= 90 and any(overlap(item.bbox, swapped) for item in items):
-        words = ",".join(f"{degrees:g}" for degrees in swapped)
+        words = ",".join(f"{degrees:.10g}" for degrees in swapped)
         return (
             f"no scene found in {box} (west, south, east, north): {query.source} lies elsewhere, "
             f"but where latitude and longitude are changed over; give --boundingBox={words}"
