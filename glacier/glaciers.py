@@ -5,7 +5,6 @@ What getCoordinatesFromMap.ipynb shows, without its widgets.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from contextlib import suppress
@@ -167,14 +166,14 @@ def write_glacier(cfg: Config, replace: bool = False) -> Path:
 
 def edit_lines(cfg: Config) -> str:
     """Return the three lines of config.py's edit block for a glacier."""
-    fields = {field.name: field for field in dataclasses.fields(Config)}
+    fields = Config.__dataclass_fields__
     lines = []
     for name in ("name", "boundingBox", "years"):
-        value = getattr(cfg, name)
-        shown = json.dumps(value) if isinstance(value, str) else repr(value)
-        lines.append(
-            f"    {name}: {fields[name].type} = setting({shown}, {json.dumps(fields[name].metadata['help'])})"
-        )
+        value, rule = getattr(cfg, name), fields[name].metadata
+        text = json.dumps(value) if isinstance(value, str) else repr(value)
+        words = [text, json.dumps(rule["help"])]
+        words += [f"{key}={rule[key]}" for key in ("low", "high") if rule[key] is not None]
+        lines.append(f"    {name}: {fields[name].type} = setting({', '.join(words)})")
     return "\n".join(lines)
 
 
