@@ -142,6 +142,8 @@ def refusal(error: Exception) -> str | None:
             "a worker process was ended from outside, most likely for want of memory; give fewer --workers, "
             "then run the same command again"
         )
+    if isinstance(error, OSError) and error.errno is None and "requested and" in str(error):
+        error = OSError(errno.ENOSPC, f"only a part could be written ({error})")  # NumPy's
     if not isinstance(error, OSError) or error.errno not in REFUSALS:
         return None
     where = error.filename or "a file"

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -244,6 +245,14 @@ def test_a_library_that_hides_why_it_could_not_write_does_not_hide_it_here(home)
     with files_of_at_most(10_000), pytest.raises(GlacierError, match="File too large"):  # noqa: SIM117
         with disk.writing(home / "file") as file:
             torch.save(tensor, file)
+    assert not list(home.iterdir())
+
+
+def test_an_array_that_could_be_written_in_part_is_one_line(home):
+    """NumPy writes past the file's own methods, and tells no reason."""
+    with files_of_at_most(10_000), pytest.raises(GlacierError, match="could not be written"):  # noqa: SIM117
+        with disk.writing(home / "array.npy") as file:
+            np.save(file, np.zeros(100_000))
     assert not list(home.iterdir())
 
 

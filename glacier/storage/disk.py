@@ -125,13 +125,18 @@ def reserve(path: Path) -> None:
 
 def refuse(path: Path, error: Exception, size: int = 0) -> None:
     """Raise GlacierError if a file could not be written for what the user can mend. size : needed, if known [bytes]."""
-    if not isinstance(error, OSError) or error.errno not in REFUSALS:
+    if not isinstance(error, OSError) or not (error.errno in REFUSALS or cut_short(error)):
         return
     needs = f"; it needs {size / 1e6:.0f} MB" if size else ""
     raise GlacierError(
-        f"{path} could not be written ({error.strerror}){needs}; {room(path)}, or set GLACIER_HOME to "
+        f"{path} could not be written ({error.strerror or error}){needs}; {room(path)}, or set GLACIER_HOME to "
         "another disk, then run the same command again"
     ) from error
+
+
+def cut_short(error: OSError) -> bool:
+    """Return whether NumPy could write a part of an array only: it does not say why."""
+    return error.errno is None and "requested and" in str(error)
 
 
 def room(path: Path) -> str:
