@@ -358,7 +358,7 @@ def parse(text: str, kind: type):
     return text
 
 
-def what_is_wrong(value, kind: type) -> str | None:
+def what_is_wrong(value, kind) -> str | None:
     """Return what a value should be where it is not, None where it is."""
     words = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
     if type(value) is not kind:
@@ -387,7 +387,7 @@ def short(value) -> str:
 # ── Files of settings ────────────────────────────────────────────────────────────────────────────────────────────
 
 # the parser written in C, five times as fast, where it is installed
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Loader: typing.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class SettingsLoader(_Loader):
@@ -412,7 +412,7 @@ def check_yaml(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"line {event.start_mark.line + 1}: references (*) are not read")
+            raise ValueError("references (*) are not read")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         if isinstance(event, yaml.CollectionEndEvent):
@@ -452,7 +452,8 @@ def read_yaml(path: Path) -> dict:
 
 def read_flags(argv: list[str], kinds: dict) -> dict[str, str]:
     """Return {setting: text} from --setting=value, --setting value, or a bare --setting for a yes/no one."""
-    flags, queue = {}, list(argv)
+    flags: dict[str, str] = {}
+    queue = list(argv)
     while queue:
         word = queue.pop(0)
         if not word.startswith("--"):

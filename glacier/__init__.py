@@ -11,7 +11,11 @@ _OF_OTHERS = ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH")
 def _leave_out_other_installations() -> None:
     """Forget where other installations keep their data, if ours brings its own: theirs is of other versions."""
     package = find_spec("rasterio")
-    if package is not None and (Path(package.origin).parent / "proj_data").is_dir():
+    if (
+        package is not None
+        and package.origin
+        and (Path(package.origin).parent / "proj_data").is_dir()
+    ):
         for name in _OF_OTHERS:
             os.environ.pop(name, None)
 

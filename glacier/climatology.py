@@ -153,11 +153,11 @@ class Climatology:
         columns: slice = slice(None),
     ) -> np.ndarray:
         """Return F (K, C, h, w) float32 of a day, from exactly the steps `past`, of some rows and columns."""
-        past = np.sort(np.asarray(past, int))
-        bins = self._past_bins(past, rows, columns)  # (P, C, h, w)
+        steps = np.sort(np.asarray(past, int))
+        bins = self._past_bins(steps, rows, columns)  # (P, C, h, w)
         outside = self.kept_out[rows, columns].ravel()
         flat = bins.reshape(*bins.shape[:2], outside.size)
-        season = self._season(target, past)
+        season = self._season(target, steps)
         function = np.empty((len(self.x), *flat.shape[1:]), np.float32)
         for start in range(0, outside.size, BLOCK):
             block = slice(start, start + BLOCK)

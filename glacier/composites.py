@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -106,10 +106,10 @@ class Arrays(NamedTuple):
     scenes, NaN where fewer than two saw the pixel.
     """
 
-    values: np.ndarray
-    observed: np.ndarray
-    seen: np.ndarray
-    spread: np.ndarray
+    values: Any
+    observed: Any
+    seen: Any
+    spread: Any
 
 
 KINDS = Arrays(np.float32, bool, np.uint16, np.float32)
@@ -155,7 +155,7 @@ def composite(
     steps = int(numbers[admitted].max()) - first + 1
     arrays = out(steps) if out else in_memory(steps, scenes.shape[1:])
     for step in console.progress(range(steps), "composites"):
-        members = np.flatnonzero((numbers == first + step) & admitted)
+        members = np.flatnonzero((numbers == first + step) & admitted).tolist()
         median, spread, seen = robust_mean(scenes, members)
         arrays.values[step] = median
         arrays.spread[step] = spread

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import io
 import logging
 import os
 import shlex
@@ -14,7 +15,7 @@ import time
 import traceback
 import typing
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import config
@@ -180,7 +181,7 @@ class Careful(logging.Formatter):
 def start_output() -> None:
     """Send the log to the terminal, whatever letters that knows."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # a stream of a notebook or a test
+        if isinstance(stream, io.TextIOWrapper):  # not that of a notebook or a test
             stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(Careful("%(message)s"))

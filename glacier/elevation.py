@@ -58,17 +58,18 @@ class NoModelError(GlacierError):
 
 def read_model(cfg: Config, grid: Grid) -> np.ndarray:
     """Return the elevation (H, W) [m] from the file or the archive's collection that `elevation` names."""
-    if cfg.elevation != Config.elevation:
-        if not Path(cfg.elevation).is_file():
+    model = str(cfg.elevation)
+    if model != Config.elevation:
+        if not Path(model).is_file():
             raise GlacierError(
                 f"elevation {cfg.elevation} does not exist; give the path of a GeoTIFF, "
                 f"{Config.elevation}, or None"
             )
         try:
-            return mosaic([cfg.elevation], grid)
+            return mosaic([model], grid)
         except UnreadableError as error:
             raise GlacierError(f"elevation {cfg.elevation}: {error}; give a GeoTIFF") from error
-    query = Query(cfg.source, cfg.boundingBox, ALL_YEARS, cfg.sensor, Config.elevation)
+    query = Query(cfg.source, cfg.boundingBox, ALL_YEARS, cfg.sensor, model)
     try:
         items, _ = search(query)
     except GlacierError as error:

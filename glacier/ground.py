@@ -46,7 +46,7 @@ def persistent_snow(
     )  # that month, the one before, the one after
     seen = np.zeros(index[0].shape, np.int32)
     snowy = np.zeros(index[0].shape, np.int32)
-    for number in np.flatnonzero(melting):
+    for number in np.flatnonzero(melting).tolist():
         scene = index[number]
         seen += np.isfinite(scene)
         snowy += scene > SNOW

@@ -111,7 +111,7 @@ def choose_layer(path: str, selector: str | None) -> tuple[str | None, str | Non
 def with_id(path: str, features: Features, selector: str) -> np.ndarray:
     """Return which features are called `selector`, bool (N,); GlacierError if none is."""
     matches = np.zeros(len(features.fids), bool)
-    every = set()
+    every: set[str] = set()
     for values in features.names.values():
         texts = np.array([str(value) for value in values], dtype=object)
         matches |= texts == selector

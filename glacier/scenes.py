@@ -38,7 +38,7 @@ def take_back(folder: Path, waiting: Path, made_with: str) -> int:
     for path in pickled_years(folder):
         try:
             stream = pickles.read_pickles(path)
-            header = next(stream, {})
+            header: dict = next(stream, {})
             if header.get("made_with") != made_with:
                 continue
             for collection, name in header["dropped"]:
@@ -82,7 +82,7 @@ def earlier_grid(folder: Path, box: tuple[float, ...], pixel_size: float) -> Gri
     """
     for path in pickled_years(folder):
         try:
-            header = next(pickles.read_pickles(path), {})
+            header: dict = next(pickles.read_pickles(path), {})
             grid = grid_in(header)
             lattice = Lattice(grid.crs, grid.transform[2], grid.transform[5])
         except (GlacierError, KeyError, TypeError):
@@ -98,7 +98,7 @@ def grid_in(header: dict) -> Grid:
 
 def read_header(path: Path, stream: Iterator, again: str) -> dict:
     """Return the header of a year's stream; GlacierError if there is none of this version. again : what to do then."""
-    header = next(stream, {})
+    header: dict = next(stream, {})
     if not isinstance(header, dict) or header.get("schema") != disk.SCHEMA:
         raise GlacierError(f"{path} is no stream of scenes of this version; {again}")
     missing = [key for key in HEADER if key not in header]

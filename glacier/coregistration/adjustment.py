@@ -140,7 +140,8 @@ def logarithms(matrices: np.ndarray) -> np.ndarray:
 
     7000 times faster than scipy's `logm` of one matrix after the other, and equal to 2e-15.
     """
-    power, total = np.eye(3), 0.0
+    power = np.eye(3)
+    total = np.zeros_like(matrices)
     for order in range(1, TERMS + 1):
         power = power @ (matrices - np.eye(3))
         total = total - (-1) ** order / order * power

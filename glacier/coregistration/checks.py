@@ -44,9 +44,9 @@ def smooth_contrast(image: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(contrast, (0, 0), 1) * (contrast != 0)
 
 
-def mean_seen(values: Sequence) -> np.ndarray:
+def mean_seen(layers: Sequence) -> np.ndarray:
     """Return the mean over the first axis of what is not NaN; NaN where nothing is."""
-    values = np.array(values, float)
+    values = np.array(layers, float)
     seen = np.isfinite(values)
     count = np.where(seen.any(axis=0), seen.sum(axis=0), np.nan)
     return np.where(seen, values, 0).sum(axis=0) / count

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -62,10 +62,11 @@ def similarity(stack: Sequence, side: int = 64) -> np.ndarray:
         seen = [(image != 0).astype(np.float32) for image in images]
         contrasts.append(shrunk(images, size))
         shares.append(shrunk(seen, size))
-    contrast, seen = np.array(contrasts), np.array(shares)  # (T, B * size)
-    power = contrast**2 @ seen.T  # of the first where the second is seen
+    contrast = np.array(contrasts)  # (T, B * size)
+    share = np.array(shares)
+    power = contrast**2 @ share.T  # of the first where the second is seen
     norm = np.sqrt(np.maximum(power * power.T, 1e-12))
-    overlap = seen @ seen.T / seen.shape[1]
+    overlap = share @ share.T / share.shape[1]
     return contrast @ contrast.T / norm * np.sqrt(overlap)
 
 
@@ -131,7 +132,7 @@ def by_first(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, list[int]]]:
 
 @threadpool_limits.wrap(limits=1)
 def estimate_transforms(
-    stack: np.ndarray | Sequence,
+    stack: Any,
     model: str = "affine",
     method: str = "orientation",
     weights: np.ndarray | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Layers(Sequence):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, scene: int) -> np.ndarray:
+    def __getitem__(self, scene) -> Any:
         return np.array(np.load(self.paths[scene], mmap_mode="r")[self.part])
 
 
@@ -60,13 +60,15 @@ class Series(NamedTuple):
 
     channels: Layers
     images: Layers
-    index: Layers | None
+    index: Layers | None  # type: ignore[assignment]  # hides tuple's own, which nobody asks for
     records: list[dict]
 
 
 def collect(scenes: Iterable[Scene], names: Sequence[str], folder: Path) -> Series:
     """Return the series, written to scratch files in `folder`, one a scene."""
-    records, paths, images = [], [], 1
+    records: list[dict] = []
+    paths: list[Path] = []
+    images = 1
     for scene in scenes:
         layers = compared_layers(scene)
         images = len(layers)

@@ -229,6 +229,6 @@ def admit(transforms: Transforms, doubts: Sequence[str]) -> tuple[Transforms, np
     doubtful = np.array([bool(doubt) for doubt in doubts])
     admitted = transforms.accepted | ~(doubtful | transforms.displaced)
     reasons = list(transforms.reasons)
-    for scene in np.flatnonzero(doubtful & ~transforms.accepted):
+    for scene in np.flatnonzero(doubtful & ~transforms.accepted).tolist():
         reasons[scene] = f"{doubts[scene]}, and {reasons[scene]}"
     return transforms._replace(reasons=tuple(reasons)), admitted

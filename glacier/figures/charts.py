@@ -86,7 +86,7 @@ def calendar(
 def curves(
     path: Path,
     x: Sequence,
-    lines: dict[str, Sequence[float]],
+    lines: Mapping[str, Sequence[float] | np.ndarray],
     x_label: str,
     y_label: str,
     limits: tuple[float, float] | None = None,

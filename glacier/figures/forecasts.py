@@ -89,7 +89,7 @@ def add_bar(figure, scale, axes: list, label: str, count: int, tall: float) -> N
     bar.ax.tick_params(labelsize=7)
 
 
-def draw_column(axes: Sequence, column: Column, longest: int):
+def draw_column(axes: Sequence | np.ndarray, column: Column, longest: int):
     """Draw the maps of a column on its axes, at most `longest` px a side; return what a colour bar needs, or None."""
     drawn = None
     for axis, image, title in zip(axes, column.images, column.titles, strict=True):

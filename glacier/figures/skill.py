@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def skill_by_lead(path: Path, panels: Mapping[str, Mapping[str, Line]], label: s
     figure = Figure(figsize=(WIDTH, 1.5 + 2.4 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    handles = {}
+    handles: dict[str, Any] = {}
     for axis, (title, lines) in zip(axes, panels.items(), strict=True):
         handles |= draw_lines(axis, lines, names)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))

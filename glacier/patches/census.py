@@ -88,7 +88,7 @@ def unseen_months(
 
     dates : first day of each step. observed : bool (T, H, W). A step stands for every month it reaches into.
     """
-    months = set()
+    months: set[int] = set()
     for step, first in enumerate(dates):
         if not observed[step].any():
             continue

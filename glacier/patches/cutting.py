@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # loading it takes seconds: a stage that has nothing to do goes without
     import torch
@@ -54,7 +54,9 @@ def blend(
     """
     import torch
 
-    total = weight = window = None
+    total: Any = None
+    weight: Any = None
+    window: Any = None
     for (top, left), patch in patches:
         if total is None:
             window = middle_first(patch)

@@ -136,7 +136,7 @@ def pixels_reached(
     parts = patch_parts(shape, size, stride, block)
     for row, column in np.ndindex(parts.shape):
         top, left = row * stride, column * stride
-        reach[parts[row, column]][top : top + size, left : left + size] = True
+        reach[str(parts[row, column])][top : top + size, left : left + size] = True
     return reach
 
 

@@ -58,7 +58,10 @@ def summary(scenes: AlignedScenes, composites: Composites) -> tuple[dict, list[t
         "composites": len(composites.dates),
         "observed_fraction": round(observed, 4),
     }
-    table = [("scenes", total), ("confirmed by two others and put in place", confirmed)]
+    table: list[tuple] = [
+        ("scenes", total),
+        ("confirmed by two others and put in place", confirmed),
+    ]
     if far:
         table.append((f"of these more than {limit:.1f} px off as delivered", far))
     for reason, number in unconfirmed.items():

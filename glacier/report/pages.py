@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -113,7 +113,7 @@ def report(cfg: Config) -> Path:
     first_page = answer(cfg, list(finished))
     room = Room(pictures_of(first_page, finished))
     chapters = [chapter(folder, finished[folder], present, room) for folder in finished]
-    pictures = [
+    pictures: list[Any] = [
         {"source": room.source(picture.path), "caption": picture.caption}
         for picture in first_page.pictures
     ]
@@ -140,7 +140,8 @@ def chapter(folder: Path, manifest: dict, present: dict[str, str], room: Room) -
     from markupsafe import Markup
 
     piece = (folder / SECTION).read_text(encoding="utf-8")
-    title = html.unescape(re.search("<h2>(.*)</h2>", piece)[1])
+    heading = re.search("<h2>(.*)</h2>", piece)
+    title = html.unescape(heading[1]) if heading else folder.name
     body = re.sub("<h2>.*</h2>", "", piece, count=1)
     inputs = manifest["inputs"]
     changed = [name for name in inputs if present.get(name, inputs[name]) != inputs[name]]
@@ -182,9 +183,9 @@ class Room:
 
     def __init__(self, paths: Sequence[Path]):
         sizes = {path: path.stat().st_size for path in paths}
-        total = sum(sizes[path] for path in paths)
+        total = float(sum(sizes[path] for path in paths))
         self.smaller: set[Path] = set()
-        for path in sorted(sizes, key=sizes.get, reverse=True):
+        for path in sorted(sizes, key=sizes.__getitem__, reverse=True):
             if total <= MOST_BYTES:
                 break
             self.smaller.add(path)

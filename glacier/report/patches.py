@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from config import Config
 from glacier.figures import charts, maps
@@ -28,9 +29,9 @@ def draw(
     for start, part in enumerate(split.parts):
         bars.append((start, cfg.sequenceLength, cfg.horizon, part))
     steps = charts.windows(folder / "quicklooks" / "split.png", bars, series.dates)
-    shares = [("pixels x steps", "number")]
+    shares: list[tuple] = [("pixels x steps", "number")]
     shares += [(name.replace("_", " "), number) for name, number in proof.items()]
-    content = [
+    content: list[Any] = [
         count_rows(split, holdings),
         shares,
         pages.Picture(
@@ -49,9 +50,11 @@ def draw(
 
 def count_rows(split: Split, holdings: dict[str, Holding]) -> list[tuple]:
     """Return a row a part: its windows, its observed target dates and pixels, and the part of these with snow."""
-    rows = [("part", "windows", "observed target dates", "observed target pixels", "snow [%]")]
+    rows: list[tuple] = [
+        ("part", "windows", "observed target dates", "observed target pixels", "snow [%]")
+    ]
     for part in PARTS:
-        row = (part, split.parts.count(part))
+        row: tuple = (part, split.parts.count(part))
         if part in holdings:
             held = holdings[part]
             snow = "" if math.isnan(held.snow) else f"{100 * held.snow:.0f}"

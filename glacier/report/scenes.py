@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from glacier.scenes import Scene, read_scenes
 
 def describe(cfg: Config, folder: Path, counts: dict) -> list[Path]:
     """Draw when the scenes were taken, and the clearest, for the report; return the files."""
-    dates, seen, clearest = [], [], None
+    dates, seen = [], []
+    clearest: Any = None
     rows: list[tuple] = [("scene", "date", "satellite", "cloud [%]", "seen in the box [%]")]
     for scene in read_scenes(cfg):
         dates.append(scene.date)

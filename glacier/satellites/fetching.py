@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from itertools import islice
 
@@ -40,7 +40,8 @@ class Harvest:
 def fetch_all(scenes: list[list[Acquisition]], job: Job, executor: str) -> Iterator[Outcome]:
     """Yield what became of each scene, as they finish; few wait at a time, so memory stays flat."""
     with workplace(executor, job.workers) as (pool, at_once):
-        rest, running = iter(scenes), set()
+        rest = iter(scenes)
+        running: set[Future[Outcome]] = set()
         while True:
             free = at_once - len(running)
             running |= {pool.submit(fetch, scene, job) for scene in islice(rest, free)}

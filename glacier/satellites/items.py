@@ -190,9 +190,9 @@ def read_bands(content: dict, told: dict) -> list[dict]:
     by_number = dict(enumerate(shared))
     described = []
     for band in bands:
-        content = by_number.get(band) if isinstance(band, int) else band
-        if isinstance(content, dict):
-            described.append(content)
+        entry = by_number.get(band) if isinstance(band, int) else band
+        if isinstance(entry, dict):
+            described.append(entry)
     return described
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import config
 from config import GlacierError
@@ -164,7 +165,7 @@ def features_of(query: Query) -> Iterator[tuple[dict, str]]:
         check_file(query.source)
     reader = Reader()
     try:
-        page = reader.read(address)
+        page: Any = reader.read(address)
         kind = kind_of(page)
         if kind == "item":
             yield page, address

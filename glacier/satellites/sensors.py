@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -130,7 +131,7 @@ MSI_BANDS = {
     "nir": "B08",
 }
 SENTINELS = ("sentinel-2a", "sentinel-2b", "sentinel-2c")
-LANDSAT = {
+LANDSAT: dict[str, Any] = {
     "collection": "landsat-c2-l2",
     "other_collections": ("landsat-c2l2-sr",),
     "scale": 2.75e-05,
@@ -140,7 +141,7 @@ LANDSAT = {
     "pixel_size": 30.0,
     "anchor": 15.0,
 }
-HLS = {
+HLS: dict[str, Any] = {
     "scale": 1e-4,
     "offset": -1.0,
     "nodata": -9999,

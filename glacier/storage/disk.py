@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import yaml
@@ -64,7 +65,7 @@ class Tracked(io.FileIO):
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[io.BufferedWriter]:
+def writing(path: Path) -> Iterator[BinaryIO]:
     """Open a hidden neighbour of `path` that takes its name once it is fully on disk.
 
     GlacierError if the disk does not take it: full, read-only, or not the user's.

@@ -9,7 +9,7 @@ import pickle
 import struct
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from config import GlacierError
 from glacier.storage import rebuild
@@ -99,7 +99,7 @@ def get(size: int, machine: PlainUnpickler) -> None:
 
 
 # opcode: what it does, with what
-ALIKE = {
+ALIKE: dict[bytes, tuple[Callable, Any]] = {
     pickle.NONE: (push, None),
     pickle.NEWTRUE: (push, True),
     pickle.NEWFALSE: (push, False),

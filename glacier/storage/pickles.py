@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from config import GlacierError
 from glacier.storage import integrity
@@ -38,7 +38,7 @@ def read_pickles(path: Path) -> Iterator:
             yield read_object(path, file)
 
 
-def read_object(path: Path, file: BinaryIO):
+def read_object(path: Path, file: io.BufferedReader):
     """Return the next object of a stream; GlacierError, with the path, if it is damaged or no plain data."""
     try:
         return PlainUnpickler(file).load()

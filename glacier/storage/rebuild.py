@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class NumberType:
     """Stands for numpy.dtype: a code of TYPES, and a byte order once its state was read."""
 
     code: str
-    byte_order: str = "="
+    byte_order: Any = "="
 
     def set_state(self, state) -> NumberType:
         """Take over the byte order; ValueError for a state that is not one of plain numbers."""
@@ -118,7 +119,7 @@ def from_bytes(content, number_type, shape, order="C", axis_order=None) -> np.nd
     return array.transpose(axis_order)
 
 
-def scalar(number_type, content) -> np.generic:
+def scalar(number_type, content) -> Any:
     """Return a single number of NumPy."""
     return from_bytes(content, number_type, ())[()]
 

@@ -6,9 +6,9 @@ size with what the file still holds before it makes room, and stops at a budget 
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
-from typing import BinaryIO
 
 import numpy as np
 
@@ -27,7 +27,7 @@ CONTAINERS = (tuple, list, set, frozenset, dict)
 class PlainUnpickler:
     """Reads one object of a pickle stream; GlacierError for what is no plain data, other errors for damage."""
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: io.BufferedReader):
         self.file = file
         self.left = min(os.fstat(file.fileno()).st_size - file.tell(), MOST_BYTES)
         self.stack: list = []

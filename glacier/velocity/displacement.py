@@ -154,7 +154,9 @@ def interpolate(
     along = (y - rows[0]) / (rows[1] - rows[0])
     parts = []
     for part in smooth / np.maximum(weight, 1e-9):
-        parts.append(sample(part, (across, along), cv2.INTER_LINEAR, cv2.BORDER_REPLICATE))
+        parts.append(
+            sample(part, np.array([across, along]), cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+        )
     return np.array(parts)
 
 

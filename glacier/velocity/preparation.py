@@ -92,7 +92,7 @@ def find_pairs(
             f"the same season; {more}"
         )
     short_days, max_years = limits
-    days = [dates[scene] for scene in usable]
+    days = [dates[scene] for scene in usable.tolist()]
     usable_seen = None if seen is None else seen[usable]
     pairs = pair_choice.choose_pairs(
         days, max_years, short_days, usable_seen, np.asarray(quality)[usable], fewest_days

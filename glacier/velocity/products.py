@@ -90,7 +90,8 @@ def find_components(source: str) -> tuple[Layer, Layer]:
         names = [name or "" for name in file.descriptions]
     if variables:
         names = [re.split(r"[:/]", variable.strip('"'))[-1] for variable in variables]
-        return tuple(every_time(variables[place]) for place in pick_names(source, names))
+        east, north = pick_names(source, names)
+        return every_time(variables[east]), every_time(variables[north])
     is_variable = re.match(r"(?i)(netcdf|hdf5|zarr):", source) is not None
     partner = second_component(source)
     if partner is not None and (is_variable or count == 1):

@@ -93,7 +93,7 @@ def make_series(
         members = np.flatnonzero(group & used)
         if not len(members):
             continue
-        group_pairs = [pairs[member] for member in members]
+        group_pairs = [pairs[member] for member in members.tolist()]
         vectors, weights = tracked[members, :2], tracked[members, 2]
         weights = np.where(np.isfinite(vectors[:, 0]), weights, 0)
         field = velocities.combine(vectors, weights, group_pairs, least=1)

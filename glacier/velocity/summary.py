@@ -95,8 +95,8 @@ def flow_line(field: Field) -> np.ndarray | None:
     if not moving.any():
         return None
     speed = np.where(moving, np.hypot(*field.velocity), np.nan)
-    fastest = np.unravel_index(np.nanargmax(speed), speed.shape)
-    return velocities.trace(field.velocity, fastest)
+    row, column = np.unravel_index(np.nanargmax(speed), speed.shape)
+    return velocities.trace(field.velocity, (float(row), float(column)))
 
 
 def is_northern(nodes: Nodes) -> bool:

@@ -88,7 +88,7 @@ class Field(NamedTuple):
 
     velocity: np.ndarray
     error: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # hides tuple's own, which nobody asks for
 
 
 def to_velocity(displacement: np.ndarray, years: float, transform: Sequence[float]) -> np.ndarray:
@@ -211,7 +211,7 @@ def certain(field: Field) -> np.ndarray:
 # ── Along the glacier ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def velocity_at(velocity: np.ndarray, place: np.ndarray) -> np.ndarray:
+def velocity_at(velocity: np.ndarray, place: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the velocity (2,) at the node nearest to a place (row, column), NaN outside the grid."""
     row, column = place
     height, width = velocity.shape[1:]
