@@ -107,7 +107,7 @@ def run(cfg: Settings) -> int:
 
     manifest = runner.read_manifest(run_folder)
     inputs = {"patches": glacier.hash, "run": runner.manifest_hash(manifest)}
-    used = runner.used_settings(cfg, ["maxVelocity", "members", "iceOutline"])
+    used = runner.used_settings(cfg, ["maxVelocity", "members", "iceOutline", "elevation"])
     folder = choice.folder_in(run_folder, "forecast", cfg.name)
     command = f"python DeepLearning/forecast.py --name={cfg.name}"
     runner.make(cfg, folder, used, inputs, work, command)
