@@ -171,11 +171,15 @@ def keep_traceback() -> str:
 # ── Output ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+# signs that steer a terminal, which names in an archive may hold, as they are printed
+CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160)) if code != 10}
+
+
 class Careful(logging.Formatter):
-    """Leaves out the secrets of addresses."""
+    """Leaves out the secrets of addresses, and what would steer the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return config.without_secrets(super().format(record))
+        return config.without_secrets(super().format(record)).translate(CONTROL)
 
 
 def start_output() -> None:
@@ -191,7 +195,8 @@ def start_output() -> None:
 
 def complain(line: str) -> None:
     """Print one line on the error stream."""
-    print(config.without_secrets(" ".join(line.split("\n"))), file=sys.stderr)
+    plain = config.without_secrets(" ".join(line.split("\n")))
+    print(plain.translate(CONTROL), file=sys.stderr)
 
 
 def lines_of(rows: list[tuple]) -> list[str]:

@@ -397,6 +397,19 @@ def test_of_one_acquisition_the_better_processing_counts_whole(made, better, old
     assert set(np.unique(scene.dn[1])) == {0, 9000}
 
 
+def test_two_processings_without_a_box_are_one_acquisition_if_their_frame_is_told(made):
+    """Neither bbox nor geometry: path and row in the id tell that it is the same picture."""
+    for number, name in enumerate(("20200502_02_RT", "20200820_02_T1")):
+        full = f"LC08_L2SP_147038_20200501_{name}"
+        landsat(made, full, 9000 + 1000 * number, "2020-05-01T05:19:24Z")
+        path = made.folder / full / f"{full}.json"
+        content = json.loads(path.read_text())
+        del content["bbox"]
+        path.write_text(json.dumps(content))
+    (scene,) = scenes_of(made.settings(VALLEY, "landsat-8-9"))
+    assert scene.id.endswith("T1")
+
+
 def test_the_newer_baseline_of_one_acquisition_counts(made):
     for number, baseline in ((4000, "02.14"), (5100, "05.00")):
         sentinel(

@@ -1,5 +1,6 @@
 """Lines that help: what a new user gets wrong is named with its cause and the way out; commands can be pasted."""
 
+import logging
 import os
 import shlex
 import subprocess
@@ -148,6 +149,15 @@ def test_a_misspelt_name_lists_the_glaciers(glacier):
     (config.home() / "datasets" / "made" / "glacier.yaml").write_text("boundingBox: [1, 2, 3, 4]")
     with pytest.raises(GlacierError, match=r"did you mean made\? \(glaciers with one: made\)"):
         dataAPI.run(config.load(Config, [], name="mad"))
+
+
+def test_names_of_an_archive_do_not_steer_the_terminal(capsys):
+    record = logging.LogRecord(
+        "x", logging.INFO, "", 0, "scene \x1b[2J\x07 of\n%s", ("\x9b31m",), None
+    )
+    assert console.Careful("%(message)s").format(record) == "scene \\x1b[2J\\x07 of\n\\x9b31m"
+    console.complain("error: \x1b[31m")
+    assert capsys.readouterr().err == "error: \\x1b[31m\n"
 
 
 # ── The environment ──────────────────────────────────────────────────────────────────────────────────────────────

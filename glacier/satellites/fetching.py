@@ -11,6 +11,7 @@ from itertools import islice
 from config import GlacierError
 from glacier.satellites.assembly import Job, fetch
 from glacier.satellites.items import Item
+from glacier.satellites.metadata import printable
 from glacier.satellites.selection import Acquisition, Dropped, count_reasons
 from glacier.satellites.waiting import Outcome
 from glacier.workers import workplace
@@ -88,7 +89,7 @@ def labels_of(items: list[Item]) -> dict[tuple[str, str], str]:
     counts = Counter(item.label for item in items)
     labels = {item.identity: item.label for item in items}
     shared = [item for item in items if counts[item.label] > 1]
-    labels |= {item.identity: f"{item.collection}/{item.label}" for item in shared}
+    labels |= {item.identity: f"{printable(item.collection)}/{item.label}" for item in shared}
     return labels
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from glacier.satellites import sensors
 from glacier.satellites.items import Asset, Item
-from glacier.satellites.metadata import TIERS, WORLD, plain_platform
+from glacier.satellites.metadata import TIERS, WORLD, plain_platform, printable
 from glacier.satellites.scaling import (
     Statement,
     baseline_of,
@@ -78,7 +78,7 @@ def select(
     for item in items:
         sensor = sensor_of(item, sensor_names, platforms)
         if not sensor:
-            dropped.append((item.label, f"platform {item.platform or 'unknown'}"))
+            dropped.append((item.label, f"platform {printable(item.platform) or 'unknown'}"))
             continue
         if item.cloud_percent > max_cloud_percent:
             dropped.append((item.label, "more cloud than maxCloudPercent"))
@@ -245,13 +245,13 @@ def same_acquisition(first: Acquisition, second: Acquisition) -> bool:
         places_told = bool(one.place and two.place)
         limit = SAME_FRAME_TIME if places_told else SAME_TIME
         same_time = abs(one.datetime - two.datetime) <= limit
+    if WORLD in (one.bbox, two.bbox):  # no box is told
+        return same_time and one.place == two.place != ""
     return same_time and shared_ground(one.bbox, two.bbox) >= SAME_FRAME
 
 
 def shared_ground(first: tuple[float, ...], second: tuple[float, ...]) -> float:
-    """Return the share of the ground of two boxes that both cover, [0-1]; 0 where neither tells its box."""
-    if WORLD in (first, second):
-        return 0.0
+    """Return the share of the ground of two boxes that both cover, [0-1]."""
     first_east = first[2] + 360 * (first[2] < first[0])
     second_east = second[2] + 360 * (second[2] < second[0])
     width = min(first_east, second_east) - max(first[0], second[0])
