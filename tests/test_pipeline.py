@@ -55,14 +55,20 @@ def test_the_readmes_commands_make_a_table_and_a_forecast_at_the_right_place(fin
         assert name in table
     forecast = next(run.rglob("forecast.tif"))
     with open_raster(forecast) as file:
-        assert file.count == 4
+        assert file.count == 4 * 7  # steps, and of each P(snow), median, mean and four quantiles
         assert file.crs.to_epsg() == 32643
         west, south, east, north = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
         box = yaml.safe_load((finished_home / "datasets/small/glacier.yaml").read_text())[
             "boundingBox"
         ]
         assert (west, south, east, north) == pytest.approx(box, abs=0.002)
-        assert file.tags()["DATES"] == "2018-01-01,2018-04-01,2018-07-01,2018-10-01"
+        spans = [file.tags(band)["DATES"] for band in (1, 8, 15, 22)]
+        assert spans == [
+            "2018-01-01/2018-03-31",
+            "2018-04-01/2018-06-30",
+            "2018-07-01/2018-09-30",
+            "2018-10-01/2018-12-31",
+        ]
 
 
 def test_next_leads_through_the_order_of_the_readme(finished_home):
