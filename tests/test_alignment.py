@@ -21,7 +21,7 @@ from glacier.coregistration.consensus import confirmed_scenes
 from glacier.coregistration.resampling import resample
 from glacier.coregistration.series import estimate_transforms, neighbour_pairs
 from glacier.coregistration.transforms import corner_shift
-from glacier.coregistration.verdict import admit, fits_better, geometric_doubt
+from glacier.coregistration.verdict import admit, fits_better, geometric_doubt, judge
 from glacier.figures.sheets import Thumbnail, contact_sheet
 from glacier.grid import Grid
 from glacier.ground import ndsi, outline_mask, persistent_snow
@@ -211,6 +211,22 @@ def test_cloud_that_always_lies_alike_is_not_confirmed():
     assert found.reasons[-1]
 
 
+def test_scene_that_shows_no_ground_is_not_confirmed_by_matches_at_zero():
+    """A cloud whose matches with all others agree, as the rims of missing lines do; its quality is about 0."""
+    stack = seasons([*SMALL, (0, 0)])
+    stack[-1] = np.random.default_rng(3).normal(size=(128, 128))
+    pairs = [
+        Pair(first, second, np.eye(3), 0.1, 10.0)
+        for first in range(5)
+        for second in range(first + 1, 5)
+    ]
+    matrices = np.tile(np.eye(3), (5, 1, 1))
+    found = judge(stack[:, None], np.ones((128, 128), bool), pairs, matrices, 2.0, None)
+    assert found.accepted.tolist() == [True] * 4 + [False]
+    assert found.quality[-1] < 0.1
+    assert found.reasons[-1] == "it has too little in common with its neighbours"
+
+
 def test_displaced_scene_that_cannot_be_put_right_is_left_out(monkeypatch):
     """Two others prove that it lies 7 px off, but the checks do not agree to the correction."""
     from glacier.coregistration import verdict
@@ -332,6 +348,23 @@ def test_joint_adjustment_outvotes_a_wrong_pair():
             pairs.append(Pair(i, j, matrix, 0.1, 10.0))
     found = adjust(pairs, 5, (160, 160))[:, :2, 2]
     assert found - found[0] == pytest.approx(shifts, abs=0.05)
+
+
+@pytest.mark.parametrize("far", [0, 60])
+def test_joint_adjustment_tells_far_scenes_from_wrong_pairs(far):
+    """Five scenes near their places, the last perhaps 60 px off, and one wrong pair that is the most certain of all."""
+    shifts = np.array([(0, 0), (0.3, 0.2), (-0.4, 0.1), (0.2, -0.3), (far, 0.1)])
+    pairs = []
+    for i in range(5):
+        for j in range(i + 1, 5):
+            matrix = np.eye(3)
+            matrix[:2, 2] = shifts[j] - shifts[i]
+            pairs.append(Pair(i, j, matrix, 0.1, 10.0))
+    wrong = np.eye(3)
+    wrong[:2, 2] = 40, -30
+    pairs.append(Pair(1, 3, wrong, 0.02, 10.0))
+    found = adjust(pairs, 5, (160, 160), archive=(0.4, 0.03))[:, :2, 2]
+    assert found - found[0] == pytest.approx(shifts, abs=0.1)
 
 
 def test_unknown_method_names_the_known_ones():
@@ -479,6 +512,20 @@ def test_composites_say_how_many_scenes_saw_a_pixel_and_how_far_these_differ():
     assert made.spread[0, 0, 0, 0] == pytest.approx(1.4826 * 2)
     assert np.isnan(made.spread[1:]).all()
     assert np.isnan(made.spread[0, 0, 2, 2])
+
+
+def test_composites_leave_out_what_is_not_admitted():
+    """Of 1, 5, 3, 9 the second and the last do not count: the median of one step, and the length of the series."""
+    values = np.array([1, 5, 3, 9], np.float32)[:, None, None, None]
+    scenes = values * np.ones((1, 1, 6, 6), np.float32)
+    days = [date(2014, 1, 5), date(2014, 2, 1), date(2014, 3, 1), date(2014, 8, 1)]
+    admitted = np.array([True, False, True, False])
+    composites, observed, steps = composite(scenes, days, 4, admitted=admitted)
+    assert [str(day) for day in steps] == ["2014-01-01"]
+    assert (composites == 2).all()
+    assert observed.all()
+    with pytest.raises(GlacierError, match="none of 4 scenes is left"):
+        composite(scenes, days, 4, admitted=np.zeros(4, bool))
 
 
 def test_wide_gaps_are_filled_from_the_same_season_of_earlier_years():
@@ -668,7 +715,7 @@ def test_stage_makes_composites_of_the_truth(stage):
     assert composites.observed[:, 8:-8, 8:-8].all()
 
 
-def test_other_steps_a_year_make_other_composites_only(stage, tmp_path):
+def test_other_steps_a_year_make_other_composites_only(stage, tmp_path, monkeypatch):
     """The co-registered scenes stay, to their time of writing; whatever else changes, they are made anew."""
     cfg, *_ = stage
     folder = cfg.folder / "aligned"
@@ -683,6 +730,16 @@ def test_other_steps_a_year_make_other_composites_only(stage, tmp_path):
     for name, value in (("motionModel", "translation"), ("maxGeometricError", 3.0)):
         changed = dataclasses.replace(cfg, **{name: value})
         assert not holds_scenes(folder, alignment.scenes_fingerprint(changed))
+    anew = []
+
+    def co_register(*words):
+        anew.append(words)
+        raise GlacierError("made anew")
+
+    monkeypatch.setattr(alignment, "co_register", co_register)
+    with pytest.raises(GlacierError, match="made anew"):
+        alignment.make_aligned(dataclasses.replace(half_yearly, force=True), folder)
+    assert len(anew) == 1
     copy = shutil.copytree(folder, tmp_path / "aligned")
     assert holds_scenes(copy, alignment.scenes_fingerprint(cfg))
     values = np.load(copy / "scenes.npy", mmap_mode="r+")

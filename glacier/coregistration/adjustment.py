@@ -45,7 +45,7 @@ def adjust(
     where the archive put it holds back the drift that adds up along the seasons, as the sun moves the shading; a scene
     that is clearly shifted, turned or stretched is let go.
     Least squares on the logarithms of the matrices, which keeps every motion model exact, with Cauchy weights. It
-    starts from a tree of the most certain pairs: else a scene that lies far off would look like many wrong pairs.
+    starts from a tree of the least doubtful pairs: else a scene that lies far off would look like many wrong pairs.
     """
     unit = unit_frame(shape)
     half = max(shape) / 2  # px of one unit
@@ -55,9 +55,8 @@ def adjust(
     second = np.array([pair.second for pair in pairs])
     design = incidence(first, second, count)
     moved = half * np.linalg.norm(measured[:, :2, 2], axis=1)  # (P,) px
-    doubt = error * (
-        1 + (moved / (LET_GO * archive[0])) ** 2
-    )  # a large shift is rarer than a wrong pair
+    # a scene that lies far off is rarer than a wrong pair
+    doubt = error * (1 + (moved / (LET_GO * archive[0])) ** 2)
     matrices = chained(measured, doubt, first, second, count)
     for _ in range(rounds):
         back = np.linalg.inv(matrices[second])

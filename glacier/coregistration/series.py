@@ -168,9 +168,8 @@ def estimate_transforms(
         return unaligned(count, f"only {stable.mean():.1%} of the scene is stable ground")
     how = METHODS[method]
     if method == "ecc":
-        how = Method(
-            reference_ecc, partial(register_ecc, criterion=criterion, iterations=iterations)
-        )
+        register = partial(register_ecc, criterion=criterion, iterations=iterations)
+        how = how._replace(register=register)
     run = map if executor is None else executor.map
     alike = similarity(stack)
     ends = by_first(neighbour_pairs(alike))
@@ -179,16 +178,28 @@ def estimate_transforms(
     pairs, members = largest_group(list(chain.from_iterable(matches)), count)
     if not pairs:
         return unaligned(count, NO_MATCH)
-    if gauge == "archive":
-        central = None
-        matrices = adjust(pairs, count, shape, (ARCHIVE_SHIFT, ARCHIVE_SHAPE))
+    central = None
+    if gauge == "central":
+        central = int(np.where(members, alike @ members, -np.inf).argmax())
+    matrices = placed(pairs, members, shape, central)
+    return judge(stack, stable, pairs, matrices, limit, central, run)
+
+
+def placed(
+    pairs: Sequence[Pair], members: np.ndarray, shape: tuple[int, int], central: int | None
+) -> np.ndarray:
+    """Return where the scenes lie by all comparisons, (T, 3, 3), common frame px -> scene px.
+
+    members : (T,) bool, the scenes that the pairs connect. central : the scene whose frame is common; None: the middle
+    of all as delivered, whose positions then count as weak measurements.
+    """
+    if central is None:
+        matrices = adjust(pairs, len(members), shape, (ARCHIVE_SHIFT, ARCHIVE_SHAPE))
         frame = np.median(matrices[members], axis=0)
     else:
-        central = int(np.where(members, alike @ members, -np.inf).argmax())
-        matrices = adjust(pairs, count, shape)
+        matrices = adjust(pairs, len(members), shape)
         frame = matrices[central]
-    matrices = scaled(matrices @ np.linalg.inv(frame))
-    return judge(stack, stable, pairs, matrices, limit, central, run)
+    return scaled(matrices @ np.linalg.inv(frame))
 
 
 def check_choice(setting: str, value: str, choices: Iterable[str]) -> None:
