@@ -174,8 +174,9 @@ def make_aligned(cfg: Config, folder: Path) -> runner.Result:
     warning = unaligned_warning(scenes)
     if warning:
         log.warning("  %s", warning)
-    pictures = describe(cfg, folder, table, warning)
-    return runner.Result([*(folder / name for name in FILES), *pictures], counts, table)
+    files = [folder / name for name in FILES]
+    files += describe(cfg, folder, table, warning)
+    return runner.Result(files, counts, table)
 
 
 def scenes_fingerprint(cfg: Config) -> str:

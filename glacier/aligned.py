@@ -25,6 +25,8 @@ STAGE = stages.ALIGNED
 # as composites.Arrays has them
 COMPOSITES = ("composites.npy", "observed.npy", "seen.npy", "spread.npy")
 BEFORE_AFTER = "quicklooks/coregistration.gif"
+# of a scene in scenes.json, as AlignedScenes holds them
+SCENE_COLUMNS = ("id", "date", "matrix", "quality", "accepted", "reason", "in_composites")
 # what is made with scenes.json, which stands for it
 BESIDE_SCENES = ("scenes.npy", "quality.json", BEFORE_AFTER)
 # all of the stage but other pictures
@@ -213,17 +215,19 @@ def read_aligned_scenes(cfg: Config) -> AlignedScenes:
     """Return the co-registered scenes of a glacier; GlacierError if they are missing or damaged."""
     folder = cfg.folder / STAGE
     record = disk.read_json(folder / "scenes.json")
-    scenes = record["scenes"]
+    columns: dict[str, list] = {}
+    for name in SCENE_COLUMNS:
+        columns[name] = [scene[name] for scene in record["scenes"]]
     return AlignedScenes(
-        disk.read_array(folder / "scenes.npy"),
-        tuple(scene["id"] for scene in scenes),
-        tuple(scene["date"] for scene in scenes),
-        np.array([scene["matrix"] for scene in scenes]),
-        np.array([scene["quality"] for scene in scenes]),
-        np.array([scene["accepted"] for scene in scenes]),
-        tuple(scene["reason"] for scene in scenes),
-        np.array([scene["in_composites"] for scene in scenes]),
-        tuple(record["channels"]),
-        record["crs"],
-        tuple(record["transform"]),
+        values=disk.read_array(folder / "scenes.npy"),
+        ids=tuple(columns["id"]),
+        dates=tuple(columns["date"]),
+        matrices=np.array(columns["matrix"]),
+        quality=np.array(columns["quality"]),
+        accepted=np.array(columns["accepted"]),
+        reasons=tuple(columns["reason"]),
+        in_composites=np.array(columns["in_composites"]),
+        channels=tuple(record["channels"]),
+        crs=record["crs"],
+        transform=tuple(record["transform"]),
     )

@@ -117,7 +117,10 @@ KINDS = Arrays(np.float32, bool, np.uint16, np.float32)
 
 def shapes(steps: int, scene: tuple[int, int, int]) -> Arrays:
     """Return the shapes of the arrays for scenes (C, H, W)."""
-    return Arrays((steps, *scene), (steps, *scene[1:]), (steps, *scene[1:]), (steps, *scene))
+    channels, height, width = scene
+    per_channel = (steps, channels, height, width)
+    per_pixel = (steps, height, width)
+    return Arrays(values=per_channel, observed=per_pixel, seen=per_pixel, spread=per_channel)
 
 
 def in_memory(steps: int, scene: tuple[int, int, int]) -> Arrays:
