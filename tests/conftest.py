@@ -87,8 +87,8 @@ def copy_home(source: Path, target: Path) -> Path:
 
 
 def run_folder(home: Path) -> Path:
-    """The only run in a home."""
-    return next((home / "DeepLearning" / "runs").iterdir())
+    """The only run in a home; a process that was killed leaves its lock file beside it."""
+    return next((home / "DeepLearning" / "runs").glob("*/config.yaml")).parent
 
 
 def readme_commands() -> list[list[str]]:
