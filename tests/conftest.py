@@ -48,6 +48,14 @@ def command(home: Path, *words: str, code: int = 0, folder: Path | None = None) 
     return printed
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of one file run in one process, as do all that share the finished glacier, which come first."""
+    for item in items:
+        shared = "finished_home" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("finished" if shared else item.path.stem))
+    items.sort(key=lambda item: "finished_home" not in item.fixturenames)
+
+
 @pytest.fixture(autouse=True)
 def figures_are_laid_out_well(monkeypatch):
     """Every figure that a test draws is looked at: no text is cut, none lies over another, none is empty."""

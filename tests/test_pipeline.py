@@ -124,6 +124,7 @@ def test_the_report_shows_every_stage(finished_home):
     page = (finished_home / "datasets" / "small" / "report.html").read_text()
     run = run_folder(finished_home).name
     assert re.findall("<h2>(.*?)</h2>", page) == [
+        "Look around",
         "Scenes",
         "Co-registration and composites",
         "Patches and split",
