@@ -111,8 +111,7 @@ def sensor_of(item: Item, sensor_names: tuple[str, ...], platforms: tuple[str, .
 
 def is_of(collection: str, row: Sensor) -> bool:
     """Tell whether a collection is one of a sensor's, whatever its version."""
-    plain = plain_collection(collection)
-    return any(plain == plain_collection(name) for name in row.collections)
+    return plain_collection(collection) in map(plain_collection, row.collections)
 
 
 def plain_collection(name: str) -> str:
@@ -151,10 +150,7 @@ def acquire(
 
 
 def find_asset(item: Item, key: str, common_name: str) -> Asset | None:
-    """Return the file of a band: by the sensor's own key, that key with a pixel size, common name, or band name.
-
-    Of several pixel sizes the finest.
-    """
+    """Return the finest file of a band: by the sensor's key, that with a pixel size, common name, or band name."""
     if key in item.assets:
         return item.assets[key]
     assets = list(item.assets.values())
