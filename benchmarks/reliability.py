@@ -458,8 +458,10 @@ def kills(cfg: Settings, reference: Path, folder: Path) -> Iterator[Case]:
             shutil.rmtree(stage)
             done = killed(home, number, (script,), random.uniform(1.0, 4.0))
             ended_before = done.returncode == 0
+            not_begun = done.returncode == -number and not done.stdout  # while Python was loading
             clean = done.returncode == code and "Traceback" not in done.stderr
-            yield f"{script}, {number.name}: {done.returncode} {done.stderr}", clean or ended_before
+            held = clean or ended_before or not_begun
+            yield f"{script}, {number.name}: {done.returncode} {done.stderr}", held
             again = run(home, script)
             same = again.returncode == 0 and contents(stage) == expected
             yield f"{script}, {number.name}, again: {again.returncode} {again.stderr}", same

@@ -42,6 +42,8 @@ REFUSALS = (
     errno.ELOOP,
 )
 FAULT, BROKEN_PIPE = 1, 141
+# what PyTorch, OpenCV and CUDA say of it
+OUT_OF_MEMORY = ("allocate memory", "Failed to allocate", "out of memory")
 
 
 class Terminated(KeyboardInterrupt):  # noqa: N818
@@ -133,7 +135,8 @@ def leave(code: int) -> int:
 
 def refusal(error: Exception) -> str | None:
     """Return, in one line, what the machine refused and what to do; None for any other error."""
-    if isinstance(error, MemoryError) or "allocate" in str(error):
+    text = str(error)
+    if isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
         return (
             "memory ran out; take a smaller boundingBox, a larger pixelSize or fewer workers, or close other "
             "programs, then run the same command again"

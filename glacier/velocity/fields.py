@@ -43,7 +43,7 @@ def combine(
     tracked : (P, 3, h, w), read a few rows at a time. members : (P,) bool, the pairs that count. least : pairs that a
     velocity needs.
     """
-    member_pairs = [pairs[number] for number in np.flatnonzero(members)]
+    member_pairs = [pairs[number] for number in np.flatnonzero(members).tolist()]
     blocks = []
     for top in range(0, tracked.shape[2], rows):
         block = tracked[members, :, top : top + rows]
