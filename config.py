@@ -63,7 +63,7 @@ def setting(default, help, low=None, high=None, choices=None, path=False):
 class Config:
     # ── The glacier. For a new one change these three lines, or draw it in the notebook. ─────────────────────────
     # fmt: off
-    name: str = setting("parvati", "folder under datasets/")
+    name: str = setting("parvati", "folder under datasets/; several: a,b or 'group/*'")
     boundingBox: tuple[float, ...] = setting((77.488, 31.993, 77.821, 32.225), "west, south, east, north [degrees]")
     years: tuple[int, ...] = setting((2013, 2022), "first and last year, both included", low=1900, high=2200)
     # fmt: on
@@ -282,14 +282,27 @@ def check_rule(field: dataclasses.Field, value) -> None:
 
 
 def check_name(name: str) -> None:
-    """Raise GlacierError unless a glacier's name is that of a folder under datasets/."""
-    plain = name == Path(name).name and not name.startswith(".") and name.isprintable()
-    if not name or not plain or "\\" in name:
-        raise GlacierError(f"name is a plain folder name under datasets/; got {name!r:.80}")
+    """Raise GlacierError unless a glacier's name is that of a folder under datasets/, or of one in a group's folder."""
+    parts = name.split("/")
+    if len(parts) > 2 or not all(map(is_folder_name, parts)):
+        raise GlacierError(
+            f"name is a plain folder name under datasets/, or group/name; got {name!r:.80}"
+        )
     if len(name.encode()) > LONGEST_NAME:
         raise GlacierError(
             f"name has {len(name.encode())} bytes, and folders of runs add to it; at most {LONGEST_NAME}"
         )
+
+
+def is_folder_name(text: str) -> bool:
+    """Tell whether a text can be the name of one folder, without a path."""
+    plain = text == Path(text).name and not text.startswith(".")
+    return bool(text) and plain and text.isprintable() and "\\" not in text
+
+
+def file_name(name: str) -> str:
+    """Return a glacier's name as part of the name of a file or a run: group/one as group@one."""
+    return name.replace("/", "@")
 
 
 def nearest(word: str, names) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+import config
 from config import Config, GlacierError, setting
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import run_folders
@@ -62,7 +63,7 @@ def folder_of(cfg: Settings, runs: list[Path]) -> Path:
     if len(runs) == 1:
         return choice.folder_in(runs[0], "evaluation", cfg.name)
     numbers = "-".join(f"{run_folders.run_number(run):03d}" for run in runs)
-    return run_folders.runs_folder() / f"{cfg.name}-comparison-{numbers}"
+    return run_folders.runs_folder() / f"{config.file_name(cfg.name)}-comparison-{numbers}"
 
 
 def load_networks(runs: list[Path], device: torch.device) -> dict[str, torch.nn.Module]:

@@ -82,7 +82,13 @@ def main(run: Callable[[Config], int], cls: type[Config] = Config) -> int:
             sys.stdout.flush()
             return 0
         with terminated_by_signal():
+            from glacier import groups  # imports this module
+
+            argv = groups.with_names(cls, argv)
             remember_flags(cls, argv)
+            names = groups.several(cls, argv)
+            if names:
+                return groups.run_each(cls, argv, names)
             cfg = config.load(cls, argv, say=log.info)
             return run(cfg)
     except GlacierError as error:

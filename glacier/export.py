@@ -56,7 +56,7 @@ def write(cfg: Config) -> Path:
 def newest_forecast(cfg: Config) -> Path | None:
     """Return the forecast.tif of a glacier's runs that was written last; None if there is none."""
     runs = config.home() / "DeepLearning" / "runs"
-    forecasts = list(runs.glob(f"{cfg.name}-*/forecast/forecast.tif"))
+    forecasts = list(runs.glob(f"{config.file_name(cfg.name)}-*/forecast/forecast.tif"))
     return max(forecasts, key=lambda path: path.stat().st_mtime, default=None)
 
 

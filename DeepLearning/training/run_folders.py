@@ -56,6 +56,7 @@ def run_number(folder: Path) -> int:
 def new_run(name: str, network: str) -> Path:
     """Return the folder of the next run, made now and for nobody else."""
     number = max(map(run_number, list_runs()), default=0) + 1
+    name = config.file_name(name)
     if len(name.encode()) > LONGEST_NAME:
         name = f"{name.partition('+')[0]}+others-{config.fingerprint(name)}"
     while True:

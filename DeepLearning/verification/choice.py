@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import config
 from DeepLearning.training import run_folders
 from glacier.storage import runner
 
@@ -65,4 +66,4 @@ def labels_of(runs: Sequence[Path]) -> dict[str, Path]:
 def folder_in(run: Path, stem: str, glacier: str) -> Path:
     """Return where a run keeps its results for a glacier: `stem`, with the glacier's name where it is another one."""
     own_glacier = run_folders.read_run(run)["names"][0] == glacier
-    return run / (stem if own_glacier else f"{stem}-{glacier}")
+    return run / (stem if own_glacier else f"{stem}-{config.file_name(glacier)}")

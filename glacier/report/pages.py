@@ -152,7 +152,7 @@ def chapter(folder: Path, manifest: dict, present: dict[str, str], room: Room) -
 
 def with_sections(cfg: Config) -> list[Path]:
     """Return the folders of a glacier that have a section: stages in run order, then each run and what it has below."""
-    stages, name = [cfg.folder / stage for stage in STAGES], re.escape(cfg.name)
+    stages, name = [cfg.folder / stage for stage in STAGES], re.escape(config.file_name(cfg.name))
     runs = config.home() / "DeepLearning" / "runs"
     own = re.compile(rf"{name}-\w+-[\d-]+(/(evaluation|forecast))?|.*/(evaluation|forecast)-{name}")
     sections = [*runs.glob(f"*/{SECTION}"), *runs.glob(f"*/*/{SECTION}")]

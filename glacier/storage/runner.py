@@ -120,10 +120,10 @@ def need(cfg: Config, stage: Stage) -> str:
 def check_glacier(cfg: Config) -> None:
     """Raise GlacierError, with the glaciers that there are, if there is none of this name."""
     names = sorted(path.name for path in cfg.folder.parent.glob("*") if path.is_dir())
-    if cfg.name in names or not names:
+    if cfg.folder.name in names or not names:
         return
     raise GlacierError(
-        f"there is no glacier {cfg.name!r} under {cfg.folder.parent}{config.nearest(cfg.name, names)}; "
+        f"there is no glacier {cfg.name!r} under {cfg.folder.parent}{config.nearest(cfg.folder.name, names)}; "
         f"there is: {', '.join(names)}"
     )
 

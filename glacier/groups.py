@@ -1,0 +1,189 @@
+"""Several glaciers: the same command for each, some at a time, and one table at the end."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import os
+import subprocess
+import sys
+import threading
+import typing
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import config
+from config import Config, GlacierError
+from glacier import console
+
+log = logging.getLogger(__name__)
+WILD = set("*?[")
+MEMORY = 2e9  # bytes that one glacier's stage may take
+
+
+class Outcome(NamedTuple):
+    """How the command of one glacier ended."""
+
+    name: str
+    code: int
+    last_line: str
+
+
+# ── Which glaciers ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def glaciers() -> list[str]:
+    """Return the names of all glaciers with a glacier.yaml, those of groups as group/name."""
+    datasets = config.home() / "datasets"
+    paths = [*datasets.glob("*/glacier.yaml"), *datasets.glob("*/*/glacier.yaml")]
+    return sorted(path.parent.relative_to(datasets).as_posix() for path in paths)
+
+
+def expand(text: str) -> list[str]:
+    """Return the glaciers that a list with commas names, each once; * stands for any letters but the slash.
+
+    GlacierError for a pattern that fits none.
+    """
+    names = {}
+    for part in filter(None, text.split(",")):
+        fitting = [part]
+        if WILD & set(part):
+            fitting = [name for name in glaciers() if fits(name, part)]
+        if not fitting:
+            there = ", ".join(glaciers()[:20]) or "none"
+            raise GlacierError(
+                f"no glacier with a glacier.yaml fits {part!r} under {config.home() / 'datasets'}; "
+                f"there is: {there}"
+            )
+        names |= dict.fromkeys(fitting)
+    return list(names)
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Tell whether a name has as many parts as a pattern, each fitting its part."""
+    parts, patterns = name.split("/"), pattern.split("/")
+    if len(parts) != len(patterns):
+        return False
+    return all(map(fnmatch.fnmatchcase, parts, patterns))
+
+
+def is_several(text: str) -> bool:
+    """Tell whether a name is a list or a pattern; a folder of that very name is one glacier."""
+    if not ({",", *WILD} & set(text)):
+        return False
+    return not (config.home() / "datasets" / text).is_dir()
+
+
+def flags_of(cls: type[Config], argv: Sequence[str]) -> dict[str, str]:
+    """Return the flags of a command line."""
+    return config.read_flags(list(argv), typing.get_type_hints(cls))
+
+
+def with_names(cls: type[Config], argv: list[str]) -> list[str]:
+    """Return a command line in which --names, of a training, lists the glaciers that fit its patterns today.
+
+    The glacier that is held out is left away.
+    """
+    flags = flags_of(cls, argv)
+    if "names" not in cls.__dataclass_fields__ or not WILD & set(flags.get("names", "")):
+        return argv
+    names = expand(flags["names"].strip("[]()"))
+    flags["names"] = ",".join(name for name in names if name != flags.get("holdout"))
+    return [f"--{name}={value}" for name, value in flags.items()]
+
+
+def several(cls: type[Config], argv: list[str]) -> list[str]:
+    """Return the glaciers that --name asks for where it is a list or a pattern; else nothing."""
+    name = flags_of(cls, argv).get("name", "")
+    if not is_several(name):
+        return []
+    if "names" in cls.__dataclass_fields__:
+        raise GlacierError(
+            f"one network is trained on several glaciers by --names={name!r}; --name is one glacier"
+        )
+    return expand(name)
+
+
+# ── The same command for each ────────────────────────────────────────────────────────────────────────────────────
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    with suppress(AttributeError):  # Linux tells; macOS does not
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def free_memory() -> float:
+    """Return the bytes of memory that programs may still take; infinite where the machine does not tell."""
+    with suppress(OSError), open("/proc/meminfo") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return 1024 * float(line.split()[1])
+    return float("inf")
+
+
+def at_once(count: int, most: int) -> int:
+    """Return how many of `count` glaciers are worked on at once; most : the setting `workers`."""
+    by_memory = int(min(free_memory() / MEMORY, count))
+    return max(1, min(count, most, cores(), by_memory))
+
+
+def run_each(cls: type[Config], argv: list[str], names: list[str]) -> int:
+    """Run this script for each glacier in a process of its own; return the worst exit code.
+
+    A failure stops no other. Each has its share of the workers and cores. A glacier that is up to date says so at once,
+    so the same command again does what is missing.
+    """
+    flags = flags_of(cls, argv)
+    total = config.convert("workers", flags.pop("workers", cls.workers), int, "flag")
+    config.check_rule(cls.__dataclass_fields__["workers"], total)
+    slots = at_once(len(names), total)
+    flags["workers"] = str(max(1, total // slots))
+    log.info("%d glaciers, %d at once", len(names), slots)
+    words = [f"--{name}={value}" for name, value in flags.items() if name != "name"]
+    outcomes = run_processes([sys.executable, sys.argv[0]], names, words, slots)
+    rows = [("glacier", "exit code", "last line"), *outcomes]
+    log.info("%s", "\n".join(console.lines_of(rows)))
+    return max(outcome.code for outcome in outcomes)
+
+
+def run_processes(
+    script: list[str], names: list[str], words: list[str], slots: int
+) -> list[Outcome]:
+    """Run a script for each glacier, `slots` at once; when this process is stopped, so are they."""
+    from glacier import workers  # loads slowly, and one glacier needs it not
+
+    threads_each = str(max(1, cores() // slots))
+    environment = {"OMP_NUM_THREADS": threads_each, **os.environ}
+    running: set[subprocess.Popen] = set()
+    stopped = threading.Event()
+
+    def run_one(name: str) -> Outcome:
+        if stopped.is_set():
+            return Outcome(name, console.FAULT, "stopped")
+        command = [*script, f"--name={name}", *words]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="backslashreplace",
+            env=environment,
+        )
+        running.add(process)
+        output = process.communicate()[0].rstrip()
+        running.discard(process)
+        code = process.returncode
+        log.info("── %s ──\n%s", name, output)
+        last_line = output.rpartition("\n")[2].strip()
+        return Outcome(name, code if code >= 0 else 128 - code, last_line)
+
+    with workers.threads(slots) as pool:
+        try:
+            return list(pool.map(run_one, names))
+        finally:
+            stopped.set()
+            for process in list(running):
+                process.terminate()

@@ -1,0 +1,140 @@
+"""Several glaciers by one command: which, how their failures count, and what their summary says."""
+
+import sys
+from dataclasses import dataclass
+
+import pytest
+from conftest import command
+
+import config
+from config import Config, GlacierError, setting
+from DeepLearning.training import run_folders
+from glacier import groups
+from glacier.report import pages
+from glacier.storage import disk
+
+# a stage that fails for one glacier, with a code of its own for another, and does the rest once
+STAGE = """
+import sys
+from config import Config, GlacierError
+from glacier import console
+
+def run(cfg):
+    done = cfg.folder / "done"
+    if cfg.name.endswith("lost"):
+        return 3
+    if cfg.name.endswith("bad") and not cfg.force:
+        raise GlacierError(f"{cfg.name} is bad")
+    print("up to date" if done.exists() else f"made with {cfg.stepsPerYear}, workers {cfg.workers}")
+    done.touch()
+    return 0
+
+if __name__ == "__main__":
+    sys.exit(console.main(run, Config))
+"""
+
+
+@dataclass(frozen=True)
+class Training(Config):
+    names: tuple[str, ...] = setting((), "glaciers")
+    holdout: str | None = setting(None, "left out")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """Glaciers a, b, and those of the group alps; a folder without a glacier.yaml is none."""
+    for name in ("a", "b", "alps/one", "alps/two", "alps/bad"):
+        disk.write_yaml(tmp_path / "datasets" / name / "glacier.yaml", {"name": name})
+    (tmp_path / "datasets" / "alps" / "folder").mkdir()
+    (tmp_path / "stage.py").write_text(STAGE)
+    monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("alps/*", ["alps/bad", "alps/one", "alps/two"]),
+        ("*", ["a", "b"]),
+        ("b,alps/t*,b", ["b", "alps/two"]),
+        ("a,new", ["a", "new"]),
+        ("*/one", ["alps/one"]),
+        ("alps/[ot]*", ["alps/one", "alps/two"]),
+    ],
+)
+def test_names_are_expanded(home, text, names):
+    assert groups.several(Config, [f"--name={text}"]) == names
+    assert groups.several(Config, ["--name", text]) == names
+
+
+def test_a_plain_name_is_one_glacier(home):
+    for words in ([], ["--name=a"], ["--name=alps/one"], ["--stepsPerYear=12"]):
+        assert groups.several(Config, words) == []
+        assert groups.with_names(Config, words) == words
+    (home / "datasets" / "c,d").mkdir()
+    assert groups.several(Config, ["--name=c,d"]) == []
+
+
+def test_a_pattern_that_fits_nothing_says_what_there_is(home):
+    with pytest.raises(GlacierError, match="alps/one"):
+        groups.several(Config, ["--name=andes/*"])
+
+
+def test_training_takes_the_list_of_today_without_the_held_out(home):
+    words = ["--names=alps/*,a", "--holdout=alps/two", "--wandb=disabled"]
+    expanded = groups.with_names(Training, words)
+    assert expanded == ["--names=alps/bad,alps/one,a", *words[1:]]
+    assert groups.with_names(Config, ["--name=a"]) == ["--name=a"]
+    with pytest.raises(GlacierError, match="--names"):
+        groups.several(Training, ["--name=alps/*"])
+
+
+def test_a_failure_stops_no_other_and_the_worst_code_is_returned(home):
+    disk.write_yaml(home / "datasets/alps/lost/glacier.yaml", {"stepsPerYear": 4})
+    script = home / "stage.py"
+    words = (str(script), "--name=alps/*", "--stepsPerYear=7", "--workers=1")
+    printed = command(home, *words, code=3)
+    rows = [line.split(maxsplit=2) for line in printed.splitlines() if line.startswith("  alps/")]
+    codes = {name: (int(code), *rest) for name, code, *rest in rows}
+    assert codes["alps/bad"] == (2, "error: alps/bad is bad")
+    assert codes["alps/one"] == codes["alps/two"] == (0, "made with 7, workers 1")
+    assert codes["alps/lost"][0] == 3
+    again = command(home, str(script), "--name=alps/one,alps/bad", "--force")
+    assert "up to date" in again
+    assert "made with 4" in again
+
+
+def test_a_process_that_is_killed_counts_as_the_shell_counts_it(home):
+    killed = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    (outcome,) = groups.run_processes(killed, ["a"], [], 1)
+    assert outcome.code == 137
+
+
+def test_so_many_at_once_as_workers_cores_and_memory_allow(monkeypatch):
+    monkeypatch.setattr(groups, "cores", lambda: 6)
+    monkeypatch.setattr(groups, "free_memory", lambda: 9e9)
+    assert groups.at_once(20, 8) == 4  # memory
+    assert groups.at_once(20, 3) == 3  # workers
+    assert groups.at_once(2, 8) == 2  # glaciers
+    monkeypatch.setattr(groups, "free_memory", lambda: float("inf"))
+    assert groups.at_once(20, 8) == 6  # cores
+    monkeypatch.setattr(groups, "free_memory", lambda: 0)
+    assert groups.at_once(20, 8) == 1
+    monkeypatch.undo()
+    assert groups.free_memory() > 1e8
+
+
+def test_a_name_has_at_most_one_slash(home):
+    assert config.load(Config, name="alps/one").folder == home / "datasets/alps/one"
+    for name in ("a/b/c", "/a", "a/", "../a", "a/..", "a/.b", "a//b"):
+        with pytest.raises(GlacierError, match="plain folder name"):
+            config.load(Config, name=name)
+
+
+def test_a_run_of_a_group_is_one_folder_that_its_report_finds(home):
+    folder = run_folders.new_run("alps/one", "UNet")
+    assert folder == home / "DeepLearning/runs/alps@one-UNet-001"
+    (folder / pages.SECTION).write_text("<h2>x</h2>")
+    assert pages.with_sections(config.load(Config, name="alps/one")) == [folder]
+    assert pages.with_sections(config.load(Config, name="alps/two")) == []
+    assert pages.with_sections(Config(name="alps")) == []
