@@ -2,6 +2,8 @@
 
     python dataAPI.py --name=parvati --dryRun=True     # how many scenes, MB and requests
     python dataAPI.py --name=parvati
+    python dataAPI.py --name=alps --outlines=rgi.shp --minArea=1     # glacier.yaml of each: datasets/alps/<id>/
+    python dataAPI.py --name='alps/*'
 
 Reads the Planetary Computer, another STAC API, a catalogue or items on disk or the web (`source`).
 Writes datasets/<name>/rawData/<year>.pkl: all bands as digital numbers with their mask, scene by scene; and
@@ -15,10 +17,11 @@ import dataclasses
 import logging
 import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import config
-from config import Config, GlacierError
+from config import Config, GlacierError, setting
 from glacier import agreement, console, elevation
 from glacier.report import pages
 from glacier.report.scenes import describe
@@ -52,6 +55,15 @@ USES = (
     "maxMissingFraction",
     "pixelSize",
 )
+
+
+@dataclass(frozen=True)
+class Settings(Config):
+    outlines: str | None = setting(
+        None, "make the glaciers of a group (name) from this file of outlines, as RGI's", path=True
+    )
+    ids: tuple[str, ...] = setting((), "of the outlines to take; empty: all in boundingBox")
+    minArea: float = setting(0.0, "smaller outlines are not taken [km2]", low=0)
 
 
 def plan_of(cfg: Config) -> Plan:
@@ -173,8 +185,21 @@ def check_box(cfg: Config) -> None:
     )
 
 
+def make_region(cfg: Settings) -> int:
+    """Write the settings of each glacier of an outline file."""
+    from glacier import region
+
+    within = None if cfg.boundingBox == Config.boundingBox else cfg.boundingBox
+    rows = region.write_region(cfg, cfg.outlines, cfg.ids, cfg.minArea, within)
+    log.info("%s", "\n".join(console.lines_of(rows)))
+    log.info("Next: python dataAPI.py --name='%s/*'", cfg.name)
+    return 0
+
+
 def run(cfg: Config) -> int:
     """Make rawData/ of the glacier, or with dryRun only say what that means."""
+    if getattr(cfg, "outlines", None):
+        return make_region(cfg)
     check_box(cfg)
     if cfg.dryRun:
         return say_plan(cfg)
@@ -191,4 +216,4 @@ def run(cfg: Config) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(console.main(run))
+    sys.exit(console.main(run, Settings))
