@@ -11,6 +11,7 @@ import threading
 import typing
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import config
@@ -146,7 +147,23 @@ def run_each(cls: type[Config], argv: list[str], names: list[str]) -> int:
     outcomes = run_processes([sys.executable, sys.argv[0]], names, words, slots)
     rows = [("glacier", "exit code", "last line"), *outcomes]
     log.info("%s", "\n".join(console.lines_of(rows)))
+    for page in summarise(outcomes):
+        log.info("Summary of the group: %s", page)
     return max(outcome.code for outcome in outcomes)
+
+
+def summarise(outcomes: list[Outcome]) -> list[Path]:
+    """Write the summary of each group that some glaciers belong to; return the pages."""
+    from glacier.report import group
+
+    failures = {outcome.name: outcome.last_line for outcome in outcomes if outcome.code}
+    groups = {outcome.name.rpartition("/")[0] for outcome in outcomes} - {""}
+    pages = []
+    for name in sorted(groups):
+        members = [glacier for glacier in glaciers() if glacier.startswith(f"{name}/")]
+        if members:
+            pages.append(group.write_summary(name, members, failures))
+    return pages
 
 
 def run_processes(

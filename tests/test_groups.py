@@ -1,17 +1,21 @@
 """Several glaciers by one command: which, how their failures count, and what their summary says."""
 
+import csv
+import os
+import re
+import subprocess
 import sys
 from dataclasses import dataclass
 
 import pytest
-from conftest import command
+from conftest import ROOT, command
 
 import config
 from config import Config, GlacierError, setting
 from DeepLearning.training import run_folders
 from glacier import groups
-from glacier.report import pages
-from glacier.storage import disk
+from glacier.report import group, pages
+from glacier.storage import disk, runner
 
 # a stage that fails for one glacier, with a code of its own for another, and does the rest once
 STAGE = """
@@ -138,3 +142,69 @@ def test_a_run_of_a_group_is_one_folder_that_its_report_finds(home):
     assert pages.with_sections(config.load(Config, name="alps/one")) == [folder]
     assert pages.with_sections(config.load(Config, name="alps/two")) == []
     assert pages.with_sections(Config(name="alps")) == []
+
+
+def test_the_summary_of_a_group_has_its_figures_and_failures(home):
+    movement = home / "datasets/alps/one/movement"
+    movement.mkdir()
+    (movement / pages.SECTION).write_text("<h2>Movement</h2>")
+    counts = {"median_speed_m_per_yr": 12.34, "fastest_m_per_yr": 50.0}
+    runner.write_manifest(movement, {}, {}, [movement / pages.SECTION], counts, 0)
+    (home / "datasets/alps/one/report.html").write_text("")
+    disk.write_yaml(home / "datasets/alps/<i>/glacier.yaml", {"stepsPerYear": "<b>"})
+    failed = [groups.Outcome("alps/bad", 2, "error: <script>"), groups.Outcome("a", 0, "done")]
+    (page,) = groups.summarise(failed)
+    assert page == home / "datasets/alps/summary.html"
+    with open(page.with_name("summary.csv"), newline="") as file:
+        lines = {row["glacier"]: row for row in csv.DictReader(file)}
+    assert list(lines) == ["alps/<i>", "alps/bad", "alps/one", "alps/two"]
+    assert lines["alps/one"]["median_speed"] == "12.3 m/yr"
+    assert lines["alps/one"]["report"] == "one/report.html"
+    assert lines["alps/two"]["median_speed"] == "not yet"
+    assert lines["alps/bad"]["failure"] == "error: <script>"
+    assert "whole number" in lines["alps/<i>"]["failure"]
+    text = page.read_text()
+    assert '<a href="one/report.html">alps/one</a>' in text
+    assert "2 of them failed" in text
+    for tag in ("<script>", "<i>", "<b>"):
+        assert tag not in text
+
+
+def test_the_summary_tells_area_trend_and_verdict(home, monkeypatch):
+    run = home / "DeepLearning/runs/alps@two-UNet-001"
+    for stem, counts in (("forecast", {}), ("evaluation", {"verdict": "It wins."})):
+        (run / stem).mkdir(parents=True)
+        (run / stem / pages.SECTION).write_text("<h2>x</h2>")
+        runner.write_manifest(run / stem, {}, {}, [run / stem / pages.SECTION], counts, 0)
+    rows = ["quantity,part,observed_pixels,p50,first_day"]
+    rows += [
+        f"snow_covered_area,past,9,{10 - year / 2},{2010 + year}-0{month}-01"
+        for year in range(8)
+        for month in (1, 7)
+    ]
+    (run / "forecast/snow.csv").write_text("\n".join(rows))
+    line = group.line_of("alps/two", "")
+    assert line.snow_covered_area == "8.25 km²"
+    assert line.trend.startswith("-0.5 [")
+    assert line.forecast == "It wins."
+
+
+@pytest.mark.parametrize(("task", "name"), [(1, "alps/bad"), (3, "alps/two")])
+def test_a_task_of_the_array_in_the_docs_runs_one_glacier(home, tmp_path, task, name):
+    """The batch script as it stands, with a `python` that only says what it was asked."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/cluster.md").read_text(), re.S)
+    (script,) = [block for block in blocks if "--array" in block]
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/activate").write_text('python() { echo "$@"; }')
+    (tmp_path / "glacier").symlink_to(home)
+    variables = {"SCRATCH": str(tmp_path), "SLURM_ARRAY_TASK_ID": str(task)}
+    done = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | variables,
+    )
+    scripts = ("dataAPI", "alignment", "createPatches", "movement")
+    expected = [f"{stage}.py --name={name} --workers=4" for stage in scripts]
+    assert done.stdout.splitlines() == expected, done.stderr
