@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from layout import problems
 from toy import one_thread, toy, toy_home, trained, trained_home  # noqa: F401
+
+from glacier.storage import runner
 
 ROOT = Path(__file__).resolve().parents[1]
 ARTEFACTS = ROOT / "tests" / "artefacts"  # screenshots to look at, not tracked
@@ -46,6 +49,18 @@ def command(home: Path, *words: str, code: int = 0, folder: Path | None = None) 
     printed = done.stdout + done.stderr
     assert done.returncode == code, f"{' '.join(words)} gave {done.returncode}:\n{printed[-4000:]}"
     return printed
+
+
+def mend_manifest(folder) -> None:
+    """Write the manifest of a stage again, for its files as they are now."""
+    manifest = runner.read_manifest(folder)
+    files = [folder / name for name in manifest["outputs"]]
+    runner.write_manifest(folder, manifest["settings"], manifest["inputs"], files, {}, 0)
+
+
+def pytest_configure():
+    """Take Ctrl-C back: a shell's background jobs ignore it, and with them the commands that tests stop by it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

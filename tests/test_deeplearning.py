@@ -9,6 +9,7 @@ import pytest
 import rasterio
 import torch
 import yaml
+from conftest import mend_manifest
 from toy import RUN, SIDE, YEARS, read, read_csv, settings
 
 from config import GlacierError
@@ -24,7 +25,7 @@ from DeepLearning.training.networks import load_network
 from DeepLearning.verification.regions import IN_DOUBT
 from DeepLearning.verification.scoring import ALL_YEARS, COLUMNS, SEASONS
 from glacier import distribution
-from glacier.storage import disk, runner
+from glacier.storage import disk
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -116,13 +117,6 @@ def test_training_reads_the_patch_tensors(toy, toy_home, tmp_path, monkeypatch):
     session.train(settings(force=True), build)
     after = read_weights(run_folders.list_runs()[-1])
     assert any(not torch.equal(before[name], after[name]) for name in before)
-
-
-def mend_manifest(folder) -> None:
-    """Write the manifest of a stage again, for its files as they are now."""
-    manifest = runner.read_manifest(folder)
-    files = [folder / name for name in manifest["outputs"]]
-    runner.write_manifest(folder, manifest["settings"], manifest["inputs"], files, {}, 0)
 
 
 def read_weights(run) -> dict:

@@ -17,10 +17,16 @@ NODES = rasterio.Affine(120.0, 0.0, 600015.0, 0.0, -120.0, 3500025.0)
 PIXELS = rasterio.Affine(30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0)
 
 
+def copy_toy(toy_home, folder):
+    """Copy the toy glacier without the file that other tests may have written."""
+    ignored = shutil.ignore_patterns("*.nc")
+    shutil.copytree(toy_home / "datasets", folder / "datasets", ignore=ignored)
+
+
 @pytest.fixture
 def home(toy_home, tmp_path, monkeypatch):
     """The toy glacier, copied: with a velocity field and a forecast."""
-    shutil.copytree(toy_home / "datasets", tmp_path / "datasets")
+    copy_toy(toy_home, tmp_path)
     monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
     speed = np.arange(12 * 12, dtype=np.float32).reshape(1, 12, 12)
     velocity = tmp_path / "datasets" / "toy" / "movement" / "velocity.tif"
@@ -76,7 +82,7 @@ def test_without_results_there_is_nothing_to_open(tmp_path, monkeypatch):
 
 
 def test_what_is_not_made_yet_is_told(toy_home, tmp_path, monkeypatch):
-    shutil.copytree(toy_home / "datasets", tmp_path / "datasets")
+    copy_toy(toy_home, tmp_path)
     monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
     export.write(settings(Config))
     opened = glacier.open("toy")

@@ -20,6 +20,7 @@ from conftest import (
     command,
     copy_home,
     environment,
+    mend_manifest,
     readme_commands,
     run_folder,
 )
@@ -349,13 +350,15 @@ def test_a_truncated_or_evil_pickle_is_refused(finished_home, tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert "truncated" in refused(home, "alignment.py", "--name=small", "--force")
+    manifest = path.with_name("manifest.yaml").read_text()
     evil = b"cos\nsystem\n(S'touch " + str(tmp_path).encode() + b"/harmed'\ntR."
-    path.write_bytes(
-        evil + b"." * (len(whole) - len(evil))
-    )  # the size is right, so that it is opened
+    path.write_bytes(evil + b"." * (len(whole) - len(evil)))
+    assert "is not what was written" in refused(home, "alignment.py", "--name=small", "--force")
+    mend_manifest(path.parent)  # so that it is opened
     assert "refused" in refused(home, "alignment.py", "--name=small", "--force")
     assert not (tmp_path / "harmed").exists()
     path.write_bytes(whole)
+    path.with_name("manifest.yaml").write_text(manifest)
     assert "up to date" in command(home, "dataAPI.py", "--name=small")
 
 
@@ -369,7 +372,7 @@ def test_a_split_of_another_length_is_caught_before_training(finished_home, tmp_
 
 
 def test_a_split_changed_by_hand_is_proved_again_before_training(finished_home, tmp_path):
-    """A training and a test window trade places: the file is as long as before, so only the proof can tell."""
+    """A training and a test window trade places, and the manifest agrees: only the proof can tell."""
     home = copy_home(finished_home, tmp_path)
     path = home / "datasets" / "small" / "patches" / "splits.yaml"
     length, content = path.stat().st_size, yaml.safe_load(path.read_text())
@@ -377,6 +380,7 @@ def test_a_split_changed_by_hand_is_proved_again_before_training(finished_home, 
     content["windows"] |= {parts["train"]: "test", parts["test"]: "train"}
     disk.write_yaml(path, content)
     assert path.stat().st_size == length
+    mend_manifest(path.parent)
     printed = refused(home, "DeepLearning/trainAttentionLSTM.py", "--name=small", *TRAINING)
     assert "lets test or validation pixels into training" in printed
 

@@ -525,7 +525,7 @@ def test_checkpoint_describes_itself(trained):
     saved = checkpoints.read(trained / "best.pt")
     assert saved["network"] == "AttentionLSTM"
     sizes = {"patch_size": 16, "channels": 1, "steps": 4, "horizon": 2}
-    assert saved["arguments"] == sizes | {"hidden": 16, "layers": 1, "heads": 4}
+    assert saved["arguments"] == sizes | {"hidden": 16, "layers": 1, "heads": 4, "context": []}
     assert saved["patches"] == yaml.safe_load((trained / "config.yaml").read_text())["patches"]
 
 
