@@ -261,6 +261,18 @@ def test_axes_are_turned_and_lengths_kept(tmp_path, crs, tolerance):
     assert np.hypot(*velocity[:, 8, 8]) == pytest.approx(100, abs=0.01)
 
 
+def test_a_degree_of_longitude_is_shorter_far_north(tmp_path):
+    """A file in longitude and latitude, on a polar grid whose axes lie across: east stays east."""
+    (x,), (y,) = transform("EPSG:4326", "EPSG:3413", [-100.0], [75.0])
+    nodes = Nodes.over(Grid("EPSG:3413", (30.0, 0.0, x - 960, 0.0, -30.0, y + 960), (64, 64)), 4)
+    corner = rasterio.Affine(0.01, 0, -100.5, 0, -0.01, 75.5)
+    wide = [np.full((100, 100), value) for value in (100.0, 0.0)]
+    path = write(tmp_path / "v.tif", wide, ("vx", "vy"), crs="EPSG:4326", transform=corner)
+    velocity = itslive.read(path, nodes)[:, 8, 8]
+    angle = np.radians(-100.0 + 45)  # of the meridian from the grid's central one
+    assert velocity == pytest.approx([100 * np.cos(angle), 100 * np.sin(angle)], abs=1)
+
+
 def test_one_bad_pixel_changes_neither_the_figures_nor_the_picture(tmp_path):
     rng = np.random.default_rng(0)
     reference = np.stack([100 * rng.random((40, 40)), np.zeros((40, 40))]).astype(np.float32)

@@ -39,6 +39,12 @@ def test_partners_are_those_that_see_the_same():
     seen[2, :95] = False
     chosen = pairs.choose_pairs(days, 1, seen=seen)
     assert [pair[:2] for pair in chosen] == [(0, 3)]
+    days = [date(2016, 7, 1), *daily(8, 1, date(2017, 6, 27))]
+    seen = np.ones((9, 100), bool)
+    seen[5, 40:] = False  # nearest in season, but it shows less than half
+    partners = [pair.second for pair in pairs.choose_pairs(days, 1, seen=seen) if pair.first == 0]
+    assert len(partners) == pairs.PARTNERS
+    assert 5 not in partners
 
 
 def test_a_scene_that_lies_badly_comes_last():
