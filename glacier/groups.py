@@ -46,7 +46,7 @@ def expand(text: str) -> list[str]:
 
     GlacierError for a pattern that fits none.
     """
-    names = {}
+    names: dict[str, None] = {}
     for part in filter(None, text.split(",")):
         fitting = [part]
         if WILD & set(part):

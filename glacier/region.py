@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from rasterio.warp import transform
@@ -17,6 +17,9 @@ from glacier import outlines
 from glacier.glaciers import EARTH_RADIUS
 from glacier.lazily import load
 from glacier.storage import disk, runner
+
+if TYPE_CHECKING:
+    from shapely import Geometry, STRtree
 
 pyogrio = load("pyogrio")
 errors = load("pyogrio.errors")
@@ -97,7 +100,7 @@ def areas(geometries: np.ndarray) -> np.ndarray:
     return shapely.area(geometries) * square_degree * np.cos(latitudes)
 
 
-def stable_share(box: tuple[float, ...], tree: shapely.STRtree) -> float:
+def stable_share(box: tuple[float, ...], tree: STRtree) -> float:
     """Return which part of a box no outline covers [0-1]."""
     frame = shapely.box(*box)
     near = tree.geometries[tree.query(frame)]
@@ -105,7 +108,7 @@ def stable_share(box: tuple[float, ...], tree: shapely.STRtree) -> float:
     return 1 - ice.area / frame.area
 
 
-def box_of(geometry: shapely.Geometry, tree: shapely.STRtree) -> tuple[tuple[float, ...], float]:
+def box_of(geometry: Geometry, tree: STRtree) -> tuple[tuple[float, ...], float]:
     """Return the box of a glacier, padded until enough of it is stable ground, and the stable part of it.
 
     tree : all outlines, as the neighbours' ice moves as well. Where even the largest padding does not suffice, that
@@ -169,9 +172,7 @@ def check_group(cfg: Config) -> None:
         )
 
 
-def write_one(
-    cfg: Config, glacier: str, geometry: shapely.Geometry, tree: shapely.STRtree
-) -> tuple:
+def write_one(cfg: Config, glacier: str, geometry: Geometry, tree: STRtree) -> tuple:
     """Write a glacier's outline and settings; return its line of the table."""
     box, share = box_of(geometry, tree)
     of_glacier = dataclasses.replace(cfg, name=f"{cfg.name}/{glacier}", boundingBox=box)
