@@ -141,6 +141,7 @@ def test_the_report_shows_every_stage(finished_home):
         "[m/yr]",
         "numpy: ",
         "LC08_",
+        "Median speed of the ice",
     ):
         assert told in page, told
 

@@ -122,6 +122,7 @@ def closing(
         "known": round(share, 4),
         "stable_nmad": ground,
         "periods": len(results.series),
+        **ice_counts(field, measured & ~stable),
     }
     table = [
         ("pairs of scenes", len(results.records)),
@@ -138,6 +139,18 @@ def closing(
         ),
     ]
     return runner.Result(files, counts, table)
+
+
+def ice_counts(field: Field, ice: np.ndarray) -> dict[str, float]:
+    """Return the median and the highest speed (99 %) of the ice [m/yr]; nothing where none was measured."""
+    speeds = np.hypot(*field.velocity)[ice]
+    if not len(speeds):
+        return {}
+    median, fastest = np.percentile(speeds, (50, 99))
+    return {
+        "median_speed_m_per_yr": round(float(median), 2),
+        "fastest_m_per_yr": round(float(fastest), 2),
+    }
 
 
 def ice_lines(field: Field, ice: np.ndarray, margin: np.ndarray) -> list[tuple]:
