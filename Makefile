@@ -41,7 +41,7 @@ constraints: .venv/ready
 
 pictures:
 	mkdir -p docs
-	cp $(FORECAST)forecast.gif $(FORECAST)lastTest.png docs/
+	cp $(FORECAST)lastTest.png datasets/$(NAME)/movement/quicklooks/arrows.png docs/
 
 .venv/ready: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; name another, as: make PYTHON=python3.12")'
