@@ -51,6 +51,18 @@ def command(home: Path, *words: str, code: int = 0, folder: Path | None = None) 
     return printed
 
 
+def modules_loaded(home: Path, script: str, *flags: str) -> tuple[set[str], str]:
+    """Run a script; return the names of all modules that it loads, as -X importtime tells, and what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(ROOT / script), *flags],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"GLACIER_HOME": str(home)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}, done.stdout
+
+
 def mend_manifest(folder) -> None:
     """Write the manifest of a stage again, for its files as they are now."""
     manifest = runner.read_manifest(folder)

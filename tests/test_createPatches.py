@@ -1,15 +1,12 @@
 """Patches and their inverse, and a split that cannot leak."""
 
 import io
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import modules_loaded
 from toy import settings
 
 import createPatches
@@ -279,14 +276,7 @@ def test_a_damaged_splits_yaml_is_one_line(tmp_path, text):
 def test_help_and_up_to_date_go_without_torch(toy):
     """Loading it takes longer than all the rest; -X importtime names every module that is loaded."""
     for flags in (["--help"], ["--name=toy"]):
-        done = subprocess.run(
-            [sys.executable, "-X", "importtime", str(ROOT / "createPatches.py"), *flags],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"GLACIER_HOME": str(toy)},
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        modules, printed = modules_loaded(toy, "createPatches.py", *flags)
         assert "numpy" in modules
         assert "torch" not in modules
-    assert "up to date" in done.stdout
+    assert "up to date" in printed

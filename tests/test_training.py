@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT
+from conftest import ROOT, modules_loaded
 from toy import QUICK, RUN, read, read_csv, settings
 from wandb.proto import wandb_internal_pb2
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
@@ -592,17 +592,10 @@ def test_help_and_up_to_date_go_without_torch(trained, toy, script):
     """Loading it takes longer than all the rest; -X importtime names every module that is loaded."""
     words = [f"--{name}={value}" for name, value in QUICK.items()]
     for flags in (["--help"], words)[: 2 if "Attention" in script else 1]:
-        done = subprocess.run(
-            [sys.executable, "-X", "importtime", str(ROOT / "DeepLearning" / script), *flags],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"GLACIER_HOME": str(toy)},
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        modules, printed = modules_loaded(toy, f"DeepLearning/{script}", *flags)
         assert "numpy" in modules
         assert "torch" not in modules
-    assert "Attention" not in script or "is up to date" in done.stdout
+    assert "Attention" not in script or "is up to date" in printed
 
 
 # ── Weights & Biases ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,101 +16,6 @@ import rasterio.shutil
 from glacier.storage import disk
 
 
-def write(
-    path: Path,
-    bands: np.ndarray,
-    crs: str,
-    transform: rasterio.Affine,
-    names: Sequence[str],
-    tags: Mapping[str, str],
-    units: Sequence[str] = (),
-    band_tags: Sequence[Mapping[str, str]] = (),
-) -> Path:
-    """Return the path of a GeoTIFF with the bands (B, H, W) as float32, missing pixels NaN.
-
-    names, units, band_tags : of each band. tags : of the file.
-    """
-    count, height, width = bands.shape
-    profile = {
-        "driver": "GTiff",
-        "dtype": "float32",
-        "count": count,
-        "height": height,
-        "width": width,
-        "crs": crs,
-        "transform": transform,
-        "nodata": np.nan,
-        "compress": "deflate",
-    }
-    with rasterio.MemoryFile() as memory:
-        with memory.open(**profile) as file:
-            file.write(bands.astype(np.float32, copy=False))
-            file.descriptions = names
-            if units:
-                file.units = units
-            for number, own_tags in enumerate(band_tags, 1):
-                file.update_tags(number, **own_tags)
-            file.update_tags(**tags)
-        with disk.writing(path) as file:
-            file.write(memory.read())
-    return path
-
-
-def write_cog(
-    path: Path,
-    bands: np.ndarray,
-    crs: str,
-    transform: rasterio.Affine,
-    names: Sequence[str],
-    tags: Mapping[str, str],
-    units: Sequence[str],
-    band_tags: Sequence[Mapping[str, str]],
-) -> Path:
-    """Return the path of a cloud-optimised GeoTIFF: tiled, with overviews and statistics; arguments as of `write`.
-
-    bands : (B, H, W), may be memory-mapped: it is read band by band.
-    """
-    count, height, width = bands.shape
-    profile = {
-        "driver": "GTiff",
-        "dtype": "float32",
-        "count": count,
-        "height": height,
-        "width": width,
-        "crs": crs,
-        "transform": transform,
-        "nodata": np.nan,
-        "tiled": True,
-        "interleave": "band",
-        "bigtiff": "if_safer",
-    }
-    cog = {
-        "driver": "COG",
-        "compress": "deflate",
-        "predictor": "yes",
-        "statistics": "yes",
-        "overview_resampling": "average",
-    }
-    scratch = disk.hidden_neighbour(path)  # a folder: GDAL makes the final file from a plain one
-    scratch.mkdir(parents=True, exist_ok=True)
-    plain, optimised = scratch / "plain.tif", scratch / "cog.tif"
-    try:
-        with rasterio.open(plain, "w", **profile) as file:
-            file.descriptions = names
-            file.units = units
-            file.update_tags(**tags)
-            for number, own_tags in enumerate(band_tags, 1):
-                file.write(bands[number - 1].astype(np.float32, copy=False), number)
-                file.update_tags(number, **own_tags)
-        rasterio.shutil.copy(plain, optimised, **cog)
-        with open(optimised, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(optimised, path)
-    finally:
-        shutil.rmtree(scratch)
-    return path
-
-
 @dataclass(frozen=True)
 class Band:
     """What a band of a GeoTIFF says of itself."""
@@ -150,3 +55,51 @@ def writing(
             dataset.update_tags(number, **band.tags)
         dataset.update_tags(**tags)
         yield dataset
+
+
+def write(
+    path: Path,
+    bands: np.ndarray,
+    crs: str,
+    transform: rasterio.Affine,
+    names: Sequence[str],
+    tags: Mapping[str, str],
+    units: Sequence[str],
+    band_tags: Sequence[Mapping[str, str]] | None = None,
+) -> Path:
+    """Return the path of a GeoTIFF with the bands (B, H, W) as float32, missing pixels NaN.
+
+    bands : may be memory-mapped: it is read band by band. names, units, band_tags : of each band. tags : of the file.
+    """
+    band_tags = band_tags or [{}] * len(bands)
+    told = [Band(*words) for words in zip(names, units, band_tags, strict=True)]
+    with writing(path, told, bands.shape[1:], crs, transform, tags) as file:
+        for number, values in enumerate(bands, 1):
+            file.write(values.astype(np.float32, copy=False), number)
+    return path
+
+
+def write_cog(path: Path, *contents) -> Path:
+    """Return the path of a cloud-optimised GeoTIFF: tiled, with overviews and statistics.
+
+    contents : bands, crs, transform, names, tags, units and band_tags, as of `write`.
+    """
+    cog = {
+        "driver": "COG",
+        "compress": "deflate",
+        "predictor": "yes",
+        "statistics": "yes",
+        "overview_resampling": "average",
+    }
+    scratch = disk.hidden_neighbour(path)  # a folder: GDAL makes the final file from a plain one
+    scratch.mkdir(parents=True, exist_ok=True)
+    plain, optimised = scratch / "plain.tif", scratch / "cog.tif"
+    try:
+        write(plain, *contents)
+        rasterio.shutil.copy(plain, optimised, **cog)
+        with open(optimised, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(optimised, path)
+    finally:
+        shutil.rmtree(scratch)
+    return path
