@@ -182,6 +182,26 @@ def published(side: int, wide: int) -> dict[str, Callable[[], nn.Module]]:
     }
 
 
+@torch.no_grad()
+def check_twins() -> None:
+    """End the benchmark unless the plain networks have our weights and answer alike: it compares time, nothing else."""
+    data = sample(16)
+    for name, build in published(16, 20).items():
+        model = build()
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.05)
+        twin = plain(copy.deepcopy(model))
+        ours = torch.stack(model.numbers(data.inputs, data.context))
+        theirs = torch.stack(twin.numbers(data.inputs, data.context))
+        if weights_of(twin) != weights_of(model) or not torch.allclose(theirs, ours, atol=1e-5):
+            sys.exit(f"error: the plain {name} is another network than ours")
+
+
+def weights_of(model: nn.Module) -> int:
+    """Return the number of a network's weights."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def compare_steps(quick: bool, repeats: int) -> list[tuple]:
     """Return a row for each published network: seconds a step here and plainly, and their ratio."""
     data = sample(16 if quick else SIDE)
@@ -189,7 +209,9 @@ def compare_steps(quick: bool, repeats: int) -> list[tuple]:
     rows = []
     for name, build in networks.items():
         model = build()
-        ours, theirs = Stepper(copy.deepcopy(model), data, False), Stepper(plain(model), data, True)
+        twin = plain(copy.deepcopy(model))
+        ours = Stepper(model, data, plainly=False)
+        theirs = Stepper(twin, data, plainly=True)
         pairs = [(ours.seconds(), theirs.seconds()) for _ in range(repeats + 1)][1:]
         here, there = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(one / other for one, other in pairs)
@@ -319,6 +341,7 @@ def race(home: Path, samples: np.ndarray, read, arrays: bool) -> tuple[str, str,
 def main() -> int:
     quick = "--quick" in sys.argv[1:]
     torch.set_num_threads(1)
+    check_twins()
     rows = [("what", "here", "plain way", "ratio"), *compare_steps(quick, 3)]
     with tempfile.TemporaryDirectory() as folder:
         rows += compare_reading(Path(folder), *((160, 30, 200) if quick else (800, 35, 2000)))

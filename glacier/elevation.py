@@ -35,12 +35,14 @@ def make_elevation(cfg: Config, grid: Grid) -> int:
     """
     if cfg.elevation is None:
         return 0
-    name, model = runner.file_inputs(cfg, ["elevation"])[0]
-    inputs = {"grid": config.fingerprint([grid.crs, grid.transform, grid.shape]), name: model}
+    name, version = runner.file_inputs(cfg, ["elevation"])[0]
+    inputs = {"grid": config.fingerprint([grid.crs, grid.transform, grid.shape]), name: version}
     command = STAGE.command(cfg)
 
     def work(folder: Path) -> runner.Result:
-        heights = read_model(cfg, grid)
+        model = str(cfg.elevation)
+        query = Query(cfg.source, cfg.boundingBox, ALL_YEARS, cfg.sensor, model)
+        heights = read_model(model, query, grid)
         return write(folder, heights)
 
     try:
@@ -56,20 +58,18 @@ class NoModelError(GlacierError):
     """The archive's model cannot be had now."""
 
 
-def read_model(cfg: Config, grid: Grid) -> np.ndarray:
-    """Return the elevation (H, W) [m] from the file or the archive's collection that `elevation` names."""
-    model = str(cfg.elevation)
+def read_model(model: str, query: Query, grid: Grid) -> np.ndarray:
+    """Return the elevation (H, W) [m] from a file, or from the collection of an archive that has this name."""
     if model != Config.elevation:
         if not Path(model).is_file():
             raise GlacierError(
-                f"elevation {cfg.elevation} does not exist; give the path of a GeoTIFF, "
+                f"elevation {model} does not exist; give the path of a GeoTIFF, "
                 f"{Config.elevation}, or None"
             )
         try:
             return mosaic([model], grid)
         except UnreadableError as error:
-            raise GlacierError(f"elevation {cfg.elevation}: {error}; give a GeoTIFF") from error
-    query = Query(cfg.source, cfg.boundingBox, ALL_YEARS, cfg.sensor, model)
+            raise GlacierError(f"elevation {model}: {error}; give a GeoTIFF") from error
     try:
         items, _ = search(query)
     except GlacierError as error:

@@ -35,7 +35,7 @@ def write(cfg: Config) -> Path:
     """Write a glacier's NetCDF file unless it is newer than all its parts; return its path."""
     path = file_of(cfg)
     velocity = cfg.folder / fields.STAGE / "velocity.tif"
-    forecast = newest_forecast(cfg)
+    forecast = newest_forecast(cfg.name)
     folders = [cfg.folder / aligned.STAGE, velocity.parent, forecast and forecast.parent]
     manifests = [folder / "manifest.yaml" for folder in folders if folder]
     ages = [manifest.stat().st_mtime for manifest in manifests if manifest.is_file()]
@@ -53,10 +53,10 @@ def write(cfg: Config) -> Path:
     return path
 
 
-def newest_forecast(cfg: Config) -> Path | None:
+def newest_forecast(name: str) -> Path | None:
     """Return the forecast.tif of a glacier's runs that was written last; None if there is none."""
     runs = config.home() / "DeepLearning" / "runs"
-    forecasts = list(runs.glob(f"{config.file_name(cfg.name)}-*/forecast/forecast.tif"))
+    forecasts = list(runs.glob(f"{config.file_name(name)}-*/forecast/forecast.tif"))
     return max(forecasts, key=lambda path: path.stat().st_mtime, default=None)
 
 
@@ -156,7 +156,7 @@ class Opened:
     def table(self):
         import pandas
 
-        forecast = newest_forecast(self._cfg)
+        forecast = newest_forecast(self._cfg.name)
         if forecast is None:
             raise GlacierError(f"no forecast of {self._cfg.name} yet: run DeepLearning/forecast.py")
         return pandas.read_csv(forecast.with_name("snow.csv"))

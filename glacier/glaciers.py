@@ -85,28 +85,42 @@ def as_feature(box: tuple[float, ...], style: dict) -> dict:
     }
 
 
-def plan_box(cfg: Config) -> tuple[dict[str, str], list[str]]:
-    """Return what the box of some settings means, {fact: text}, and warnings, each a sentence."""
-    sensor = sensors.find(cfg.sensor[0])
-    grid = make_grid(cfg.boundingBox, cfg.pixelSize, sensor.anchor)
+def plan_box(
+    bounding_box: tuple[float, ...],
+    years: tuple[int, ...],
+    sensor: str,
+    pixel_size: float,
+    steps_per_year: int,
+    patch_size: int,
+    stride: int,
+) -> tuple[dict[str, str], list[str]]:
+    """Return what a box means, {fact: text}, and warnings, each a sentence.
+
+    bounding_box : west, south, east, north [degrees]. years : first and last. sensor : a row of SENSORS. pixel_size :
+    of the grid [m]. patch_size, stride : side of a patch and distance between two [px].
+    """
+    satellites = sensors.find(sensor)
+    grid = make_grid(bounding_box, pixel_size, satellites.anchor)
     height, width = grid.shape
-    first_year, last_year = cfg.years
-    years = last_year - first_year + 1
-    per_side = [max(0, (side - cfg.patchSize) // cfg.stride + 1) for side in grid.shape]
-    files = len(set(sensor.bands.values())) + len(sensor.quality)
+    first_year, last_year = years
+    count = last_year - first_year + 1
+    rows = max(0, (height - patch_size) // stride + 1)
+    columns = max(0, (width - patch_size) // stride + 1)
+    bands = set(satellites.bands.values())
+    files = len(bands) + len(satellites.quality)
     megabytes = 2e-6 * height * width * files
-    passes = years * 365 // REVISIT
+    passes = count * 365 // REVISIT
     facts = {
-        "box": ", ".join(f"{degrees:.5f}" for degrees in cfg.boundingBox),
-        "area": f"{area_of(cfg.boundingBox):,.1f} km2",
+        "box": ", ".join(f"{degrees:.5f}" for degrees in bounding_box),
+        "area": f"{area_of(bounding_box):,.1f} km2",
         "UTM zone": zone_of(grid.crs),
-        "pixels": f"{height} x {width} of {cfg.pixelSize:g} m",
-        "composites": f"{years * cfg.stepsPerYear} in {first_year}-{last_year}",
-        "patches": f"{math.prod(per_side):,} of {cfg.patchSize} x {cfg.patchSize} px a composite",
+        "pixels": f"{height} x {width} of {pixel_size:g} m",
+        "composites": f"{count * steps_per_year} in {first_year}-{last_year}",
+        "patches": f"{rows * columns:,} of {patch_size} x {patch_size} px a composite",
         "a scene": f"{megabytes:,.1f} MB",
         "to read": f"up to {passes * megabytes:,.0f} MB a satellite",
     }
-    return facts, warn(cfg, grid.shape)
+    return facts, warn(grid.shape, patch_size)
 
 
 def zone_of(crs: str) -> str:
@@ -122,12 +136,12 @@ def area_of(box: tuple[float, ...]) -> float:
     return EARTH_RADIUS**2 * (east - west) * (math.sin(north) - math.sin(south))
 
 
-def warn(cfg: Config, shape: tuple[int, int]) -> list[str]:
-    """Return what is unreasonable about a box of (H, W) pixels, each a sentence."""
+def warn(shape: tuple[int, int], patch_size: int) -> list[str]:
+    """Return what is unreasonable about a box of (H, W) pixels for patches of a size [px], each a sentence."""
     warnings = []
-    if min(shape) < cfg.patchSize:
+    if min(shape) < patch_size:
         warnings.append(
-            f"Too small: a patch has {cfg.patchSize} px a side, the box only {min(shape)}."
+            f"Too small: a patch has {patch_size} px a side, the box only {min(shape)}."
         )
     if math.prod(shape) > LARGE:
         warnings.append(
@@ -164,16 +178,18 @@ def write_glacier(cfg: Config, replace: bool = False) -> Path:
     return path
 
 
-def edit_lines(cfg: Config) -> str:
+def edit_lines(name: str, bounding_box: tuple[float, ...], years: tuple[int, ...]) -> str:
     """Return the three lines of config.py's edit block for a glacier."""
-    fields = Config.__dataclass_fields__
+    values = {"name": json.dumps(name), "boundingBox": repr(bounding_box), "years": repr(years)}
     lines = []
-    for name in ("name", "boundingBox", "years"):
-        value, rule = getattr(cfg, name), fields[name].metadata
-        text = json.dumps(value) if isinstance(value, str) else repr(value)
-        words = [text, json.dumps(rule["help"])]
-        words += [f"{key}={rule[key]}" for key in ("low", "high") if rule[key] is not None]
-        lines.append(f"    {name}: {fields[name].type} = setting({', '.join(words)})")
+    for key, text in values.items():
+        field = Config.__dataclass_fields__[key]
+        words = [text, json.dumps(field.metadata["help"])]
+        for bound in ("low", "high"):
+            limit = field.metadata[bound]
+            if limit is not None:
+                words.append(f"{bound}={limit}")
+        lines.append(f"    {key}: {field.type} = setting({', '.join(words)})")
     return "\n".join(lines)
 
 

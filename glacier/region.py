@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -144,7 +145,7 @@ def write_region(
     cfg.name is the group. smallest : area [km2]. within : only glaciers whose outline lies in this box. A glacier.yaml
     that is there stays as it is.
     """
-    check_group(cfg)
+    check_group(cfg.name, cfg.folder)
     everything = read(source)
     tree = shapely.STRtree(everything.geometries)
     region = only(everything, ids) if ids else everything
@@ -162,14 +163,12 @@ def write_region(
     return rows
 
 
-def check_group(cfg: Config) -> None:
-    """Raise GlacierError unless the name can be that of a group."""
-    if "/" in cfg.name:
-        raise GlacierError(f"name is the group's with outlines, as --name=alps; got {cfg.name!r}")
-    if (cfg.folder / "glacier.yaml").is_file():
-        raise GlacierError(
-            f"{cfg.name!r} is a glacier; give the group of the outlines another name"
-        )
+def check_group(name: str, folder: Path) -> None:
+    """Raise GlacierError unless a name, of this folder, can be that of a group."""
+    if "/" in name:
+        raise GlacierError(f"name is the group's with outlines, as --name=alps; got {name!r}")
+    if (folder / "glacier.yaml").is_file():
+        raise GlacierError(f"{name!r} is a glacier; give the group of the outlines another name")
 
 
 def write_one(cfg: Config, glacier: str, geometry: Geometry, tree: STRtree) -> tuple:

@@ -1,6 +1,5 @@
 """Networks and baselines: shapes, the honest start, answers known beforehand."""
 
-import copy
 from dataclasses import replace
 from datetime import date
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import training
 from DeepLearning.data.batches import turned
 from DeepLearning.data.context import Context, as_year, season
 from DeepLearning.data.glacier import covering, training_thresholds
@@ -168,20 +166,6 @@ def test_published_sizes(network, knobs, millions):
     assert sum(part.numel() for part in model.parameters()) / 1e6 == pytest.approx(
         millions, rel=0.01
     )
-
-
-@pytest.mark.parametrize("name", ["LSTM", "AttentionLSTM", "ConvLSTM", "UNet"])
-def test_the_plain_networks_of_the_benchmark_are_the_same_networks(name):
-    """Written step by step with as many weights, they answer alike: the benchmark compares time, nothing else."""
-    model = training.published(side=16, wide=20)[name]()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    twin = training.plain(copy.deepcopy(model))
-    assert sum(map(torch.numel, twin.parameters())) == sum(map(torch.numel, model.parameters()))
-    data = training.sample(16)
-    ours = torch.stack(model.numbers(data.inputs, data.context))
-    theirs = torch.stack(twin.numbers(data.inputs, data.context))
-    assert torch.allclose(theirs, ours, atol=1e-5)
 
 
 def test_recurrent_layers_are_an_lstm():

@@ -82,9 +82,28 @@ def test_a_pulled_corner_takes_its_neighbours_along():
         glaciers.read_rectangle([pulled])
 
 
+def plan_of(box):
+    """What a box means under the default settings."""
+    cfg = Config(boundingBox=box)
+    return glaciers.plan_box(
+        cfg.boundingBox,
+        cfg.years,
+        cfg.sensor[0],
+        cfg.pixelSize,
+        cfg.stepsPerYear,
+        cfg.patchSize,
+        cfg.stride,
+    )
+
+
+def lines_of(cfg):
+    """The edit block's lines for a glacier."""
+    return glaciers.edit_lines(cfg.name, cfg.boundingBox, cfg.years)
+
+
 def test_what_a_box_means_is_what_the_stages_make_of_it():
     cfg = Config(boundingBox=BOX)
-    facts, warnings = glaciers.plan_box(cfg)
+    facts, warnings = plan_of(BOX)
     grid = make_grid(BOX, 30.0, 15.0)
     assert warnings == []
     assert facts["UTM zone"] == "43 N"
@@ -106,7 +125,7 @@ def test_what_a_box_means_is_what_the_stages_make_of_it():
     ],
 )
 def test_an_unreasonable_box_is_warned_of(drawn, says):
-    assert any(says in warning for warning in glaciers.plan_box(Config(boundingBox=drawn))[1])
+    assert any(says in warning for warning in plan_of(drawn)[1])
 
 
 @pytest.mark.parametrize(
@@ -118,7 +137,7 @@ def test_an_unreasonable_box_is_warned_of(drawn, says):
     ],
 )
 def test_zones_are_named_from_pole_to_pole(drawn, zone):
-    assert glaciers.plan_box(Config(boundingBox=drawn))[0]["UTM zone"] == zone
+    assert plan_of(drawn)[0]["UTM zone"] == zone
 
 
 def test_a_glacier_is_not_written_over_unasked_and_keeps_its_settings(tmp_path, monkeypatch):
@@ -139,12 +158,12 @@ def test_a_glacier_is_not_written_over_unasked_and_keeps_its_settings(tmp_path, 
 
 def test_the_printed_lines_are_lines_of_the_edit_block():
     source = (ROOT / "config.py").read_text()
-    assert glaciers.edit_lines(Config()) in source
+    assert lines_of(Config()) in source
     scope = {"__name__": "edited"}
     sys.modules["edited"] = type(sys)("edited")  # where dataclasses look up annotations
-    lines = glaciers.edit_lines(Config(name='5 o"clock', boundingBox=BOX, years=(2015, 2016)))
+    lines = lines_of(Config(name='5 o"clock', boundingBox=BOX, years=(2015, 2016)))
     exec(
-        source.replace(glaciers.edit_lines(Config()), lines).replace(
+        source.replace(lines_of(Config()), lines).replace(
             "__file__", repr(str(ROOT / "config.py"))
         ),
         scope,
