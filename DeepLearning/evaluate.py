@@ -16,10 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where config.py is
+import config
+from config import Config, GlacierError, setting  # first: it tells who forgot to activate .venv
+
+# isort: split
 import torch
 
-import config
-from config import Config, GlacierError, setting
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import run_folders
 from DeepLearning.training.mirror import MODES, Mirror

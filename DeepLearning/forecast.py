@@ -13,9 +13,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where config.py is
+from config import Config, setting  # first: it tells who forgot to activate .venv
+
+# isort: split
 import torch
 
-from config import Config, setting
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import run_folders
 from DeepLearning.training.networks import choose_device, load_network

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where config.py is
 from config import GlacierError, setting
 from DeepLearning.training.session import run_training
 from DeepLearning.training.settings import TrainingConfig, knobs

@@ -20,6 +20,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where config.py is
+import config  # first: it tells who forgot to activate .venv
+from config import Config, GlacierError, setting
+
+# isort: split
 import glacier  # noqa: F401  before rasterio, which looks at once where PROJ and GDAL have their data
 
 # isort: split
@@ -27,8 +32,6 @@ import numpy as np
 import rasterio
 from rasterio import features, warp
 
-import config
-from config import Config, GlacierError, setting
 from demo.landscape import BANDS, PIXEL_SIZE, Landscape, build_landscape, sun_position
 from demo.scene import OFFSET, PAD, SCALE, Scene, observe, snow_lines, usual_snow_line
 from demo.weather import Weather, valley_weather

@@ -192,12 +192,22 @@ def test_data_of_other_installations_and_an_ascii_locale_change_nothing(tmp_path
     assert b"32643" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "script", ["dataAPI.py", "alignment.py", "createPatches.py", "movement.py"]
-)
-def test_a_python_without_the_packages_says_which_to_take(script):
+SCRIPTS = [
+    *(name for name in map(str, ROOT.glob("*.py")) if not name.endswith("config.py")),
+    *map(str, (ROOT / "DeepLearning").glob("[a-z]*.py")),
+    str(ROOT / "demo" / "makeGlacier.py"),
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda name: name.rpartition("/")[2])
+def test_a_python_without_the_packages_says_which_to_take(script, tmp_path):
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "-S", str(ROOT / script)], capture_output=True, text=True
+        [sys.executable, "-S", script],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
