@@ -32,17 +32,20 @@ def thresholds(ndsi: bool) -> np.ndarray:
     return np.array(INDEX if ndsi else REFLECTANCE, np.float32)
 
 
-def clip(F, x: np.ndarray, floor: float | None):
-    """Return the distribution function of the value that is 0 below `floor`, at the same thresholds."""
+def clipped(F, x: np.ndarray, floor: float | None):
+    """Return the distribution function of the value that is 0 below `floor`, and its thresholds: those from 0 on."""
     if floor is None:
-        return F
-    clear = 1 - exceedance(
-        F, floor, x
-    )  # (..., C, h, w), the probability of a value below the floor
-    clear = clear[..., None, :, :, :]
-    negative = _along_thresholds(x < 0, F)
-    clipped = _along_thresholds((x >= 0) & (x < floor), F)
-    return F * (1 - negative - clipped) + clear * clipped
+        return F, x
+    first = int(np.searchsorted(x, np.float32(0)))
+    levels = x[first:]
+    below = _below(F, floor, x)[..., None, :, :, :]
+    lump = _along_thresholds(levels < floor, F)
+    return F[..., first:, :, :, :] * (1 - lump) + below * lump, levels
+
+
+def _below(F, level: float, x: np.ndarray):
+    """Return the probability of a value that is at most `level`."""
+    return 1 - exceedance(F, level, x)
 
 
 def crps(F, truth, x: np.ndarray, floor: float | None = None):
@@ -53,21 +56,21 @@ def crps(F, truth, x: np.ndarray, floor: float | None = None):
     """
     if floor is not None:
         truth = truth * (truth >= floor)
-    F = clip(F, x, floor)
+    F, x = clipped(F, x, floor)
     left, right = F[..., :-1, :, :, :], F[..., 1:, :, :, :]
-    width = _along_thresholds(_widths(x, floor), F)
+    width = _along_thresholds(np.diff(x), F)
     ends = _along_thresholds(x[1:], F)
-    reach = ((ends - truth[..., None, :, :, :]) / _along_thresholds(np.diff(x), F)).clip(0, 1)
+    reach = ((ends - truth[..., None, :, :, :]) / width).clip(0, 1)  # share beyond the truth
     squares = (left**2 + left * right + right**2) / 3
-    beyond = reach * (1 - 2 * right + reach * (right - left))  # reach: share beyond the truth
+    beyond = reach * (1 - 2 * right + reach * (right - left))
     return (width * (squares + beyond)).sum(-4)
 
 
 def mean(F, x: np.ndarray, floor: float | None = None):
     """Return the expected value: the last threshold less the integral of F up to it."""
-    F = clip(F, x, floor)
+    F, x = clipped(F, x, floor)
     middles = (F[..., :-1, :, :, :] + F[..., 1:, :, :, :]) / 2
-    return float(x[-1]) - (_along_thresholds(_widths(x, floor), F) * middles).sum(-4)
+    return float(x[-1]) - (_along_thresholds(np.diff(x), F) * middles).sum(-4)
 
 
 def quantile(F, p, x: np.ndarray, floor: float | None = None):
@@ -91,16 +94,13 @@ def exceedance(F, level: float, x: np.ndarray):
 
 def variance(F, x: np.ndarray, floor: float | None = None):
     """Return the variance, in squared units of x: values lie evenly between two thresholds, or in the lump at 0."""
-    F = clip(F, x, floor)
+    F, x = clipped(F, x, floor)
     lower, upper = x[:-1], x[1:]
     squares = (lower**2 + lower * upper + upper**2) / 3  # (K - 1,), mean square of an interval
-    if floor is not None:
-        squares = np.where(lower >= 0, squares, 0)
     rise = F[..., 1:, :, :, :] - F[..., :-1, :, :, :]
     second_moment = (_along_thresholds(squares, F) * rise).sum(-4)
-    if floor is None:
-        second_moment = second_moment + float(x[0]) ** 2 * F[..., 0, :, :, :]
-    return (second_moment - mean(F, x, floor) ** 2).clip(0)
+    second_moment = second_moment + float(x[0]) ** 2 * F[..., 0, :, :, :]
+    return (second_moment - mean(F, x) ** 2).clip(0)
 
 
 def rank(F, truth, x: np.ndarray, floor: float | None = None):
@@ -117,14 +117,7 @@ def rank(F, truth, x: np.ndarray, floor: float | None = None):
     if floor is None:
         return low, high
     seen = truth >= floor
-    clear = 1 - exceedance(F, floor, x)  # the probability of a value below the floor
-    return low * seen, high * seen + clear * ~seen
-
-
-def _widths(x: np.ndarray, floor: float | None) -> np.ndarray:
-    """Return the widths of the intervals between thresholds; 0 below 0 where values are clipped."""
-    widths = np.diff(x)
-    return widths if floor is None else np.where(x[:-1] >= 0, widths, 0)
+    return low * seen, high * seen + _below(F, floor, x) * ~seen
 
 
 def _along_thresholds(numbers: np.ndarray, like):

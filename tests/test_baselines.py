@@ -154,6 +154,20 @@ def test_a_shift_moves_all_quantiles():
         assert distribution.quantile(answer, p, X).item() == pytest.approx(expected, abs=0.03)
 
 
+def test_a_shifted_function_is_read_off_between_thresholds():
+    random = np.random.default_rng(0)
+    function = np.sort(random.random((len(X), 1, 7, 9), np.float32), axis=0)
+    function[-1] = 1
+    shift = random.uniform(-2.2, 2.2, (1, 7, 9)).astype(np.float32)
+    shift[0, 0] = X[:9]  # levels that are thresholds
+    answer = shifted(function, shift, X)
+    for row, column in np.ndindex(7, 9):
+        levels = X - shift[0, row, column]
+        expected = np.interp(levels, X, function[:, 0, row, column], left=0)
+        expected[-1] = 1
+        assert answer[:, 0, row, column] == pytest.approx(expected, abs=2e-5)
+
+
 @pytest.mark.parametrize("baseline", [DampedPersistence, Ridge])
 def test_fits_find_what_carries_over(baseline):
     """A departure that carries on is forecast better than by climatology; without one little is lost."""

@@ -56,15 +56,25 @@ def test_crps_is_missing_where_the_truth_is():
 def test_values_below_the_floor_are_zero():
     """Half of the values lie below 0.3: they become a lump at 0, and nothing lies between 0 and 0.3."""
     F = normal(0.3, 0.2)
-    clipped = distribution.clip(F, X, 0.3)[:, 0, 0, 0]
-    assert clipped[X < 0] == pytest.approx(0)
-    assert clipped[(X >= 0) & (X < 0.3)] == pytest.approx(0.5)
-    assert clipped[X >= 0.3] == pytest.approx(F[X >= 0.3, 0, 0, 0])
+    function, levels = distribution.clipped(F, X, 0.3)
+    assert levels.tolist() == X[X >= 0].tolist()
+    assert function[levels < 0.3, 0, 0, 0] == pytest.approx(0.5)
+    assert function[levels >= 0.3, 0, 0, 0] == pytest.approx(F[X >= 0.3, 0, 0, 0])
     assert distribution.quantile(F, 0.4, X, 0.3).item() == 0
     assert distribution.quantile(F, 0.8, X, 0.3).item() == pytest.approx(0.468, abs=0.01)
     drawn = np.random.default_rng(0).normal(0.3, 0.2, 100_000).clip(-1, 1)
     drawn[drawn < 0.3] = 0
     assert distribution.mean(F, X, 0.3).item() == pytest.approx(drawn.mean(), abs=0.003)
+
+
+@pytest.mark.parametrize("floor", [0.3, 0.33])
+def test_moments_of_clipped_values_are_those_of_draws(floor):
+    """The floor need not be a threshold."""
+    F = normal(0.35, 0.2)
+    drawn = np.random.default_rng(0).normal(0.35, 0.2, 200_000).clip(-1, 1)
+    drawn[drawn < floor] = 0
+    assert distribution.mean(F, X, floor).item() == pytest.approx(drawn.mean(), abs=0.006)
+    assert distribution.variance(F, X, floor).item() == pytest.approx(drawn.var(), rel=0.03)
 
 
 def test_a_clipped_score_knows_values_below_the_floor_only_as_zero():

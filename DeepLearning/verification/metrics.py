@@ -56,17 +56,18 @@ def score_maps(
     """
     if floor is not None:
         truth = np.where(truth < floor, np.float32(0), truth)
-    mean = distribution.mean(F, x, floor)
+    function, levels = distribution.clipped(F, x, floor)
+    mean = distribution.mean(function, levels)
     low, high = distribution.rank(F, truth, x, floor)
     upper = distribution.quantile(F, 0.95, x, floor)
     lower = distribution.quantile(F, 0.05, x, floor)
     maps = {
         "pixels": np.ones_like(mean),
-        "crps": distribution.crps(F, truth, x, floor),
+        "crps": distribution.crps(function, truth, levels),
         "inside_50": share_inside(low, high, 0.5),
         "inside_90": share_inside(low, high, 0.9),
         "width_90": upper - lower,
-        "variance": distribution.variance(F, x, floor),
+        "variance": distribution.variance(function, levels),
         "squared": (mean - truth) ** 2,
         "absolute": np.abs(distribution.quantile(F, 0.5, x, floor) - truth),
         "error": mean - truth,
