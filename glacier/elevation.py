@@ -14,8 +14,9 @@ from config import Config, GlacierError
 from glacier import stages
 from glacier.grid import Grid
 from glacier.satellites import signing
+from glacier.satellites.image_checks import UnreadableError
 from glacier.satellites.items import Item
-from glacier.satellites.reading import UnreadableError, read_file
+from glacier.satellites.reading import How, read_file
 from glacier.satellites.search import Query, search
 from glacier.storage import disk, runner
 
@@ -93,7 +94,7 @@ def mosaic(hrefs: Iterable[str], grid: Grid) -> np.ndarray:
     heights = np.full(grid.shape, np.nan, np.float32)
     for href in hrefs:
         try:
-            layer = read_file(href, grid, Resampling.bilinear, MISSING)
+            layer = read_file(href, grid, How(Resampling.bilinear, MISSING))
         except OverflowError:
             raise UnreadableError("the file holds numbers without a sign, no elevation") from None
         values = layer.values.astype(np.float32)

@@ -116,6 +116,76 @@ def test_a_files_own_number_for_missing_is_missing(made):
     assert np.isnan(scene.reflectance("swir16")).sum() == 1
 
 
+@pytest.mark.parametrize(
+    ("told", "value", "dtype"),
+    [
+        (65535, 65535, "uint16"),
+        (-9999, -9999, "float32"),
+        ("nan", np.nan, "float32"),
+        ("-1", -1, "int16"),
+    ],
+)
+@pytest.mark.parametrize("shift", [0, 10])
+def test_the_number_for_missing_that_only_the_item_tells(made, told, value, dtype, shift):
+    """It is missing in copied and in resampled files; it does not leak into its neighbours."""
+    path = made.folder / "bad" / "bad.json"
+    content = json.loads(path.read_text())
+    for key in ("green", "swir16"):
+        moved = AFFINE @ rasterio.Affine.translation(shift / 30, 0)
+        write(path.with_name(f"{key}.tif"), spoiled(value, dtype), transform=moved)
+        content["assets"][key]["raster:bands"] = [{"nodata": told}]
+    path.write_text(json.dumps(content))
+    cfg = made.settings(VALLEY, "landsat-8-9")
+    assert lost(cfg, 0) == ""
+    scene = list(dataAPI.read_scenes(cfg))[1]
+    assert scene.resampled == (shift > 0)
+    green = scene.reflectance("green")
+    assert 1 <= np.isnan(green).sum() <= 4
+    assert np.nanmax(np.abs(green - (9000 * 2.75e-5 - 0.2))) < 1e-6
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_reflectance_in_floating_numbers(made, told):
+    """Read as it is where the item says so; refused where a scale of digital numbers is all there is."""
+    path = made.folder / "bad" / "bad.json"
+    content = json.loads(path.read_text())
+    for key in ("green", "swir16"):
+        write(path.with_name(f"{key}.tif"), np.full((SIDE, SIDE), 0.3, np.float32))
+        if told:
+            content["assets"][key]["raster:bands"] = [{"scale": 1, "offset": 0}]
+    path.write_text(json.dumps(content))
+    cfg = made.settings(VALLEY, "landsat-8-9")
+    fault = lost(cfg, 0 if told else 3)
+    assert ("makes no reflectance" in fault) != told
+    if told:
+        scene = list(dataAPI.read_scenes(cfg))[1]
+        assert scene.reflectance("green") == pytest.approx(0.3, abs=2e-5)
+
+
+RIGHT, BOTTOM = CORNER[0] + 30 * SIDE, CORNER[1] - 30 * SIDE
+
+
+@pytest.mark.parametrize(
+    ("turn", "transform"),
+    [
+        (np.flipud, rasterio.Affine(30, 0, CORNER[0], 0, 30, BOTTOM)),
+        (np.fliplr, rasterio.Affine(-30, 0, RIGHT, 0, -30, CORNER[1])),
+        (np.rot90, rasterio.Affine(0, -30, RIGHT, -30, 0, CORNER[1])),
+        (np.transpose, rasterio.Affine(0, 30, CORNER[0], -30, 0, CORNER[1])),
+    ],
+)
+def test_files_whose_rows_run_another_way_lie_where_they_belong(made, turn, transform):
+    """From the south, from the east, turned by 90 degrees: each pixel keeps its value and its place."""
+    values = np.arange(9000, 9000 + SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE)
+    for key in ("green", "swir16"):
+        write(made.folder / "first" / f"{key}.tif", values)
+        turned = np.ascontiguousarray(turn(values))
+        write(made.folder / "bad" / f"{key}.tif", turned, transform=transform)
+    first, turned_scene, _ = scenes_of(made.settings(VALLEY, "landsat-8-9"))
+    assert turned_scene.resampled
+    assert np.array_equal(first.dn, turned_scene.dn)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int32"])
 def test_quality_of_another_kind(made, dtype):
     path = made.folder / "bad" / "qa_pixel.tif"
@@ -171,7 +241,23 @@ def test_files_with_s3_addresses_only_are_left_out(made, caplog):
     path.write_text(json.dumps(content))
     with caplog.at_level("INFO"):
         lost(made.settings(VALLEY, "landsat-8-9"), 0)
-    assert "its files have s3:// addresses only" in caplog.text
+    assert "its files have s3:// addresses only; set AWS_ACCESS_KEY_ID" in caplog.text
+
+
+def test_s3_addresses_are_read_with_an_account(made, monkeypatch):
+    """As of any storage that speaks like Amazon's; the account stands in the environment."""
+    with CogServer(made.folder) as server:
+        monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
+        monkeypatch.setenv("AWS_HTTPS", "NO")
+        monkeypatch.setenv("AWS_VIRTUAL_HOSTING", "FALSE")
+        monkeypatch.setenv("AWS_S3_ENDPOINT", server.address.removeprefix("http://"))
+        path = made.folder / "bad" / "bad.json"
+        content = json.loads(path.read_text())
+        for key, asset in content["assets"].items():
+            asset["href"] = f"s3://bad/{key}.tif"
+        path.write_text(json.dumps(content))
+        assert len(scenes_of(made.settings(VALLEY, "landsat-8-9"))) == 3
+    assert any("bad/green" in path for (path, _) in server.requests)
 
 
 # ── Files behind an account ──────────────────────────────────────────────────────────────────────────────────────

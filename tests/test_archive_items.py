@@ -11,7 +11,7 @@ from archives import box_around as box_within
 from rasterio.warp import transform_bounds
 
 import dataAPI
-from glacier.satellites import search
+from glacier.satellites import search, selection
 from glacier.satellites.items import parse_item
 from glacier.satellites.metadata import OddItemError, box_around, plain_platform
 from glacier.scenes import read_grid
@@ -94,6 +94,12 @@ def raster(offset: float, scale: float = 1e-4) -> dict:
         (500, {}, {"s2:processing_baseline": "N0214"}),
         (500, {}, {"earthsearch:boa_offset_applied": False, "s2:processing_baseline": "02.14"}),
         (250, raster(0.0, 2e-4), {}),
+        # offsets in numbers, factors the other way round, scales of something else
+        (1500, raster(-1000), {"s2:processing_baseline": "05.09"}),
+        (1500, raster(-1000, 10000), {"s2:processing_baseline": "05.09"}),
+        (500, raster(0, -1e-4), {"s2:processing_baseline": "02.09"}),
+        (1500, raster(0, 1), {"s2:processing_baseline": "05.09"}),
+        (1500, {"raster:bands": [{"scale": "0.0001", "offset": "-0.1"}]}, {}),
     ],
 )
 def test_reflectance_is_the_same_whoever_tells_the_offset(made, number, asset, properties):
@@ -130,6 +136,40 @@ def test_a_scene_of_which_nothing_tells_the_offset_is_refused(made, caplog):
         scenes = scenes_of(made.settings(VALLEY, "sentinel-2", pixelSize=10.0))
     assert [scene.id for scene in scenes] == ["S2_3"]
     assert "nothing tells its offset" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("members", "properties", "is_level_1"),
+    [
+        ({"id": "LC08_L1TP_147038_20200501_20200820_02_T1"}, {}, True),
+        ({"id": "LC08_L2SP_147038_20200501_20200820_02_T1"}, {}, False),
+        ({"collection": "landsat-c2l1"}, {}, True),
+        ({"collection": "sentinel-2-l1c"}, {}, True),
+        ({"collection": "hls2-l30"}, {}, False),
+        ({}, {"landsat:correction": "L1GT"}, True),
+        ({}, {"processing:level": "Level-1C"}, True),
+        ({}, {"processing:level": "L2A", "landsat:correction": None}, False),
+        ({}, {"s2:product_type": "S2MSI1C"}, True),
+    ],
+)
+def test_what_reaches_the_satellite_is_no_reflectance_of_the_ground(
+    members, properties, is_level_1
+):
+    """Level 1 has a scale of its own, and haze: it is left out with that reason."""
+    told = item_of()["properties"] | properties
+    files = {key: {"href": f"./{key}.tif"} for key in ("green", "swir16", "qa_pixel")}
+    item = parse_item(item_of(**members, properties=told, assets=files), ADDRESS)
+    kept, dropped = selection.select([item], ("landsat-8-9",), (), 100, dict)
+    assert len(kept) == (not is_level_1)
+    assert [reason.partition(":")[0] for _, reason in dropped] == ["Level 1"] * is_level_1
+
+
+def test_bands_in_one_file_are_told(made):
+    bands = [{"common_name": name} for name in ("red", "green", "swir16")]
+    files = {"data": {"href": "./data.tif", "eo:bands": bands}, "qa_pixel": {"href": "./qa.tif"}}
+    item = parse_item(item_of(assets=files), ADDRESS)
+    _, ((_, reason),) = selection.select([item], ("landsat-8-9",), (), 100, dict)
+    assert reason == "no asset green (files of several bands are not read: data)"
 
 
 def test_the_collection_tells_where_its_items_do_not(made):
@@ -467,6 +507,26 @@ def test_southern_landsat_is_copied_pixel_for_pixel(made, told):
     assert part.shape == grid.shape
     assert all(np.array_equal(scene.dn[1], part) for scene in scenes)
     assert runner.read_manifest(cfg.folder / "rawData")["counts"]["resampled"] == 0
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        [30, 0, CORNER[0] - 15, 0, -30, CORNER[1] + 15],  # the middle of the pixel
+        [29.996139, 0, CORNER[0] + 15, 0, -29.996199, CORNER[1] - 15],
+        [CORNER[0], 30, 0, CORNER[1], 0, -30],  # GDAL's order
+        [30, 0, CORNER[0], 0, 30, CORNER[1] - 1800],
+        [30, 0, CORNER[0], 0, -30, CORNER[1], 0, 0, 1],
+    ],
+)
+def test_the_grid_follows_the_files_where_items_tell_what_no_file_has(made, transform):
+    values = np.arange(9000, 12600, dtype=np.uint16).reshape(60, 60)
+    layers = landsat_layers(values)
+    thin = {key: layers[key] for key in ("green", "swir16", "qa_pixel")}
+    when = "2020-05-01T05:00:00Z"
+    made.add("one", "landsat-8-9", when, thin, CRS, CORNER, **{"proj:transform": transform})
+    (scene,) = scenes_of(made.settings(VALLEY, "landsat-8-9"))
+    assert not scene.resampled
 
 
 def test_more_years_do_not_move_the_grid(made, caplog):

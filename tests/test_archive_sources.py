@@ -95,6 +95,44 @@ def test_smaller_pages_where_large_ones_fail(server, monkeypatch, largest, statu
     assert sizes.count(largest) == -(-280 // largest)
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_an_address_that_moved_is_asked_the_same_again(server, status):
+    """A POST stays a POST: asked by GET, the new address would answer with all it has."""
+    moved = {"Location": "/stac/search"}
+    first = {"rel": "search", "href": "/old/search", "method": "POST"}
+    server.landing = lambda: {"links": [first]}
+    server.answer = lambda method, path: (status, moved, b"") if path == "/old/search" else None
+    assert names_of(server.address) == EVERY
+    assert {method for method, path, _ in server.requests if path.endswith("search")} == {"POST"}
+
+
+def test_a_next_link_with_a_body_is_sent_by_post(server):
+    plain = server.next_link
+
+    def without_method(*arguments):
+        link = plain(*arguments)
+        link.pop("method", None)
+        return link
+
+    server.next_link = without_method
+    assert names_of(server.address) == EVERY
+    assert len(server.requests) == 3
+
+
+def test_pages_keep_the_size_that_their_address_names(server):
+    """A server that counts pages of 50 is not asked for its second page of 250."""
+    server.methods = ("GET",)
+    server.turn_page = lambda start, size: start + 50
+    search_all = server.search
+
+    def pages_of_fifty(method, limit, start, ask):
+        return search_all(method, 50, start, ask)
+
+    server.search = pages_of_fifty
+    assert names_of(server.address) == EVERY
+    assert [limit for _, path, limit in server.requests if path.endswith("search")][1:] == [50] * 5
+
+
 def test_a_collection_of_an_api_is_a_source(server):
     links = [{"rel": "items", "href": "./collections/l8/items"}]
     server.pages["/stac/collection"] = {
@@ -174,6 +212,20 @@ def test_a_server_that_asks_for_a_day_of_patience_gets_a_little(server, status):
     with pytest.raises(GlacierError, match=f"does not answer .HTTP {status}"):
         names_of(server.address)
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [
+        ("7", 7, 7),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", 1e9, 1e10),
+        ("soon", 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_how_long_a_server_asks_to_wait(text, least, most):
+    assert least <= web.asked_wait(text) <= most
 
 
 def test_a_server_that_recovers_is_waited_for(server, monkeypatch):
@@ -273,6 +325,24 @@ def test_a_saved_answer_and_a_single_item(tmp_path, server):
     root = server.address.removesuffix("/stac")
     assert names_of(f"{root}/saved.json") == ["a", "b"]
     assert names_of(f"{root}/item.json") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"), [("utf-8-sig", ""), ("utf-16", ""), ("latin-1", ""), ("utf-8", "NaN")]
+)
+def test_a_saved_answer_in_any_letters(tmp_path, encoding, mark):
+    """With a byte-order mark, in Latin-1, with NaN: as people's own tools write it."""
+    item = item_of("Mölltal")
+    item["properties"]["eo:cloud_cover"] = float("nan") if mark else 3
+    text = json.dumps({"features": [item]}, ensure_ascii=False)
+    (tmp_path / "saved.json").write_bytes(text.encode(encoding))
+    assert names_of(tmp_path / "saved.json") == ["Mölltal"]
+
+
+def test_items_saved_one_after_the_other(tmp_path):
+    path = write(tmp_path / "list.json", [item_of("a"), item_of("b"), item_of("a")])
+    assert names_of(path) == ["a", "b"]
+    assert names_of(path, collection="Landsat-C2_L2") == ["a", "b"]
 
 
 def test_a_page_of_a_catalogue_that_is_gone_costs_no_other(server, caplog):

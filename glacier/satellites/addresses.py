@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
+# by which of these variables Amazon's storage, or one alike, can be read
+S3_ACCOUNT = ("AWS_NO_SIGN_REQUEST", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ROLE_ARN")
+S3_ADVICE = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_NO_SIGN_REQUEST=YES where they are public"
+
 
 def read_href(content: dict, name: str, base: str, address: str) -> str | None:
     """Return the address of a file of the item `name`: the file beside it, its https alternate, or as it is told."""
@@ -19,7 +23,7 @@ def read_href(content: dict, name: str, base: str, address: str) -> str | None:
     if not hrefs:
         return None
     href = hrefs[0]
-    if href.startswith("s3://"):
+    if is_s3(href):
         href = next(filter(is_web, hrefs), href)
     return file_beside(href, name, address) or resolve(href, base)
 
@@ -39,6 +43,16 @@ def file_beside(href: str, name: str, address: str) -> str | None:
 def is_web(address: str) -> bool:
     """Tell whether an address is one of the web."""
     return address.startswith(("http://", "https://"))
+
+
+def is_s3(address: str) -> bool:
+    """Tell whether an address is one of Amazon's storage or one alike."""
+    return address.startswith("s3://")
+
+
+def has_s3_account() -> bool:
+    """Tell whether the environment says how to read s3:// addresses."""
+    return any(os.environ.get(name) for name in S3_ACCOUNT)
 
 
 def resolve(href: str, base: str) -> str:

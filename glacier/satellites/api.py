@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from glacier.satellites.addresses import linked, resolve
-from glacier.satellites.metadata import as_list
+from glacier.satellites.metadata import as_list, number
 from glacier.satellites.web import NotStacError, Reader, SourceError
 
 if TYPE_CHECKING:
@@ -31,11 +31,13 @@ class Page:
     body: dict | None
 
     def sized(self, limit: int) -> Page:
-        """Return the same page with another number of items."""
+        """Return the same page with that many items, or as few as its own address or body asks for."""
         if self.body is not None:
-            return Page(self.address, self.body | {"limit": limit})
+            fewest = smaller(self.body.get("limit"), limit)
+            return Page(self.address, self.body | {"limit": fewest})
         parts = urlsplit(self.address)
-        values = dict(parse_qsl(parts.query, keep_blank_values=True)) | {"limit": str(limit)}
+        values = dict(parse_qsl(parts.query, keep_blank_values=True))
+        values["limit"] = str(smaller(values.get("limit"), limit))
         return Page(urlunsplit(parts._replace(query=urlencode(values))), None)
 
     @property
@@ -43,6 +45,12 @@ class Page:
         """What tells it from other pages, whatever their size."""
         plain = self.sized(0)
         return plain.address + json.dumps(plain.body, sort_keys=True)
+
+
+def smaller(told, limit: int) -> int:
+    """Return how many items to ask for: those that are told, at most `limit`."""
+    wanted = number(told)
+    return min(int(wanted), limit) if wanted >= 1 else limit
 
 
 @dataclass
@@ -151,12 +159,12 @@ def pages_from(reader: Reader, first: list[Page], progress: Progress) -> Iterato
 
 def first_answer(reader: Reader, first: list[Page], progress: Progress) -> tuple[Page, dict]:
     """Return the first page and its content, asked for in one way after the other."""
-    for number, page in enumerate(first, 1):
+    for way, page in enumerate(first, 1):
         try:
             return page, ask_page(reader, page, progress)
         except SourceError as error:
             refused = error.status in REFUSES_METHOD or error.status == 400
-            if number == len(first) or not refused:
+            if way == len(first) or not refused:
                 raise
             progress.limit = PAGE_SIZES[0]
     raise AssertionError("unreachable")
@@ -216,7 +224,8 @@ def next_page(page: Page, content: dict) -> Page | None:
     link = following[0]
     address = resolve(link["href"], page.address)
     body = link.get("body")
-    if str(link.get("method", "GET")).upper() != "POST":
+    implied = "POST" if isinstance(body, dict) else "GET"
+    if str(link.get("method") or implied).upper() != "POST":
         return Page(address, None)
     body = body if isinstance(body, dict) else {}
     last_body = page.body or {}

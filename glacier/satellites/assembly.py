@@ -16,17 +16,18 @@ from rasterio.warp import Resampling
 
 from glacier.grid import Grid
 from glacier.satellites import scaling, sensors
-from glacier.satellites.items import Item
-from glacier.satellites.metadata import printable
-from glacier.satellites.reading import (
-    Layer,
+from glacier.satellites.image_checks import (
     UnreadableError,
     check_numbers,
     check_quality,
-    read_file,
+    check_scale,
 )
+from glacier.satellites.items import Item
+from glacier.satellites.metadata import printable
+from glacier.satellites.overpasses import Acquisition, File
+from glacier.satellites.reading import How, Layer, read_file
 from glacier.satellites.scaling import Statement
-from glacier.satellites.selection import NEEDED, Acquisition, File
+from glacier.satellites.selection import NEEDED
 from glacier.satellites.sensors import Sensor
 from glacier.satellites.waiting import Outcome, keep_reason, keep_scene, read_waiting, waiting_file
 from glacier.storage import disk
@@ -65,18 +66,18 @@ def reading_pool(workers: int) -> ThreadPoolExecutor:
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_kept(item: Item, name: str, file: File, how: tuple, job: Job) -> Layer:
+def read_kept(item: Item, name: str, file: File, how: How, job: Job) -> Layer:
     """Return a file of an item on the grid, from the network once only: it waits until the scene is done.
 
-    name : of the band or quality file. how : resampling, and the value outside the file. It is not forced onto the
-    disk, for it is gone again in a second: a kill spares it, and if a power cut does not it is read again.
+    name : of the band or quality file. It is not forced onto the disk, for it is gone again in a second: a kill spares
+    it, and if a power cut does not it is read again.
     """
     for kind in (f"{name}.npy", f"{name}.{RESAMPLED}"):
         path = waiting_file(job.folder, item.identity, kind)
         if path.is_file():
             with suppress(ValueError, EOFError):
                 return Layer(np.load(path, allow_pickle=False), kind.endswith(RESAMPLED))
-    layer = read_file(file.href, job.grid, *how)
+    layer = read_file(file.href, job.grid, how)
     kind = RESAMPLED if layer.resampled else "npy"
     path = waiting_file(job.folder, item.identity, f"{name}.{kind}")
     part = disk.hidden_neighbour(path)
@@ -89,19 +90,16 @@ def read_kept(item: Item, name: str, file: File, how: tuple, job: Job) -> Layer:
 def read_layers(
     acquisition: Acquisition,
     files: dict[str, File],
-    outsides: dict[str, int],
-    resampling: Resampling,
+    how: dict[str, How],
     job: Job,
 ) -> dict[str, Layer]:
-    """Return files of an item by name; outsides : name -> value outside the file.
+    """Return files of an item by name; how : by name as well.
 
     Raises UnreadableError if one cannot be had, after the others are safe on disk.
     """
     pool = reading_pool(job.workers)
     reads = {
-        name: pool.submit(
-            read_kept, acquisition.item, name, file, (resampling, outsides[name]), job
-        )
+        name: pool.submit(read_kept, acquisition.item, name, file, how[name], job)
         for name, file in files.items()
     }
     wait(reads.values())
@@ -114,7 +112,8 @@ def read_layers(
 def read_mask(acquisition: Acquisition, job: Job) -> np.ndarray:
     """Return the mask bits (H, W) uint8 that the quality files of an item tell."""
     row = sensors.find(acquisition.sensor)
-    layers = read_layers(acquisition, acquisition.quality, row.quality, Resampling.nearest, job)
+    how = {name: How(Resampling.nearest, outside) for name, outside in row.quality.items()}
+    layers = read_layers(acquisition, acquisition.quality, how, job)
     checked = {name: check_quality(layer.values) for name, layer in layers.items()}
     in_order = [checked.get(name) for name in row.quality]
     return row.mask(*in_order)
@@ -136,8 +135,11 @@ def read_bands(acquisition: Acquisition, mask: np.ndarray, job: Job) -> Bands:
     if (mask & sensors.FILL > 0).all():  # it only touches the box
         return Bands(dn)
     files = {band: file for band, file in acquisition.bands.items() if band in job.bands}
-    outsides = dict.fromkeys(files, row.nodata)
-    layers = read_layers(acquisition, files, outsides, Resampling.bilinear, job)
+    how = {
+        band: How(Resampling.bilinear, row.nodata, file.asset.nodata)
+        for band, file in files.items()
+    }
+    layers = read_layers(acquisition, files, how, job)
     numbers = {name: check_numbers(layer.values, row.nodata) for name, layer in layers.items()}
     resampled = layers["green"].resampled
     layers.clear()
@@ -145,6 +147,7 @@ def read_bands(acquisition: Acquisition, mask: np.ndarray, job: Job) -> Bands:
     for index, band in enumerate(job.bands):
         if band in numbers:
             values = numbers.pop(band)
+            check_scale(values, row.nodata, chosen[band].scale)
             missing = values == row.nodata
             dn[index] = scaling.stored(values, missing, chosen[band], row.scale, row.offset)
     needed = [job.bands.index(band) for band in NEEDED]

@@ -14,6 +14,8 @@ from glacier.satellites.addresses import base_address, file_beside, linked, read
 from glacier.satellites.metadata import OddItemError, as_list, first_number, number, printable
 
 ROLES_LEFT_OUT = {"thumbnail", "overview", "visual", "metadata"}
+# of reflectance [1]: that of numbers which are reflectance already, and more than any archive adds
+LARGEST_SCALE, LARGEST_OFFSET = 1.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Asset:
 
     common_name, band_name : in lower case, or empty. gsd : pixel size [m], infinite where not told.
     scale, offset : reflectance = number * scale + offset, None where not told.
+    nodata : the number for missing that the item tells, perhaps NaN; None where it does not.
     crs : as "EPSG:32643", or empty. transform : a, b, c, d, e, f of its pixels, or empty.
     """
 
@@ -32,6 +35,7 @@ class Asset:
     gsd: float = math.inf
     scale: float | None = None
     offset: float | None = None
+    nodata: float | None = None
     crs: str = ""
     transform: tuple[float, ...] = ()
 
@@ -48,8 +52,10 @@ class Item:
     datetime : with time zone UTC; day_only where the archive tells no time of day. platform : as "landsat-8".
     cloud_percent, sun_azimuth, sun_elevation : NaN where not told. bbox : west, south, east, north [degrees]; west
     exceeds east across the antimeridian. crs : as "EPSG:32643", or empty. properties : as the archive wrote them.
-    place : of the acquisition, path and row or tile, or empty. tier : T1, T2, RT or empty. geometric_rmse : [m] or NaN.
-    collection_address : where its collection is described, or empty. assets : by key.
+    place : of the acquisition, path and row or tile, or empty. tier : T1, T2, RT or empty. level : of processing, "1"
+    where it is no reflectance of the ground, or empty. geometric_rmse : [m] or NaN.
+    collection_address : where its collection is described, or empty. assets : by key, those of one band.
+    several_bands : keys of the others.
     """
 
     id: str
@@ -64,10 +70,12 @@ class Item:
     crs: str
     place: str
     tier: str
+    level: str
     geometric_rmse: float
     properties: dict
     collection_address: str
     assets: dict[str, Asset] = field(repr=False)
+    several_bands: tuple[str, ...] = ()
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -117,10 +125,12 @@ def parse_item(feature: dict, address: str) -> Item:
         crs=metadata.read_crs(told),
         place=metadata.read_place(told, name),
         tier=metadata.read_tier(told, name),
+        level=metadata.read_level(told, name, collection),
         geometric_rmse=metadata.read_geometric_rmse(told),
         properties=told,
         collection_address=collection_address,
         assets=read_assets(feature, told, base, address),
+        several_bands=several_bands(feature["assets"], told),
     )
 
 
@@ -146,6 +156,17 @@ def read_assets(feature: dict, told: dict, base: str, address: str) -> dict[str,
     return {key: asset for key, asset in there.items() if "://" not in asset.href}
 
 
+def several_bands(assets: dict, told: dict) -> tuple[str, ...]:
+    """Return the keys of the assets that hold several bands each, and are no pictures."""
+    keys = []
+    for key, content in assets.items():
+        if not isinstance(content, dict) or ROLES_LEFT_OUT & roles_of(content):
+            continue
+        if len(read_bands(content, told)) > 1:
+            keys.append(key)
+    return tuple(keys)
+
+
 def roles_of(content: dict) -> set[str]:
     """Return what an asset is for."""
     return {role for role in as_list(content.get("roles")) if isinstance(role, str)}
@@ -161,6 +182,7 @@ def read_asset(
         return None
     band = bands[0] if bands else {}
     scale, offset = read_scaling(content)
+    nodata = read_nodata(content)
     gsd = first_number(content | band, ("gsd", "raster:spatial_resolution", "eo:gsd"))
     crs, transform = metadata.read_crs(content), metadata.read_transform(content)
     return Asset(
@@ -171,6 +193,7 @@ def read_asset(
         gsd=math.inf if math.isnan(gsd) else gsd,
         scale=scale,
         offset=offset,
+        nodata=nodata,
         crs=crs or metadata.read_crs(told),
         transform=transform or metadata.read_transform(told),
     )
@@ -198,18 +221,38 @@ def read_bands(content: dict, told: dict) -> list[dict]:
 
 def read_scaling(content: dict) -> tuple[float | None, float | None]:
     """Return scale and offset of an asset, None where it does not tell: raster:bands, bands, or the asset itself."""
-    for part in (*as_list(content.get("raster:bands"))[:1], *as_list(content.get("bands"))[:1]):
-        if isinstance(part, dict):
-            pair = scaling_of(part)
-            if pair != (None, None):
-                return pair
-    return scaling_of(content)
+    for part in descriptions(content):
+        pair = scaling_of(part)
+        if pair != (None, None):
+            return pair
+    return None, None
+
+
+def descriptions(content: dict) -> list[dict]:
+    """Return what tells of an asset's only band: raster:bands, bands, or the asset itself."""
+    first_bands = as_list(content.get("raster:bands"))[:1] + as_list(content.get("bands"))[:1]
+    return [band for band in first_bands if isinstance(band, dict)] + [content]
 
 
 def scaling_of(part: dict) -> tuple[float | None, float | None]:
-    """Return scale and offset of a band, None where not told; a scale of 0 tells nothing."""
+    """Return scale and offset of a band, None where not told, or told as what reflectance cannot have.
+
+    Some archives write the factor the other way round (10000), or the offset in numbers (-1000).
+    """
     scale = first_number(part, ("raster:scale", "scale"))
     offset = first_number(part, ("raster:offset", "offset"))
-    known_scale = None if math.isnan(scale) else scale
-    known_offset = None if math.isnan(offset) else offset
-    return known_scale or None, known_offset
+    usable_scale = scale if 0 < scale <= LARGEST_SCALE else None
+    usable_offset = offset if abs(offset) <= LARGEST_OFFSET else None
+    return usable_scale, usable_offset
+
+
+def read_nodata(content: dict) -> float | None:
+    """Return the number for missing that an asset tells, perhaps NaN; None where it does not."""
+    values = [part.get("nodata") for part in descriptions(content)]
+    told = [value for value in values if value is not None]
+    if not told:
+        return None
+    if str(told[0]).lower() == "nan":
+        return math.nan
+    value = number(told[0])
+    return None if math.isnan(value) else value

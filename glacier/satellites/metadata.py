@@ -76,6 +76,19 @@ def read_tier(told: dict, name: str) -> str:
     return ending[1] if ending else ""
 
 
+def read_level(told: dict, name: str, collection: str) -> str:
+    """Return "1" for an item of what reaches the satellite, before the air between is taken off; else empty."""
+    names = ("processing:level", "landsat:correction", "landsat:processing_level")
+    levels = [str(told.get(key, "")).upper() for key in names]
+    short = [level.replace("LEVEL", "L").replace("-", "") for level in levels]
+    if any(level.startswith("L1") for level in short):
+        return "1"
+    product = str(told.get("s2:product_type", "")).upper()
+    in_id = re.match(r"L[A-Z]0\d_L1|S2[A-D]_MSIL1", name.upper())
+    in_collection = re.search(r"(?<![a-z])l1[a-z]{0,2}(?![a-z0-9])", collection.lower())
+    return "1" if "MSI1C" in product or in_id or in_collection else ""
+
+
 # ── Time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -150,6 +163,11 @@ def read_collection(feature: dict, told: dict, collection_address: str) -> str:
     page = urlsplit(collection_address).path.rpartition("/")[2]
     plain = page.removesuffix(".json")
     return "" if plain in ("collection", "catalog") else plain
+
+
+def plain_collection(name: str) -> str:
+    """Return the name of a collection without capitals and marks."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 # ── Boxes ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,23 +9,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from config import GlacierError
-from glacier.grid import Grid, choose_lattice, lattice_of, make_grid
+from glacier.grid import Grid, Lattice, choose_lattice, lattice_of, make_grid
 from glacier.satellites import search as archive
 from glacier.satellites import sensors
+from glacier.satellites.overpasses import Acquisition, Dropped, overpasses
 from glacier.satellites.reading import peek
 from glacier.satellites.search import Query
-from glacier.satellites.selection import (
-    Acquisition,
-    Dropped,
-    count_reasons,
-    find_bands,
-    overpasses,
-    select,
-)
+from glacier.satellites.selection import count_reasons, find_bands, select
 from glacier.satellites.web import Reader, SourceError
 from glacier.workers import scenes_at_once
 
 SMALLEST = 8  # px a side of the grid
+ROUND = 0.5  # of which every sensor's pixel size is a multiple [m]
 OPENED = 5  # files at most, to learn how pixels lie where the items do not tell
 REQUESTS_PER_FILE = 3  # size, header, pixels; more where the box cuts through wide files
 
@@ -105,18 +100,37 @@ def sensors_of(reasons: Iterable[str]) -> list[str]:
 def choose_grid(query: Query, pixel_size: float, acquisitions: list[Acquisition]) -> Grid:
     """Return the grid on which most items lie already, so that they are copied and not resampled.
 
-    Where items do not tell how their pixels lie, the files of a few of them are opened, and stand for the others.
+    Where items do not tell how their pixels lie, or in a way that no file of the sensor does, the files of a few of
+    them are opened, and stand for the others.
     """
-    greens = [acquisition.bands["green"].asset for acquisition in acquisitions]
-    told = [green for green in greens if green.tells_place]
-    silent = [green for green in greens if not green.tells_place]
-    lattices = [lattice_of(green.crs, green.transform, pixel_size) for green in told]
+    lattices, silent = [], []
+    for acquisition in acquisitions:
+        green = acquisition.bands["green"].asset
+        lattice = lattice_of(green.crs, green.transform, pixel_size)
+        sensor = sensors.find(acquisition.sensor)
+        if green.tells_place and is_likely(green.transform, lattice, sensor.anchor % pixel_size):
+            lattices.append(lattice)
+        else:
+            silent.append(green)
     samples = silent[:: math.ceil(len(silent) / OPENED)] if silent else []
     for sample in samples:
         lattice = lattice_of(*peek(sample.href), pixel_size)
         lattices += [lattice] * round(len(silent) / len(samples))
     anchor = sensors.find(query.sensors[0]).anchor
     return make_grid(query.box, pixel_size, choose_lattice(query.box, lattices, anchor))
+
+
+def is_likely(transform: tuple[float, ...], lattice: Lattice | None, anchor: float) -> bool:
+    """Tell whether an item's transform may be that of its files: upright, on the sensor's lattice.
+
+    Archives write the middle of a pixel for its corner, a size of 29.996 m, or GDAL's order of the numbers.
+    """
+    if lattice is not None:
+        return lattice.left == lattice.top == anchor
+    size = transform[0]
+    is_degrees = 0 < size < 0.1
+    is_round = size > 0 and size % ROUND == 0
+    return transform[4] < 0 and (is_degrees or is_round)
 
 
 def check_size(query: Query, pixel_size: float, workers: int) -> None:

@@ -8,6 +8,7 @@ import os
 import random
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,10 +17,11 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling, transform_bounds
-from rasterio.windows import Window, from_bounds
+from rasterio.windows import Window
 
 from glacier.grid import Grid
-from glacier.satellites.addresses import is_web
+from glacier.satellites.addresses import is_s3, is_web
+from glacier.satellites.image_checks import UnreadableError, check_file
 from glacier.satellites.metadata import printable
 from glacier.satellites.signing import BLOBS, reason_of, sign
 from glacier.satellites.web import MEGABYTE
@@ -41,16 +43,11 @@ GDAL = {
     "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
 }
 # else a file that once failed to open fails for ever
-FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/"}
+FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/"}
 # images only: no format that names other files, runs a query, or is computed
 DRIVERS = {".jp2": "JP2OpenJPEG", ".j2k": "JP2OpenJPEG"}
 OTHERWISE = "GTiff"
 READ_AT_ONCE = 100 * MEGABYTE  # pixels of a file: a larger part of it is read row by row
-LOWEST, HIGHEST = -(1 << 15), (1 << 16) - 1  # numbers that 16 bits hold, signed or not
-
-
-class UnreadableError(Exception):
-    """A file that cannot be had; the text says why, without secrets."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +58,32 @@ class Layer:
     resampled: bool
 
 
-def read_window(address: str, grid: Grid, resampling: Resampling, outside: int) -> Layer:
-    """Return one file on the grid; `outside` where the file has nothing.
+@dataclass(frozen=True)
+class How:
+    """How a file is put on the grid. outside : the value where it has nothing.
+
+    nodata : its number for missing, perhaps NaN, where the file itself does not tell one; None: it has none.
+    """
+
+    resampling: Resampling
+    outside: int
+    nodata: float | None = None
+
+
+def read_window(address: str, grid: Grid, how: How) -> Layer:
+    """Return one file on the grid.
 
     A file that already lies on the grid is copied, another resampled. UnreadableError for a file that lies nowhere.
     """
+    outside = how.outside
     with open_image(address) as file:
         check_file(file)
+        nodata = how.nodata if file.nodata is None else file.nodata
         step = ~file.transform @ grid.affine  # grid pixel -> file pixel
         column, row = round(step.c), round(step.f)
         aligned = np.allclose(step[:6], (1, 0, column, 0, 1, row), rtol=0, atol=1e-6)
         if not aligned or file.crs != rasterio.CRS.from_string(grid.crs):
-            return Layer(resample_window(file, grid, resampling, outside), resampled=True)
+            return Layer(resample_window(file, grid, how, nodata), resampled=True)
         values = np.full(grid.shape, outside, file.dtypes[0])
         top, left = max(row, 0), max(column, 0)
         height = min(row + grid.shape[0], file.height) - top
@@ -81,23 +92,8 @@ def read_window(address: str, grid: Grid, resampling: Resampling, outside: int) 
             rows = slice(top - row, top - row + height)
             columns = slice(left - column, left - column + width)
             part = file.read(1, window=Window(left, top, width, height))
-            values[rows, columns] = with_nodata(part, file.nodata, outside)
+            values[rows, columns] = with_nodata(part, nodata, outside)
     return Layer(values, resampled=False)
-
-
-def check_file(file: rasterio.DatasetReader) -> None:
-    """Raise UnreadableError for a file without bands, without a place on Earth, or of complex numbers."""
-    if not file.count:
-        raise UnreadableError("the file has no bands")
-    if file.crs is None:
-        raise UnreadableError("the file has no map projection")
-    affine = file.transform
-    if not all(map(math.isfinite, affine[:6])) or abs(affine.determinant) < 1e-18:
-        raise UnreadableError("the file's transform leads nowhere")
-    if affine.is_identity:
-        raise UnreadableError("the file has no transform")
-    if np.dtype(file.dtypes[0]).kind not in "uif":
-        raise UnreadableError(f"the file holds {file.dtypes[0]}, no plain numbers")
 
 
 def with_nodata(values: np.ndarray, nodata: float | None, outside: int) -> np.ndarray:
@@ -109,17 +105,14 @@ def with_nodata(values: np.ndarray, nodata: float | None, outside: int) -> np.nd
 
 
 def resample_window(
-    file: rasterio.DatasetReader, grid: Grid, resampling: Resampling, outside: int
+    file: rasterio.DatasetReader, grid: Grid, how: How, nodata: float | None
 ) -> np.ndarray:
     """Return an open file resampled to the grid, (H, W), each pixel within 0.001 px of its place.
 
     Where pixels are about as large as the grid's, plain interpolation: by itself GDAL would widen the kernel for a
     scale of 1.02, and misplace a slope by up to 0.05 px.
     """
-    bounds = transform_bounds(grid.crs, file.crs, *grid.bounds)
-    there = from_bounds(*bounds, file.transform)
-    if not all(map(math.isfinite, there.flatten())):
-        raise UnreadableError("the file's transform leads nowhere")
+    there = window_of(file, grid)
     alike = max(there.width / grid.shape[1], there.height / grid.shape[0]) < 1.25
     scale = {"XSCALE": "1", "YSCALE": "1"} if alike else {}
     left, top = max(math.floor(there.col_off) - 3, 0), max(math.floor(there.row_off) - 3, 0)
@@ -134,21 +127,33 @@ def resample_window(
         transform=grid.affine,
         height=grid.shape[0],
         width=grid.shape[1],
-        resampling=resampling,
-        src_nodata=outside if file.nodata is None else file.nodata,
-        nodata=outside,
+        resampling=how.resampling,
+        src_nodata=how.outside if nodata is None else nodata,
+        nodata=how.outside,
         tolerance=0.001,
         **scale,
     ) as warped:
         return warped.read(1)
 
 
+def window_of(file: rasterio.DatasetReader, grid: Grid) -> Window:
+    """Return the part of a file that the grid needs, whichever way its rows and columns run; it may reach beyond."""
+    left, bottom, right, top = transform_bounds(grid.crs, file.crs, *grid.bounds)
+    to_pixel = ~file.transform
+    corners = [to_pixel @ corner for corner in product((left, right), (bottom, top))]
+    columns, rows = zip(*corners, strict=True)
+    if not all(map(math.isfinite, columns + rows)):
+        raise UnreadableError("the file's transform leads nowhere")
+    width, height = max(columns) - min(columns), max(rows) - min(rows)
+    return Window(min(columns), min(rows), width, height)
+
+
 def peek(href: str) -> tuple[str, tuple[float, ...]]:
     """Return projection ("EPSG:32643") and transform of a file, empty where it cannot be opened; tried once."""
-    if not is_web(href) and not Path(href).is_file():
+    if not is_remote(href) and not Path(href).is_file():
         return "", ()
     try:
-        address = sign(href) if is_web(href) else href
+        address = sign(in_gdal(href)) if is_remote(href) else href
         with rasterio.Env(**GDAL), open_image(address) as file:
             check_file(file)
             return f"EPSG:{file.crs.to_epsg()}", tuple(file.transform[:6])
@@ -163,40 +168,28 @@ def open_image(address: str) -> rasterio.DatasetReader:
     return rasterio.open(address, driver=DRIVERS.get(ending, OTHERWISE))
 
 
-def check_numbers(values: np.ndarray, outside: int) -> np.ndarray:
-    """Return a band's numbers (H, W) as they are; UnreadableError for numbers that no 16 bits hold, or none at all."""
-    if values.dtype.itemsize <= 2 and values.dtype.kind in "ui":
-        return values
-    there = values[values != outside]
-    if there.size and not np.isfinite(there).all():
-        raise UnreadableError("the file holds NaN or infinite numbers")
-    if there.size and (there.min() < LOWEST or there.max() > HIGHEST):
-        raise UnreadableError(
-            f"the file holds numbers from {there.min():g} to {there.max():g}, beyond 16 bits"
-        )
-    return values
-
-
-def check_quality(values: np.ndarray) -> np.ndarray:
-    """Return quality classes or bits (H, W) as uint16; UnreadableError for anything but whole numbers of 16 bits."""
-    if values.dtype.kind not in "ui":
-        raise UnreadableError(f"the quality file holds {values.dtype}, no classes or bits")
-    if values.size and (values.min() < 0 or values.max() > HIGHEST):
-        raise UnreadableError("the quality file holds numbers beyond 16 bits")
-    return values.astype(np.uint16, copy=False)
-
-
 # ── Faults ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_file(href: str, grid: Grid, resampling: Resampling, outside: int) -> Layer:
+def is_remote(href: str) -> bool:
+    """Tell whether a file is on the web or in Amazon's storage."""
+    return is_web(href) or is_s3(href)
+
+
+def in_gdal(href: str) -> str:
+    """Return an address as GDAL takes it; it finds the account of Amazon's storage in the environment."""
+    return href.replace("s3://", "/vsis3/", 1) if is_s3(href) else href
+
+
+def read_file(href: str, grid: Grid, how: How) -> Layer:
     """Return read_window of a signed address, tried again after faults, waiting longer each time.
 
     Raises UnreadableError after TRIES, or at once where waiting cannot help: the file is not there, asks for an
     account, or is none.
     """
-    if not is_web(href):
-        return read_local(href, grid, resampling, outside)
+    if not is_remote(href):
+        return read_local(href, grid, how)
+    href = in_gdal(href)
     settings = {key: os.environ.get(key, value) for key, value in GDAL.items()}
     refused = ""
     for attempt in range(TRIES):
@@ -204,7 +197,7 @@ def read_file(href: str, grid: Grid, resampling: Resampling, outside: int) -> La
         try:
             signed = sign(href, refused)
             with rasterio.Env(**settings):
-                return read_window(signed, grid, resampling, outside)
+                return read_window(signed, grid, how)
         except (OSError, RasterioError) as error:
             fault = reason_of(error.__cause__ or error)
         if attempt == TRIES - 1 or is_final(fault, href):
@@ -216,14 +209,14 @@ def read_file(href: str, grid: Grid, resampling: Resampling, outside: int) -> La
     raise AssertionError("unreachable")
 
 
-def read_local(path: str, grid: Grid, resampling: Resampling, outside: int) -> Layer:
+def read_local(path: str, grid: Grid, how: How) -> Layer:
     """Return read_window of a plain file; UnreadableError for anything else."""
     if not Path(path).exists():
         raise UnreadableError("the file does not exist")
     if not Path(path).is_file():
         raise UnreadableError("it is no plain file")
     try:
-        return read_window(path, grid, resampling, outside)
+        return read_window(path, grid, how)
     except (OSError, RasterioError) as error:
         raise UnreadableError(reason_of(error.__cause__ or error)) from None
 

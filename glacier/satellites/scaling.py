@@ -37,26 +37,41 @@ class Statement:
 
 
 def own_statements(
-    item: Item, asset: Asset, scale: float, offset_varies: bool
+    item: Item, asset: Asset, scale: float, offset: float | None
 ) -> tuple[Statement, ...]:
-    """Return what an item says of one of its files, the most trusted first, each offset once; nothing if it is silent.
+    """Return what is said of one of an item's files, the most trusted first, each once; nothing if all are silent.
 
-    scale : of the sensor, where only the offset is told. offset_varies : whether processing changed the offset.
+    scale : of the sensor, where only the offset is told. offset : that its manual fixes for all files, or None where
+    processing changed it.
     """
     own_scale = asset.scale or scale
-    offsets = {"its raster:bands": asset.offset}
-    if offset_varies:
-        applied = offset_by_flag(item.properties)
-        offsets["its flag boa_offset_applied"] = applied
-        offsets["its baseline"] = offset_by_baseline(item) if applied is None else None
     told: list[Statement] = []
-    for source, offset in offsets.items():
-        if offset is None:
-            continue
-        repeated = [one for one in told if abs(one.offset - offset) < ALIKE]
-        if not repeated:
-            told.append(Statement(own_scale, offset, source))
-    return tuple(told)
+    if asset.offset is not None:
+        told.append(Statement(own_scale, asset.offset, "its raster:bands"))
+        own_scale = scale  # what follows speaks of the numbers as the sensor's agency writes them
+    if offset is not None:
+        told.append(Statement(own_scale, offset, "the sensor's manual"))
+        return different(told)
+    applied = offset_by_flag(item.properties)
+    baseline = offset_by_baseline(item)
+    if applied is not None:
+        told.append(Statement(own_scale, applied, "its flag boa_offset_applied"))
+    elif baseline is not None:
+        told.append(Statement(own_scale, baseline, "its baseline"))
+    return different(told)
+
+
+def different(statements: list[Statement]) -> tuple[Statement, ...]:
+    """Return statements without those that repeat an earlier one."""
+    kept: list[Statement] = []
+    for statement in statements:
+        repeats = [
+            abs(one.offset - statement.offset) + abs(one.scale / statement.scale - 1) < ALIKE
+            for one in kept
+        ]
+        if not any(repeats):
+            kept.append(statement)
+    return tuple(kept)
 
 
 def offset_by_flag(properties: dict) -> float | None:
@@ -138,13 +153,18 @@ def stored(
 
 
 def bears_out(numbers: np.ndarray, clear: np.ndarray, statement: Statement) -> bool:
-    """Tell whether numbers (H, W) agree with a statement: hardly any clear pixel reflects less than nothing.
+    """Tell whether numbers (H, W) agree with a statement: few clear pixels reflect less than nothing, or too much.
 
     clear : (H, W), True where they show clear ground.
     """
-    lowest = -statement.offset / statement.scale
     values = numbers[clear]
-    return values.size == 0 or float((values < lowest).mean()) <= NEGATIVE_SHARE
+    if values.size == 0:
+        return True
+    lowest = -statement.offset / statement.scale
+    highest = (POSSIBLE[1] - statement.offset) / statement.scale
+    is_negative = float((values < lowest).mean()) > NEGATIVE_SHARE
+    is_too_bright = float(((values > highest) & (values < FULL)).mean()) > MOSTLY
+    return not is_negative and not is_too_bright
 
 
 def implausible_share(dn: np.ndarray, clear: np.ndarray, scale: float, offset: float) -> float:

@@ -18,7 +18,7 @@ from glacier.satellites import sensors
 from glacier.satellites.addresses import is_web, resolve
 from glacier.satellites.api import search_api
 from glacier.satellites.items import Item, parse_item
-from glacier.satellites.metadata import OddItemError, as_list, printable
+from glacier.satellites.metadata import OddItemError, as_list, plain_collection, printable
 from glacier.satellites.web import NotStacError, Reader, SourceError
 from glacier.storage import disk
 
@@ -80,13 +80,14 @@ def search(query: Query) -> tuple[list[Item], list[tuple[str, str]]]:
     """
     items: dict[tuple[str, str], Item] = {}
     odd: list[tuple[str, str]] = []
+    wanted = plain_collection(query.collection)
     for feature, address in features_of(query):
         try:
             item = parse_item(feature, address)
         except OddItemError as error:
             odd.append((name_of(feature, address), str(error)))
             continue
-        if query.collection in ("", item.collection):
+        if not wanted or plain_collection(item.collection) == wanted:
             items.setdefault(item.identity, item)
     fitting = [item for item in items.values() if fits(item, query)]
     if items and not fitting:
@@ -166,6 +167,8 @@ def features_of(query: Query) -> Iterator[tuple[dict, str]]:
     reader = Reader()
     try:
         page: Any = reader.read(address)
+        if is_list_of_items(page):
+            page = {"features": page}
         kind = kind_of(page)
         if kind == "item":
             yield page, address
@@ -225,6 +228,12 @@ def kind_of(page) -> str:
     if "stac_version" in page and relations & {"child", "item"}:
         return "catalogue"
     raise NotStacError("it is no STAC page: it links to no search, no child and no item")
+
+
+def is_list_of_items(page) -> bool:
+    """Tell whether a page holds items one after the other, without the frame of a collection."""
+    first = as_list(page)[:1]
+    return any(isinstance(item, dict) and item.get("type") == "Feature" for item in first)
 
 
 def walk(reader: Reader, page: dict, address: str) -> Iterator[tuple[dict, str]]:

@@ -1,19 +1,18 @@
-"""Which items of an archive are read: by satellite, clouds and bands, grouped by overpass, one of each acquisition."""
+"""Which items of an archive are read: by satellite, clouds and bands."""
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from glacier.satellites import sensors
+from glacier.satellites.addresses import S3_ADVICE, has_s3_account, is_s3
 from glacier.satellites.items import Asset, Item
-from glacier.satellites.metadata import TIERS, WORLD, plain_platform, printable
+from glacier.satellites.metadata import plain_collection, plain_platform, printable
+from glacier.satellites.overpasses import Acquisition, Dropped, File, without_duplicates
 from glacier.satellites.scaling import (
     Statement,
-    baseline_of,
     collection_statement,
     own_statements,
 )
@@ -21,44 +20,6 @@ from glacier.satellites.sensors import Sensor
 
 # bands without which a scene is of no use; of the others, those that are there
 NEEDED = ("green", "swir16")
-# between neighbours of one overpass, at most; an orbit takes 99 minutes
-OVERPASS = dt.timedelta(minutes=20)
-# between two processings of one acquisition, at most: of one frame, or where no frame is told; the next row is 24 s off
-SAME_FRAME_TIME = dt.timedelta(minutes=10)
-SAME_TIME = dt.timedelta(seconds=10)
-SAME_FRAME = 0.8  # of the ground of two boxes that both cover
-OLDER = "an older processing of an acquisition that is there"
-
-
-@dataclass(frozen=True)
-class File:
-    """One band of an item, or one of its quality files. statements : of its scaling, the most trusted first."""
-
-    asset: Asset
-    statements: tuple[Statement, ...] = ()
-
-    @property
-    def href(self) -> str:
-        """Its address, not signed."""
-        return self.asset.href
-
-
-@dataclass(frozen=True)
-class Acquisition:
-    """An item and what is read of it. sensor : a key of sensors.SENSORS. bands : by common name. quality : by key."""
-
-    item: Item
-    sensor: str
-    bands: dict[str, File]
-    quality: dict[str, File]
-
-    @property
-    def names(self) -> list[str]:
-        """The names of all its files."""
-        return list(self.bands) + list(self.quality)
-
-
-Dropped = list[tuple[str, str]]
 
 
 def select(
@@ -114,11 +75,6 @@ def is_of(collection: str, row: Sensor) -> bool:
     return plain_collection(collection) in map(plain_collection, row.collections)
 
 
-def plain_collection(name: str) -> str:
-    """Return the name of a collection without capitals and marks."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -132,11 +88,13 @@ def acquire(
     first_quality = list(row.quality)[:1]
     missing = [row.bands[band] for band in NEEDED if assets[band] is None]
     missing += [key for key in first_quality if quality[key] is None]
+    if item.level == "1":
+        return None, "Level 1: what reaches the satellite, no reflectance of the ground"
     if missing:
-        return None, f"no asset {missing[0]}"
+        return None, f"no asset {missing[0]}{of_several_bands(item)}"
     there = [asset for asset in (assets | quality).values() if asset is not None]
-    if any(asset.href.startswith("s3://") for asset in there):
-        return None, "its files have s3:// addresses only"
+    if any(is_s3(asset.href) for asset in there) and not has_s3_account():
+        return None, f"its files have s3:// addresses only; {S3_ADVICE}"
     bands = {
         band: File(asset, statements_of(item, asset, row, read_collection))
         for band, asset in assets.items()
@@ -147,6 +105,14 @@ def acquire(
     bands = {band: file for band, file in bands.items() if file.statements}
     files = {key: File(asset) for key, asset in quality.items() if asset is not None}
     return Acquisition(item, sensor, bands, files), ""
+
+
+def of_several_bands(item: Item) -> str:
+    """Return what to say of an item whose bands lie together in one file, or nothing."""
+    if not item.several_bands:
+        return ""
+    keys = ", ".join(map(printable, item.several_bands))
+    return f" (files of several bands are not read: {keys})"
 
 
 def find_asset(item: Item, key: str, common_name: str) -> Asset | None:
@@ -176,114 +142,12 @@ def statements_of(
     item: Item, asset: Asset, row: Sensor, read_collection: Callable[[str], dict]
 ) -> tuple[Statement, ...]:
     """Return what is said of a file's scaling, the most trusted first: item, collection, the sensor's manual."""
-    told = own_statements(item, asset, row.scale, row.archive_offset is None)
+    told = own_statements(item, asset, row.scale, row.archive_offset)
     if told:
         return told
-    if row.archive_offset is not None:
-        return (Statement(asset.scale or row.scale, row.archive_offset, "the sensor's manual"),)
     content = read_collection(item.collection_address) if item.collection_address else {}
     shared = collection_statement(content, asset.key, asset.scale or row.scale)
     return (shared,) if shared else ()
-
-
-# ── Duplicates and overpasses ────────────────────────────────────────────────────────────────────────────────────
-
-
-def without_duplicates(
-    acquisitions: list[Acquisition], dropped: Dropped
-) -> tuple[list[Acquisition], Dropped]:
-    """Return the best processing of each acquisition, in the order given, and the others added to those left out."""
-    best: dict[tuple, list[Acquisition]] = {}
-    older = []
-    for acquisition in sorted(acquisitions, key=processing_rank, reverse=True):
-        day = acquisition.item.datetime.date()
-        days = [day + dt.timedelta(days=step) for step in (-1, 0, 1)]
-        satellite = acquisition.sensor, acquisition.item.platform
-        nearby = [kept for date in days for kept in best.get((satellite, date), [])]
-        if any(same_acquisition(kept, acquisition) for kept in nearby):
-            older.append(acquisition.item)
-        else:
-            best.setdefault((satellite, day), []).append(acquisition)
-    older_identities = {item.identity for item in older}
-    kept = [one for one in acquisitions if one.item.identity not in older_identities]
-    return kept, dropped + [(item.label, OLDER) for item in older]
-
-
-def processing_rank(acquisition: Acquisition) -> tuple:
-    """Return what grows with how good a processing is: tier, baseline, when it was processed; then its identity."""
-    item = acquisition.item
-    tier = len(TIERS) - TIERS.index(item.tier) if item.tier else 0
-    return tier, baseline_of(item) or (0, 0), processed_when(item), item.identity
-
-
-def processed_when(item: Item) -> str:
-    """Return when an item was processed, as YYYYMMDDhhmmss, from its id or its properties; else empty."""
-    names = ("s2:generation_time", "processing:datetime", "created")
-    in_id = re.search(r"_(\d{8})_(\d{8})_\d{2}_(?:T1|T2|RT)", item.id.upper())
-    if in_id:
-        return in_id[2]
-    stamp = re.search(r"_(\d{8}T\d{6})(?:\.SAFE)?$", item.id.upper())
-    texts = [item.properties.get(name) for name in names]
-    text = next((text for text in texts if isinstance(text, str)), "")
-    return re.sub(r"\D", "", stamp[1] if stamp else text)[:14]
-
-
-def same_acquisition(first: Acquisition, second: Acquisition) -> bool:
-    """Tell whether two items are the same picture processed twice: satellite, time and frame agree."""
-    one, two = first.item, second.item
-    if first.sensor != second.sensor or one.platform != two.platform:
-        return False
-    if one.place and two.place and one.place != two.place:
-        return False
-    if one.day_only or two.day_only:
-        same_time = one.datetime.date() == two.datetime.date()
-    else:
-        places_told = bool(one.place and two.place)
-        limit = SAME_FRAME_TIME if places_told else SAME_TIME
-        same_time = abs(one.datetime - two.datetime) <= limit
-    if WORLD in (one.bbox, two.bbox):  # no box is told
-        return same_time and one.place == two.place != ""
-    return same_time and shared_ground(one.bbox, two.bbox) >= SAME_FRAME
-
-
-def shared_ground(first: tuple[float, ...], second: tuple[float, ...]) -> float:
-    """Return the share of the ground of two boxes that both cover, [0-1]."""
-    first_east = first[2] + 360 * (first[2] < first[0])
-    second_east = second[2] + 360 * (second[2] < second[0])
-    width = min(first_east, second_east) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    both = max(width, 0.0) * max(height, 0.0)
-    areas = (first_east - first[0]) * (first[3] - first[1])
-    areas += (second_east - second[0]) * (second[3] - second[1])
-    return both / (areas - both) if areas > both else 0.0
-
-
-def overpasses(acquisitions: list[Acquisition], crs: str) -> list[list[Acquisition]]:
-    """Return the acquisitions grouped by satellite and overpass: neighbours of one overpass are one scene.
-
-    acquisitions : in time order. The first observed pixel counts, so within an overpass those of the grid's own
-    projection come first, then the earlier.
-    """
-    latest: dict[tuple, list[Acquisition]] = {}
-    groups: list[list[Acquisition]] = []
-    for acquisition in acquisitions:
-        key = acquisition.sensor, acquisition.item.platform
-        group = latest.get(key)
-        if group is None or not follows(group[-1].item, acquisition.item):
-            group = []
-            latest[key] = group
-            groups.append(group)
-        group.append(acquisition)
-    for group in groups:
-        group.sort(key=lambda one: one.item.crs != crs)  # stable: else in time order
-    return groups
-
-
-def follows(earlier: Item, later: Item) -> bool:
-    """Tell whether an item belongs to the same overpass as an earlier one."""
-    if earlier.day_only or later.day_only:
-        return earlier.datetime.date() == later.datetime.date()
-    return later.datetime - earlier.datetime <= OVERPASS
 
 
 def find_bands(sensor_names: tuple[str, ...], scenes: list[list[Acquisition]]) -> list[str]:

@@ -6,7 +6,9 @@ import json
 import re
 import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.parse import urljoin
 
 from glacier.satellites.addresses import is_web
 from glacier.satellites.metadata import printable
@@ -20,6 +22,8 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 4.0, 60.0
 PATIENCE = 300.0  # seconds of waiting in all, once the server has answered
 FIRST_PATIENCE = 8.0  # before it has: without a network a user is not kept waiting
 LONGEST_WAIT = 30.0  # whatever a server asks for
+MAX_REDIRECTS = 5
+SEE_OTHER = 303
 TRY_AGAIN = {429, 500, 502, 503, 504}
 
 
@@ -44,11 +48,20 @@ def parse_json(content: bytes) -> object:
     if start.startswith((b"<!doctype", b"<html", b"<head", b"<body")):
         raise NotStacError("it is a web page, perhaps one to sign in, and no JSON")
     try:
-        return json.loads(content.decode("utf-8-sig"))
+        return json.loads(decoded(content))
     except RecursionError:
         raise NotStacError("its JSON is nested too deep") from None
     except ValueError as error:
         raise NotStacError(f"it is no JSON ({reason_of(error)[:80]})") from None
+
+
+def decoded(content: bytes) -> str:
+    """Return the text of a JSON file: in UTF-8, -16 or -32, or, against the rule, in Latin-1."""
+    encoding = json.detect_encoding(content)
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 class Reader:
@@ -61,7 +74,7 @@ class Reader:
         import requests
 
         self.session = requests.Session()
-        self.session.max_redirects = 5
+        self.session.max_redirects = MAX_REDIRECTS
         self.tries = tries
         self.waited = 0.0
         self.answered = False
@@ -100,22 +113,32 @@ class Reader:
         """Return the JSON of one answer; SourceError or TemporaryError if there is none."""
         import requests
 
-        method = "GET" if body is None else "POST"
         try:
-            with self.session.request(
-                method,
-                address,
-                json=body,
-                headers={"Accept": "application/geo+json, application/json"},
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-                stream=True,
-            ) as answer:
-                check_status(answer.status_code, answer.headers)
-                return parse_json(read_body(answer))
+            for _ in range(MAX_REDIRECTS):
+                with self.send(address, body) as answer:
+                    if body is None or not answer.is_redirect:
+                        check_status(answer.status_code, answer.headers)
+                        return parse_json(read_body(answer))
+                    # by itself requests would go on with GET, and ask for everything there is
+                    address = urljoin(address, answer.headers["Location"])
+                    body = None if answer.status_code == SEE_OTHER else body
+            raise requests.exceptions.TooManyRedirects
         except requests.exceptions.TooManyRedirects:
             raise SourceError("it leads from one address to the next without end") from None
         except (requests.exceptions.RequestException, OSError) as error:
             raise TemporaryError(connection_reason(error)) from None
+
+    def send(self, address: str, body: dict | None):
+        """Return the answer to one request, whose content is still to come."""
+        return self.session.request(
+            "GET" if body is None else "POST",
+            address,
+            json=body,
+            headers={"Accept": "application/geo+json, application/json"},
+            timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+            stream=True,
+            allow_redirects=body is None,
+        )
 
 
 class TemporaryError(Exception):
@@ -131,11 +154,20 @@ def check_status(status: int, headers) -> None:
     if status in (401, 403):
         raise SourceError(f"it asks for an account (HTTP {status})", status)
     if status in TRY_AGAIN:
-        asked = headers.get("Retry-After", "")
-        wait = float(asked) if re.fullmatch("[0-9]{1,9}", asked) else 0.0
-        raise TemporaryError(f"HTTP {status}", wait, status)
+        raise TemporaryError(f"HTTP {status}", asked_wait(headers.get("Retry-After", "")), status)
     if status >= 400:
         raise SourceError(f"HTTP {status}", status)
+
+
+def asked_wait(text: str) -> float:
+    """Return how many seconds a server asks to wait, told as a number or a date; 0 for anything else."""
+    if re.fullmatch("[0-9]{1,9}", text):
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+        return max(until.timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def read_body(answer) -> bytes:
