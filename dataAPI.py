@@ -192,7 +192,7 @@ def make_region(cfg: Settings) -> int:
     within = None if cfg.boundingBox == Config.boundingBox else cfg.boundingBox
     rows = region.write_region(cfg, cfg.outlines, cfg.ids, cfg.minArea, within)
     log.info("%s", "\n".join(console.lines_of(rows)))
-    log.info("Next: python dataAPI.py --name='%s/*'", cfg.name)
+    log.info("Next: %s", console.command(STAGE.script, f"{cfg.name}/*"))
     return 0
 
 

@@ -21,7 +21,7 @@ from config import Config, GlacierError  # first: it tells who forgot to activat
 # isort: split
 import numpy as np
 
-from glacier import console, export, outlines
+from glacier import console, export, outlines, stages
 from glacier.aligned import AlignedScenes, read_aligned_scenes
 from glacier.grid import Grid
 from glacier.ground import OUTLINE_ERROR, outline_mask, persistent_snow
@@ -46,8 +46,8 @@ def ice_mask(cfg: Config, aligned: AlignedScenes, grid: Grid) -> np.ndarray:
         dates = [date.fromisoformat(day) for day in aligned.dates]
         return persistent_snow(aligned.values[:, 0], dates)
     raise GlacierError(
-        "what is ice cannot be told from red, green and blue; give an iceOutline, or run "
-        f"python alignment.py --name={cfg.name} --extractNDSI=True"
+        "what is ice cannot be told from red, green and blue; give an iceOutline, or run: "
+        + console.command(stages.ALIGNED.script, cfg.name, "--extractNDSI=True")
     )
 
 
@@ -58,7 +58,7 @@ def stable_ground(cfg: Config, aligned: AlignedScenes, nodes: Nodes) -> np.ndarr
 
 def find_pairs(cfg: Config, aligned: AlignedScenes, seen: np.ndarray | None = None) -> list[Pair]:
     """Return the pairs of scenes to track; seen : (T, N) bool, what each shows. GlacierError if there is none."""
-    more = f"take more years or a higher maxCloudPercent, then run: python dataAPI.py --name={cfg.name}"
+    more = f"take more years or a higher maxCloudPercent, then run: {stages.RAW_DATA.command(cfg)}"
     pixel_size = abs(aligned.transform[0])
     return preparation.find_pairs(
         [date.fromisoformat(day) for day in aligned.dates],

@@ -136,7 +136,8 @@ def run(cfg: Settings) -> int:
     def work(target: Path) -> runner.Result:
         return evaluate(cfg, target, glacier, runs, bool(movement))
 
-    command = f"python DeepLearning/evaluate.py --name={cfg.name}"
+    chosen = [f"--run={','.join(cfg.run)}"] if cfg.run else []
+    command = console.command("DeepLearning/evaluate.py", cfg.name, *chosen)
     runner.make(cfg, folder, {"glacier": cfg.name}, inputs, work, command)
     pages.report(cfg)
     log.info("Skill is 1 - CRPS / CRPS of climatology: 0 is no better, negative is worse.")

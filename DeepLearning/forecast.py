@@ -112,7 +112,8 @@ def run(cfg: Settings) -> int:
     inputs = {"patches": glacier.hash, "run": runner.manifest_hash(manifest)}
     used = runner.used_settings(cfg, ["maxVelocity", "members", "iceOutline", "elevation"])
     folder = choice.folder_in(run_folder, "forecast", cfg.name)
-    command = f"python DeepLearning/forecast.py --name={cfg.name}"
+    chosen = [f"--run={cfg.run}"] if cfg.run else []
+    command = console.command("DeepLearning/forecast.py", cfg.name, *chosen)
     runner.make(cfg, folder, used, inputs, work, command)
     export.write(cfg)
     log.info("All of %s in one page: %s", cfg.name, pages.report(cfg))

@@ -522,18 +522,17 @@ def run(cfg: Settings) -> int:
     """Make the archive and its glacier.yaml, or those of all valleys, unless up to date; return the exit code."""
     if cfg.glaciers == 1:
         make_archive(cfg)
-        log.info("Next: python dataAPI.py --name=%s", cfg.name)
+        log.info("Next: %s", console.command("dataAPI.py", cfg.name))
         return 0
     names = [f"{cfg.name}{number}" for number in range(1, cfg.glaciers + 1)]
     for number, name in enumerate(names, 1):
         seed = VALLEY_SEEDS * cfg.seed + number
         make_archive(dataclasses.replace(cfg, name=name, seed=seed), cfg.seed, number)
-    log.info(
-        "Next, for each of them: python dataAPI.py --name=%s, then alignment.py and createPatches.py;\n"
-        "then together: python DeepLearning/trainConvLSTM.py --names=%s",
-        names[0],
-        ",".join(names),
-    )
+    together = ",".join(names)
+    for script in ("dataAPI.py", "alignment.py", "createPatches.py"):
+        log.info("Next: %s", console.command(script, together))
+    training = "DeepLearning/trainConvLSTM.py"
+    log.info("Next: %s", console.command(training, names[0], f"--names={together}"))
     return 0
 
 

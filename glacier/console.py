@@ -42,6 +42,7 @@ REFUSALS = (
     errno.ELOOP,
 )
 FAULT, BROKEN_PIPE = 1, 141
+FAULT_LOG_BYTES = 1 << 20  # of fault.log: then it is put aside, and the one before it goes
 # what PyTorch, OpenCV and CUDA say of it
 OUT_OF_MEMORY = ("allocate memory", "Failed to allocate", "out of memory")
 
@@ -56,8 +57,13 @@ OWN_FLAGS = {"name", "force", "verify", "dryRun"}
 
 
 def command(script: str, name: str, *more: str) -> str:
-    """Return what a user types to run a script on a glacier, quoted, with the flags that this script was given."""
-    return shlex.join(["python", script, f"--name={name}", *_given, *more])
+    """Return what a user types to run a script on a glacier, quoted, with the flags that this script was given.
+
+    more : further flags, which take the place of those given.
+    """
+    named = {flag.partition("=")[0] for flag in more}
+    given = [flag for flag in _given if flag.partition("=")[0] not in named]
+    return shlex.join(["python", script, f"--name={name}", *given, *more])
 
 
 def remember_flags(cls: type[Config], argv: list[str]) -> None:
@@ -166,11 +172,16 @@ def refusal(error: Exception) -> str | None:
 
 
 def keep_traceback() -> str:
-    """Write the traceback of the present error to fault.log; return where it is."""
+    """Add the traceback of the present error to fault.log, which stays short; return where it is."""
     text = config.without_secrets(traceback.format_exc())
+    moment = time.strftime("%Y-%m-%d %H:%M:%S")
+    entry = f"── {moment}, process {os.getpid()}: {shlex.join(sys.argv)}\n{text}\n"
     try:
         path = config.home() / "fault.log"
-        path.write_text(text, encoding="utf-8")
+        if path.is_file() and path.stat().st_size > FAULT_LOG_BYTES:
+            os.replace(path, path.with_suffix(".old.log"))
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(config.without_secrets(entry))
     except (OSError, GlacierError):
         print(text, file=sys.stderr)
         return "its traceback is above; please report it"

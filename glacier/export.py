@@ -15,7 +15,7 @@ import rasterio
 
 import config
 from config import Config, GlacierError
-from glacier import aligned
+from glacier import aligned, stages
 from glacier.aligned import Composites
 from glacier.velocity import fields
 
@@ -132,7 +132,7 @@ class Opened:
         self._cfg = cfg
         if not file_of(cfg).is_file():
             raise GlacierError(
-                f"no results of {cfg.name} yet ({file_of(cfg)}); run alignment.py --name={cfg.name}"
+                f"no results of {cfg.name} yet ({file_of(cfg)}); run first: {stages.ALIGNED.command(cfg)}"
             )
         self.dataset = xarray.open_dataset(file_of(cfg), decode_coords="all")
 

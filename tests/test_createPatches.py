@@ -261,7 +261,7 @@ def test_a_damaged_patch_file_is_one_line(toy, tmp_path, content):
             "other steps": window.inputs[:, :, :1].clone(),
         }
         torch.save(wrong[content], path)
-    with pytest.raises(GlacierError, match=r"createPatches.py --force") as error:
+    with pytest.raises(GlacierError, match="; run again: ") as error:
         replace(window, folder=tmp_path).inputs  # noqa: B018
     assert "\n" not in str(error.value)
 
@@ -269,7 +269,7 @@ def test_a_damaged_patch_file_is_one_line(toy, tmp_path, content):
 @pytest.mark.parametrize("text", ["", "windows: 3", "windows: {2013-01-01: nobody}", "[1, 2", "{}"])
 def test_a_damaged_splits_yaml_is_one_line(tmp_path, text):
     (tmp_path / "splits.yaml").write_text(text)
-    with pytest.raises(GlacierError, match=r"splits.yaml is damaged .*createPatches.py --force"):
+    with pytest.raises(GlacierError, match="splits.yaml is damaged .*; run again: "):
         read_split(tmp_path / "splits.yaml")
 
 

@@ -318,6 +318,22 @@ def test_a_fault_of_ours_shows_as_one(home, monkeypatch, capsys):
     assert "geheim" not in text + complaint
 
 
+@pytest.mark.usefixtures("log_as_before")
+def test_faults_come_one_after_the_other_in_a_log_that_stays_short(home, monkeypatch, capsys):
+    def run(cfg):
+        raise KeyError("x" * 40_000)
+
+    monkeypatch.setattr(console, "FAULT_LOG_BYTES", 100_000)
+    for _ in range(2):
+        run_main(monkeypatch, capsys, run)
+    assert (home / "fault.log").read_text().count("Traceback") == 2
+    for _ in range(6):
+        run_main(monkeypatch, capsys, run)
+    sizes = {path.name: path.stat().st_size for path in home.glob("fault*")}
+    assert set(sizes) == {"fault.log", "fault.old.log"}
+    assert max(sizes.values()) < 300_000
+
+
 def test_the_manifest_is_away_while_the_stage_works(home):
     seen = []
 

@@ -231,7 +231,7 @@ def test_other_steps_a_year_align_again_and_say_why(finished_home, tmp_path):
     with open(home / "datasets" / "small" / "glacier.yaml", "a") as file:
         file.write("stepsPerYear: 6\n")
     says = refused(home, "createPatches.py", "--name=small")
-    assert "stepsPerYear = 4, now it is 6; run first: python alignment.py" in says
+    assert "now it is 6; set stepsPerYear back, or run first: python alignment.py" in says
     assert "up to date" in command(home, "dataAPI.py", "--name=small")
     assert "stepsPerYear changed from 4 to 6" in command(home, "alignment.py", "--name=small")
     assert "input aligned changed" in command(home, "createPatches.py", "--name=small")

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import torch
+import wandb
 import yaml
 from conftest import ROOT, modules_loaded
 from toy import QUICK, RUN, read, read_csv, settings
 from wandb.proto import wandb_internal_pb2
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
 import config
 from config import GlacierError
@@ -34,7 +37,7 @@ from DeepLearning.training import (
     run_folders,
     session,
 )
-from DeepLearning.training.mirror import key_known
+from DeepLearning.training.mirror import Mirror, key_known
 from DeepLearning.training.networks import choose_device, load_network
 from DeepLearning.training.settings import knobs
 from glacier.storage import runner
@@ -652,6 +655,44 @@ def test_no_network_does_not_stop_a_run(toy):
     assert "the run goes on" in output
     assert "Wrote" in output
     assert time.monotonic() - began < 90
+
+
+class Failing:
+    """A run on Weights & Biases that fails."""
+
+    def __init__(self, error: Exception):
+        self.error = error
+
+    def log(self, *arguments, **options):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        wandb.Error("x"),
+        wandb.errors.CommError("x"),
+        MailboxClosedError("x"),
+        HandleAbandonedError("x"),
+        requests.exceptions.ConnectionError("x"),
+        TimeoutError("x"),
+        OSError(28, "No space left on device"),
+        RuntimeError("x"),
+    ],
+)
+def test_what_the_mirror_meets_is_a_warning(tmp_path, caplog, error):
+    mirror = Mirror("disabled", tmp_path, {})
+    mirror.run = Failing(error)
+    mirror.log({"epoch": 1})
+    assert mirror.run is None
+    assert "the run goes on" in caplog.text
+
+
+def test_a_fault_of_ours_is_not_taken_for_one_of_the_mirror(tmp_path):
+    mirror = Mirror("disabled", tmp_path, {})
+    mirror.run = Failing(TypeError("log() got an unexpected argument"))
+    with pytest.raises(TypeError):
+        mirror.log({"epoch": 1})
 
 
 @pytest.mark.parametrize("network", MODELS)

@@ -14,7 +14,6 @@ from DeepLearning.training import run_folders
 from glacier.storage import disk, tensors
 
 KEYS = ("network", "arguments", "weights")
-ADVICE = "train again with --force"
 
 
 def save(path: Path, model: nn.Module, description: dict) -> None:
@@ -30,6 +29,11 @@ def save(path: Path, model: nn.Module, description: dict) -> None:
         torch.save(canonical(content), file)
 
 
+def advice(path: Path) -> str:
+    """Return what to do about a checkpoint that cannot be used."""
+    return f"train again: {run_folders.train_command(path.parent, '--force')}"
+
+
 def canonical(content):
     """Return plain containers rebuilt with one object per text, so that equal content is saved as equal bytes."""
     if isinstance(content, dict):
@@ -41,14 +45,14 @@ def canonical(content):
 
 def read(path: Path) -> dict:
     """Return a checkpoint; GlacierError if it is missing, damaged, or of an earlier version."""
-    content = tensors.read(path, ADVICE)
+    content = tensors.read(path, advice(path))
     if not isinstance(content, dict):
-        raise tensors.damaged(path, f"it holds a {type(content).__name__}", ADVICE)
+        raise tensors.damaged(path, f"it holds a {type(content).__name__}", advice(path))
     if content.get("format") != run_folders.FORMAT:
         raise run_folders.outdated(path.parent)
     for key in KEYS:
         if key not in content:
-            raise tensors.damaged(path, f"it has no {key}", ADVICE)
+            raise tensors.damaged(path, f"it has no {key}", advice(path))
     return content
 
 
@@ -75,7 +79,7 @@ def set_weights(model: nn.Module, weights: dict, path: Path) -> None:
     try:
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError, KeyError) as error:
-        raise tensors.damaged(path, error, ADVICE) from error
+        raise tensors.damaged(path, error, advice(path)) from error
 
 
 def load_network(folder: Path, device: torch.device) -> nn.Module:
@@ -83,10 +87,10 @@ def load_network(folder: Path, device: torch.device) -> nn.Module:
     path = folder / "best.pt"
     saved = read(path)
     if saved["network"] not in MODELS:
-        raise tensors.damaged(path, f"it holds the network {saved['network']!r}", ADVICE)
+        raise tensors.damaged(path, f"it holds the network {saved['network']!r}", advice(path))
     try:
         model = MODELS[saved["network"]](**saved["arguments"])
     except (TypeError, ValueError, RuntimeError) as error:
-        raise tensors.damaged(path, error, ADVICE) from error
+        raise tensors.damaged(path, error, advice(path)) from error
     set_weights(model, saved["weights"], path)
     return model.to(device).eval()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import netrc
 import os
+import shlex
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,16 @@ log = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
 PROJECT = "glacier-movement-prediction"
+# which are no kin of each other; only those of modules that are loaded can be raised
+TRACKER_FAULTS = (
+    ("wandb.errors", "Error"),
+    ("wandb.sdk.mailbox", "HandleAbandonedError"),
+    ("wandb.sdk.mailbox", "MailboxClosedError"),
+    ("wandb.sdk.mailbox.mailbox_handle", "ServerResponseError"),
+    ("wandb.sdk.lib.service.service_token", "WandbServiceConnectionError"),
+    ("wandb.sdk.lib.service.service_connection", "WandbAttachFailedError"),
+    ("wandb.sdk.lib.service.service_connection", "WandbApiFailedError"),
+)
 PATIENCE_S = 15  # how long a run waits for Weights & Biases, at its start and at its end
 
 
@@ -81,7 +93,7 @@ class Mirror:
         else:
             log.info(
                 "Weights & Biases is offline. To see this run there: wandb login, then wandb sync %s",
-                Path(self.run.dir).parent,
+                shlex.quote(str(Path(self.run.dir).parent)),
             )
 
     def log(self, row: dict, step: int | None = None) -> None:
@@ -110,19 +122,32 @@ class Mirror:
             if closing.is_alive():
                 log.warning(
                     "Weights & Biases is slow; send the rest later: wandb sync %s",
-                    Path(self.run.dir).parent,
+                    shlex.quote(str(Path(self.run.dir).parent)),
                 )
 
     def attempt(self, action) -> None:
         """Do something with Weights & Biases that may fail."""
         try:
             action()
-        except Exception as error:  # whatever a tracker throws, the run goes on
+        except tracker_faults() as error:
             text = " ".join(str(error).split())[:200]
             log.warning(
                 "Weights & Biases stopped (%s); the run goes on, its folder has everything", text
             )
             self.run = None
+
+
+def tracker_faults() -> tuple[type[Exception], ...]:
+    """Return what Weights & Biases raises for faults of the network, of the disk, of its service and of settings.
+
+    TypeError and the like are left out: such a fault is ours, and has to show.
+    """
+    faults: list[type[Exception]] = [OSError, EOFError, ImportError, RuntimeError, ValueError]
+    for module, name in TRACKER_FAULTS:
+        fault = getattr(sys.modules.get(module), name, None)
+        if fault is not None:
+            faults.append(fault)
+    return tuple(faults)
 
 
 def image_of(path: Path):

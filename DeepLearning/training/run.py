@@ -123,7 +123,7 @@ def finish(
     names = ("config.yaml", "metrics.csv", "best.pt")
     files = [folder / name for name in names]
     files += sections.training(folder)
-    command = f"python DeepLearning/train{cfg.network}.py --name={cfg.name} --force"
+    command = run_folders.train_command(folder, "--force")
     runner.write_manifest(folder, used(cfg), glaciers.hashes, files, counts, seconds, command)
     log.info("%s", "\n".join(console.lines_of(closing_table(counts, seconds))))
     if counts["stayed_at_start"]:

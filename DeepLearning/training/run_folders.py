@@ -10,6 +10,7 @@ import csv
 import io
 import logging
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,13 +77,36 @@ def read_record(folder: Path) -> dict | None:
         record = yaml.safe_load((folder / "config.yaml").read_text())
     except (OSError, ValueError, yaml.YAMLError):
         return None
-    kinds = {"network": str, "names": list, "patches": dict, "settings": dict}
+    return record if is_record(record) else None
+
+
+def is_record(record) -> bool:
+    """Tell whether what a config.yaml holds is the record of a run."""
     if not isinstance(record, dict):
-        return None
+        return False
+    kinds = {"network": str, "names": list, "patches": dict, "settings": dict}
     for key, kind in kinds.items():
         if not isinstance(record.get(key), kind):
-            return None
-    return record
+            return False
+    texts = [record["network"], *record["names"], *record["patches"], *record["settings"]]
+    texts += record["patches"].values()
+    holdout = record.get("holdout")
+    all_texts = all(isinstance(text, str) for text in texts)
+    return bool(record["names"]) and all_texts and isinstance(holdout, str | None)
+
+
+def train_command(folder: Path, *more: str) -> str:
+    """Return what a user types to train a run's network on its glaciers again; more : further flags."""
+    record = read_record(folder)
+    if record is not None:
+        network, names = record["network"], record["names"]
+    elif folder.name.count("-") >= 2:
+        glaciers, network, _ = folder.name.rsplit("-", 2)
+        names = glaciers.replace("@", "/").split("+")
+    else:
+        network, names = "AttentionLSTM", [folder.name]
+    together = [f"--names={','.join(names)}"] if len(names) > 1 else []
+    return console.command(f"DeepLearning/train{network}.py", names[0], *together, *more)
 
 
 def read_run(folder: Path) -> dict:
@@ -94,7 +118,7 @@ def read_run(folder: Path) -> dict:
     record = read_record(folder)
     if record is None:
         raise GlacierError(
-            f"{folder / 'config.yaml'} is damaged; delete {folder.name} and train again"
+            f"{folder / 'config.yaml'} is damaged; delete {folder.name} and run: {train_command(folder)}"
         )
     if record.get("format") != FORMAT:
         raise outdated(folder)
@@ -103,8 +127,7 @@ def read_run(folder: Path) -> dict:
 
 def outdated(folder: Path) -> GlacierError:
     """Return the error of a run that an earlier version of this project made."""
-    record = read_record(folder) or {"network": "AttentionLSTM", "names": ["NAME"]}
-    command = f"python DeepLearning/train{record['network']}.py --name={record['names'][0]}"
+    command = train_command(folder)
     return GlacierError(f"run {folder.name} was made by an earlier version: train again: {command}")
 
 
@@ -117,11 +140,9 @@ def find_run(wanted: str) -> Path:
         hint = config.nearest(wanted, names)
         raise GlacierError(f"no run {wanted!r} in {runs_folder()}{hint}{there}")
     folder = runs_folder() / wanted
-    saved = read_run(folder)
+    read_run(folder)
     if runner.read_manifest(folder) is None:
-        command = (
-            f"python DeepLearning/train{saved['network']}.py --name={saved['names'][0]} --resume"
-        )
+        command = train_command(folder, "--resume")
         raise GlacierError(f"run {wanted} is not finished; go on with: {command}")
     return folder
 
@@ -146,13 +167,13 @@ def runs_for(cfg: Config, wanted: Sequence[str], patches: str) -> list[Path]:
         if cfg.name not in (*saved["names"], saved["holdout"]):
             known = " and ".join(saved["names"])
             raise GlacierError(
-                f"run {folder.name} was trained on {known}, not on {cfg.name}; add --name={known}"
+                f"run {folder.name} was trained on {known}, not on {cfg.name}; "
+                f"add --name={shlex.quote(saved['names'][0])}"
             )
         if saved["patches"].get(cfg.name, patches) != patches:
-            command = f"python DeepLearning/train{saved['network']}.py --name={cfg.name}"
             raise GlacierError(
                 f"run {folder.name} was trained on other patches of {cfg.name} than are there now; "
-                f"train again: {command}"
+                f"train again: {train_command(folder)}"
             )
     return folders
 

@@ -144,12 +144,19 @@ def pixels_reached(
 
 
 def prove(
-    split: Split, shape: tuple[int, int], size: int, stride: int, length: int, horizon: int
+    split: Split,
+    shape: tuple[int, int],
+    size: int,
+    stride: int,
+    length: int,
+    horizon: int,
+    advice: str = "please report it",
 ) -> dict[str, int]:
     """Return how many pixel-times are trained on and tested, and that none is both; GlacierError if one is.
 
     Counted pixel by pixel and step by step from what each part really reads: every input and target of the training
     and validation windows, against every target of the test windows and every pixel of the kept-out block.
+    advice : what to do about one that is both.
     """
     reach = pixels_reached(shape, size, stride, split.block)
     targets = {
@@ -171,7 +178,6 @@ def prove(
     }
     if proof["shared_pixel_times"] or proof["shared_train_validation"]:
         raise GlacierError(
-            f"the split lets test or validation pixels into training ({proof}); "
-            "run python createPatches.py --force"
+            f"the split lets test or validation pixels into training ({proof}); {advice}"
         )
     return proof

@@ -141,7 +141,7 @@ class Window:
         if not right or tensor.shape[2] != steps:
             raise GlacierError(
                 f"{path} holds {tensor.dtype} {tuple(tensor.shape)}, not {dtype} patches of "
-                f"{steps} steps; run python createPatches.py --force"
+                f"{steps} steps; {advice(path)}"
             )
         return tensor
 
@@ -162,7 +162,8 @@ def read_patches(cfg: Config) -> Patches:
     composites = read_composites(cfg)
     shape, dates = composites.values.shape[-2:], composites.dates
     split, firsts = read_split(folder / "splits.yaml")
-    prove(split, shape, cfg.patchSize, cfg.stride, cfg.sequenceLength, cfg.horizon)
+    sizes = cfg.patchSize, cfg.stride, cfg.sequenceLength, cfg.horizon
+    prove(split, shape, *sizes, advice(folder / "splits.yaml"))
     windows = []
     for start, (first, part) in enumerate(zip(firsts, split.parts, strict=True)):
         middle = start + cfg.sequenceLength
@@ -188,12 +189,15 @@ def read_split(path: Path) -> tuple[Split, tuple[str, ...]]:
             raise ValueError("a window has no part")
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise GlacierError(
-            f"{path} is damaged ({reason}); run python createPatches.py --force"
-        ) from error
+        raise GlacierError(f"{path} is damaged ({reason}); {advice(path)}") from error
     return Split(tuple(windows.values()), block), tuple(map(str, windows))
 
 
 def load_tensor(path: Path) -> torch.Tensor:
     """Return a tensor of patches/, memory-mapped; GlacierError if the file is damaged or holds something else."""
-    return tensors.read_tensor(path, "run python createPatches.py --force")
+    return tensors.read_tensor(path, advice(path))
+
+
+def advice(path: Path) -> str:
+    """Return what to do about a file of patches/ that cannot be used."""
+    return f"run again: {integrity.command_of(path)}"

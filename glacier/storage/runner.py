@@ -105,7 +105,7 @@ def need(cfg: Config, stage: Stage) -> str:
         if present[name] != value:
             raise GlacierError(
                 f"{folder} was made with {name} = {value}, now it is {present[name]}; "
-                f"run first: {again} (or set {name} back)"
+                f"set {name} back, or run first: {again}"
             )
     for earlier in stage.reads:
         if earlier.folder not in manifest["inputs"]:
