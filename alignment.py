@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -24,7 +23,7 @@ import config  # first: it tells who forgot to activate .venv
 import numpy as np
 
 from config import Config
-from glacier import console, export, outlines, stages, workers
+from glacier import console, export, machine, outlines, stages, workers
 from glacier.aligned import (
     COMPOSITES,
     FILES,
@@ -98,7 +97,7 @@ def workplace(cfg: Config) -> Iterator[Executor | None]:
         with workers.workplace(cfg.executor, cfg.workers) as (cluster, _):
             yield cluster
         return
-    processes = min(cfg.workers, os.cpu_count() or 1)
+    processes = min(cfg.workers, machine.cores())
     if processes == 1:
         yield None
         return

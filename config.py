@@ -106,7 +106,9 @@ class Config:
     # ── 2 Co-registration and composites: alignment.py ───────────────────────────────────────────────────────────
     extractNDSI: bool = setting(True, "True: snow-index maps; False: the red, green and blue bands")
     alignmentMethod: str = setting(
-        "orientation", "co-registration method", choices=("orientation", "ecc")
+        "orientation",
+        "co-registration method; ecc follows snow lines and may leave scenes worse than delivered",
+        choices=("orientation", "ecc"),
     )
     alignmentFrame: str = setting(
         "archive",

@@ -26,6 +26,7 @@ from glacier.patches.split import (
     PARTS,
     Split,
     choose_block,
+    mean_image,
     patch_parts,
     prove,
     split_windows,
@@ -76,7 +77,8 @@ def split_series(cfg: Config, series: Series) -> Split:
         series.steps_per_year,
     )
     training_steps = parts.count("train") + cfg.sequenceLength + cfg.horizon - 1
-    block = choose_block(series.values[:training_steps], cfg.patchSize, cfg.stride)
+    image = mean_image(series.values, training_steps)
+    block = choose_block(image[None, None], cfg.patchSize, cfg.stride)
     return Split(parts, block)
 
 

@@ -37,7 +37,6 @@ RARE = 1e-4  # R nearer to 0 or 1 than this counts as this before its logarithm
 UNIT = 1024  # weights are whole numbers of 1 / UNIT, so that their sums are exact
 BLOCK = 1024  # pixels worked on at once
 ROWS = 512  # of a scene binned at once
-IN_MEMORY = 2_000_000_000  # bytes of bins up to which they are kept; beyond, they are worked out where they are read
 
 
 def kernel(days: np.ndarray, width: float) -> np.ndarray:
@@ -52,6 +51,7 @@ class Climatology:
 
     values : float32 (T, C, H, W), not clipped; may be memory-mapped. observed : bool (T, H, W), which values count.
     dates : the middle of each step. x : (K,) thresholds. kept_out : bool (H, W), pixels that R and d leave out.
+    keep_bins : keep the bin of each value in memory, a byte each; else it is worked out where it is read.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Climatology:
         dates: Sequence[date],
         x: np.ndarray,
         kept_out: np.ndarray | None = None,
+        keep_bins: bool = True,
     ):
         steps, channels, *shape = values.shape
         self.x = x
@@ -68,7 +69,7 @@ class Climatology:
         self.kept_out = np.zeros(shape, bool) if kept_out is None else kept_out
         self.values, self.observed = values, observed
         self.bins: np.ndarray | None = None
-        if values.size <= IN_MEMORY:
+        if keep_bins:
             self.bins = np.empty(values.shape, np.uint8)
         # of the region's pixels: the share that was observed, and how many lie at or below each threshold
         self.shares = np.empty(steps)

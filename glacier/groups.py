@@ -10,13 +10,12 @@ import sys
 import threading
 import typing
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import config
 from config import Config, GlacierError
-from glacier import console
+from glacier import console, machine
 
 log = logging.getLogger(__name__)
 WILD = set("*?[")
@@ -109,26 +108,10 @@ def several(cls: type[Config], argv: list[str]) -> list[str]:
 # ── The same command for each ────────────────────────────────────────────────────────────────────────────────────
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    with suppress(AttributeError):  # Linux tells; macOS does not
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def free_memory() -> float:
-    """Return the bytes of memory that programs may still take; infinite where the machine does not tell."""
-    with suppress(OSError), open("/proc/meminfo") as file:
-        for line in file:
-            if line.startswith("MemAvailable:"):
-                return 1024 * float(line.split()[1])
-    return float("inf")
-
-
 def at_once(count: int, most: int) -> int:
     """Return how many of `count` glaciers are worked on at once; most : the setting `workers`."""
-    by_memory = int(min(free_memory() / MEMORY, count))
-    return max(1, min(count, most, cores(), by_memory))
+    by_memory = int(min(machine.free_memory() / MEMORY, count))
+    return max(1, min(count, most, machine.cores(), by_memory))
 
 
 def run_each(cls: type[Config], argv: list[str], names: list[str]) -> int:
@@ -172,7 +155,7 @@ def run_processes(
     """Run a script for each glacier, `slots` at once; when this process is stopped, so are they."""
     from glacier import workers  # loads slowly, and one glacier needs it not
 
-    threads_each = str(max(1, cores() // slots))
+    threads_each = str(max(1, machine.cores() // slots))
     environment = {"OMP_NUM_THREADS": threads_each, **os.environ}
     running: set[subprocess.Popen] = set()
     stopped = threading.Event()

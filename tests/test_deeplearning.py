@@ -1,5 +1,6 @@
 """Data, baselines, scores and forecasts on a small series whose statistics are known."""
 
+import mmap
 import shutil
 from dataclasses import replace
 from datetime import date
@@ -17,7 +18,7 @@ from DeepLearning import evaluate, forecast
 from DeepLearning.data.base import Memory
 from DeepLearning.data.batches import Glaciers
 from DeepLearning.data.glacier import Glacier
-from DeepLearning.data.layers import ages
+from DeepLearning.data.layers import age_of
 from DeepLearning.models.adjustment import adjust
 from DeepLearning.trainAttentionLSTM import build
 from DeepLearning.training import checkpoints, run_folders, session
@@ -99,6 +100,36 @@ def test_memory_changes_nothing(toy):
     for name, layer in contexts[0].layers.items():
         alike = torch.allclose(layer, contexts[1][name], atol=2e-6, rtol=0, equal_nan=True)
         assert alike, name
+
+
+def test_what_stays_in_memory_is_taken_from_the_budget(toy):
+    """The bins of the past, a byte each: kept where they leave half of the budget, else worked out, and F alike."""
+    functions = []
+    for limit in (1_000_000, 20_000):
+        glacier = Glacier(settings(), coarse=True, memory=Memory(limit))
+        size = glacier.series.unclipped.size
+        kept = glacier.base.climatology.bins is not None
+        assert kept == (size <= limit / 2)
+        assert glacier.memory.limit == limit - size * kept
+        functions.append(glacier.base.distribution(9, None, slice(8), slice(8)))
+    assert functions[0] == pytest.approx(functions[1], abs=2e-6)
+
+
+def test_a_series_stays_on_disk(toy):
+    """What is read of it is a copy, clipped at the floor; the rest takes no memory."""
+    series = Glacier(settings()).series
+    for array in (series.unclipped, series.observed):
+        while array.base is not None and not isinstance(array.base, mmap.mmap):
+            array = array.base
+        assert isinstance(array.base, mmap.mmap)
+    on_disk = np.array(series.unclipped[3])
+    clipped = np.where(on_disk < np.float32(0.3), np.float32(0), on_disk)
+    assert (clipped != on_disk).any()
+    part = series.values[3]
+    assert part.tobytes() == clipped.tobytes()
+    part[:] = -1
+    assert series.values[3].tobytes() == clipped.tobytes()
+    assert np.asarray(series.values)[3].tobytes() == clipped.tobytes()
 
 
 def test_training_reads_the_patch_tensors(toy, toy_home, tmp_path, monkeypatch):
@@ -189,7 +220,8 @@ def test_a_target_is_not_part_of_its_climatology(toy):
 def test_ages_count_from_the_last_observation():
     observed = np.array([0, 1, 0, 0, 1, *[0] * 12], bool).reshape(-1, 1, 1)
     expected = [2, 0, 0.25, 0.5, 0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2, 2, 2, 2]
-    assert ages(observed, 4).ravel().tolist() == expected
+    ages = [age_of(observed[: step + 1], 4).item() for step in range(len(observed))]
+    assert ages == expected
 
 
 def test_further_layers_are_cut_like_the_frames(toy, monkeypatch):
@@ -201,7 +233,8 @@ def test_further_layers_are_cut_like_the_frames(toy, monkeypatch):
     glacier.elevation[8, 24] = np.nan
     rows, columns = slice(8, 24), slice(24, 40)
     context = Glaciers([glacier]).batch(np.array([[0, 2, 1, 3]])).context
-    expected = ages(glacier.series.observed, 4)[2:6, rows, columns]
+    observed = glacier.series.observed[:, rows, columns]
+    expected = [age_of(observed[: step + 1], 4) for step in range(2, 6)]
     assert np.array_equal(context["age"][0, :, 0], expected)
     counts = glacier.scene_counts[2:6, rows, columns]
     assert context["scenes"][0, :, 0].numpy() == pytest.approx(np.log1p(counts), abs=1e-6)

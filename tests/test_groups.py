@@ -13,7 +13,7 @@ from conftest import ROOT, command
 import config
 from config import Config, GlacierError, setting
 from DeepLearning.training import run_folders
-from glacier import groups
+from glacier import groups, machine
 from glacier.report import group, pages
 from glacier.storage import disk, runner
 
@@ -115,17 +115,17 @@ def test_a_process_that_is_killed_counts_as_the_shell_counts_it(home):
 
 
 def test_so_many_at_once_as_workers_cores_and_memory_allow(monkeypatch):
-    monkeypatch.setattr(groups, "cores", lambda: 6)
-    monkeypatch.setattr(groups, "free_memory", lambda: 9e9)
+    monkeypatch.setattr(machine, "cores", lambda: 6)
+    monkeypatch.setattr(machine, "free_memory", lambda: 9e9)
     assert groups.at_once(20, 8) == 4  # memory
     assert groups.at_once(20, 3) == 3  # workers
     assert groups.at_once(2, 8) == 2  # glaciers
-    monkeypatch.setattr(groups, "free_memory", lambda: float("inf"))
+    monkeypatch.setattr(machine, "free_memory", lambda: float("inf"))
     assert groups.at_once(20, 8) == 6  # cores
-    monkeypatch.setattr(groups, "free_memory", lambda: 0)
+    monkeypatch.setattr(machine, "free_memory", lambda: 0)
     assert groups.at_once(20, 8) == 1
     monkeypatch.undo()
-    assert groups.free_memory() > 1e8
+    assert machine.free_memory() > 1e8
 
 
 def test_a_name_has_at_most_one_slash(home):

@@ -18,11 +18,18 @@ EVERYTHING = slice(None)
 
 
 class Memory:
-    """Arrays by key, the latest used kept up to `limit` bytes."""
+    """What a glacier may keep: arrays by key, the latest used up to `limit` bytes, and what stays for good."""
 
     def __init__(self, limit: int = KEPT_BYTES):
         self.limit, self.size = limit, 0
         self.arrays: OrderedDict[tuple, np.ndarray] = OrderedDict()
+
+    def reserve(self, size: int) -> bool:
+        """Take room for what stays for good, from what is left for arrays; False where it is more than half of it."""
+        if size > self.limit / 2:
+            return False
+        self.limit -= size
+        return True
 
     def get(self, key: tuple) -> np.ndarray | None:
         """Return the array of a key, None if it is not kept."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from config import Config, GlacierError
 from DeepLearning.data.base import Base, Memory
 from DeepLearning.data.context import Context, Place, as_year
-from DeepLearning.data.layers import ALWAYS, LAYERS, Layer, ages
+from DeepLearning.data.layers import ALWAYS, LAYERS, Layer
 from DeepLearning.models.adjustment import adjust
 from glacier import distribution
 from glacier.aligned import read_seen
@@ -132,8 +132,14 @@ class Glacier:
             kept_out[top:bottom, left:right] = True
         steps = len(self.series.dates)
         days = [self.middle(step) for step in range(steps + self.horizon)]
+        values = self.series.unclipped
         climatology = Climatology(
-            self.series.unclipped, self.series.observed, days[:steps], self.thresholds, kept_out
+            values,
+            self.series.observed,
+            days[:steps],
+            self.thresholds,
+            kept_out,
+            keep_bins=self.memory.reserve(values.size),
         )
         frame = self.series.values.shape[1:]
         return Base(climatology, frame, days, self.training_steps(), self.floor, self.memory)
@@ -143,11 +149,6 @@ class Glacier:
         if layer.name not in self._ground:
             self._ground[layer.name] = layer.make(self)
         return self._ground[layer.name]
-
-    @cached_property
-    def ages(self) -> np.ndarray:
-        """For how long each pixel was not seen, up to each step, float32 (T, H, W) [years], OLDEST at most."""
-        return ages(self.series.observed, self.series.steps_per_year)
 
     @cached_property
     def scene_counts(self) -> np.ndarray:

@@ -55,20 +55,19 @@ def year_ago(glacier: Glacier, origin: Origin, step: int, rows: slice, columns: 
 
 def age(glacier: Glacier, origin: Origin, step: int, rows: slice, columns: slice):
     """Return for how long, up to an input step, the pixels were not seen (1, h, w) [years], OLDEST at most."""
-    return glacier.ages[step, rows, columns][None]
+    observed = glacier.series.observed[: step + 1, rows, columns]
+    return age_of(observed, glacier.series.steps_per_year)[None]
 
 
-def ages(observed: np.ndarray, steps_per_year: int) -> np.ndarray:
-    """Return for how long each pixel was not seen, up to each step, float32 (T, H, W) [years], OLDEST at most.
+def age_of(observed: np.ndarray, steps_per_year: int) -> np.ndarray:
+    """Return for how long each pixel was not seen, up to the last step, float32 (h, w) [years], OLDEST at most.
 
-    observed : bool (T, H, W).
+    observed : bool (T, h, w).
     """
-    every_step = np.empty(observed.shape, np.float32)
     since = np.full(observed.shape[1:], OLDEST, np.float32)
-    for step, seen in enumerate(observed):
+    for seen in observed:
         since = np.where(seen, 0, since + 1 / steps_per_year).clip(max=OLDEST)
-        every_step[step] = since
-    return every_step
+    return since.astype(np.float32)
 
 
 def scenes(glacier: Glacier, origin: Origin, step: int, rows: slice, columns: slice):

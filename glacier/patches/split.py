@@ -86,10 +86,22 @@ def input_steps(parts: Sequence[str], length: int) -> dict[str, list[int]]:
 # ── The kept-out block ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+def mean_image(values: Sequence[np.ndarray], steps: int) -> np.ndarray:
+    """Return the mean (H, W) over the first `steps` and all channels of values (T, C, H, W), read step by step."""
+    frames = (frame for step in range(steps) for frame in values[step])
+    total = next(frames).copy()
+    count = 1
+    for frame in frames:
+        total += frame
+        count += 1
+    return total / count
+
+
 def choose_block(past: np.ndarray, size: int, stride: int) -> tuple[int, int, int, int] | None:
     """Return the corner block (top, bottom, left, right) to keep out: the one whose mean is most like the scene's.
 
-    past : (T, C, H, W) training steps only. None if the scene is too small to keep a block and train beside it.
+    past : (T, C, H, W) training steps only, or their mean (1, 1, H, W). None if the scene is too small to keep a block
+    and train beside it.
     """
     height, width = past.shape[-2:]
     tall = max(size, round(BLOCK_SIDE * height))

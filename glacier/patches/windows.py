@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -24,39 +24,66 @@ STAGE = stages.PATCHES
 KINDS = ("images", "targets", "observed")
 
 
+class Clipped:
+    """An array on disk as it reads with what lies below `floor` set to 0: what is asked for is copied, nothing else.
+
+    floor : None leaves all as it is.
+    """
+
+    def __init__(self, array: np.ndarray, floor: float | None):
+        self.array, self.floor = array, floor
+        self.shape, self.ndim, self.dtype = array.shape, array.ndim, array.dtype
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, place: Any) -> np.ndarray:
+        part = np.array(self.array[place])
+        if self.floor is not None:
+            part[part < self.floor] = 0
+        return part
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        """Return all of it, in memory."""
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+    def copy(self) -> np.ndarray:
+        """Return all of it, in memory."""
+        return self[:]
+
+
 @dataclass(frozen=True)
 class Series:
     """The composites as the networks see them. values : float32 (T, C, H, W), no gaps. observed : bool (T, H, W).
 
     dates : ISO text, first day of each step. The steps are unbroken, so t and t - steps_per_year are the same season.
-    unclipped : float32 (T, C, H, W), the composites as they are on disk, memory-mapped.
+    unclipped : float32 (T, C, H, W), the composites as they are on disk. All arrays stay there until they are used.
     """
 
-    values: np.ndarray
+    values: Clipped | np.ndarray
     observed: np.ndarray
     dates: tuple[str, ...]
     steps_per_year: int
     channels: tuple[str, ...]
     crs: str
     transform: tuple[float, ...]
-    unclipped: np.ndarray | None = None
+    unclipped: np.ndarray
 
 
 def read_series(cfg: Config) -> Series:
     """Return the composites of the glacier, NDSI below snowThreshold set to 0."""
     composites = read_composites(cfg)
-    values = np.array(composites.values, np.float32)
-    if is_index(composites.channels) and cfg.snowThreshold is not None:
-        values[values < cfg.snowThreshold] = 0
+    floor = cfg.snowThreshold if is_index(composites.channels) else None
+    values = np.asarray(composites.values)  # as plain arrays: parts of a np.memmap are slow to make
     return Series(
-        values,
-        np.array(composites.observed),
+        Clipped(values, floor),
+        np.asarray(composites.observed),
         tuple(composites.dates),
         composites.steps_per_year,
         composites.channels,
         composites.crs,
         tuple(composites.transform),
-        composites.values,
+        values,
     )
 
 

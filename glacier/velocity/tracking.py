@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 
-from glacier import console
+from glacier import console, machine
 from glacier.velocity import displacement, velocities
 from glacier.velocity.fields import combine, pixel_displacement
 from glacier.velocity.pairs import HALF_YEAR
@@ -87,7 +86,7 @@ def track_pairs(
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the pairs run side by side
     try:
-        with ThreadPoolExecutor(min(workers, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(workers, machine.cores())) as pool:
             for what, members in (("short pairs", short), ("longer pairs", ~short)):
                 numbers = np.flatnonzero(members).tolist()
                 for _ in console.progress(pool.map(work, numbers), what, len(numbers)):

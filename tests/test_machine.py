@@ -1,0 +1,64 @@
+"""What a run may use: the bounds of affinity and control groups are kept."""
+
+import os
+
+import pytest
+
+from glacier import machine
+
+MEMINFO = "MemTotal: 9000 kB\nMemAvailable: 8000 kB\n"
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A machine with 8000 kB free, whose files say nothing of control groups yet."""
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    write(tmp_path / "proc" / "meminfo", MEMINFO)
+    return tmp_path
+
+
+def write(path, text) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_without_control_groups_the_machine_counts(root):
+    assert machine.cores() == 8
+    assert machine.free_memory() == 8000 * 1024
+
+
+def test_second_version_bounds_cores_and_memory(root):
+    group = root / "sys/fs/cgroup/jobs/one"
+    write(root / "proc/self/cgroup", "0::/jobs/one\n")
+    write(group / "cpu.max", "max 100000\n")
+    write(
+        group.parent / "cpu.max", "150000 100000\n"
+    )  # one and a half cores, of the group around it
+    write(group / "memory.max", "5000000\n")
+    write(group / "memory.current", "3000000\n")
+    write(group / "memory.stat", "anon 1000000\ninactive_file 500000\n")
+    assert machine.cores() == 2
+    assert machine.free_memory() == 5_000_000 - 3_000_000 + 500_000
+
+
+def test_first_version_bounds_cores_and_memory(root):
+    write(root / "proc/self/cgroup", "4:memory:/job\n3:cpu,cpuacct:/job\n0::/\n")
+    write(root / "sys/fs/cgroup/cpu/job/cpu.cfs_quota_us", "300000\n")
+    write(root / "sys/fs/cgroup/cpu/job/cpu.cfs_period_us", "100000\n")
+    group = root / "sys/fs/cgroup/memory/job"
+    write(group / "memory.limit_in_bytes", "6000000\n")
+    write(group / "memory.usage_in_bytes", "4000000\n")
+    write(group / "memory.stat", "inactive_file 1\ntotal_inactive_file 700000\n")
+    assert machine.cores() == 3
+    assert machine.free_memory() == 2_700_000
+
+
+def test_group_named_as_seen_from_outside_a_container(root):
+    """The path leads nowhere in here; the bound stands at the top of the tree."""
+    write(root / "proc/self/cgroup", "0::/system.slice/docker-12ab.scope\n")
+    top = root / "sys/fs/cgroup"
+    write(top / "cpu.max", "100000 100000\n")
+    write(top / "memory.max", "max\n")
+    assert machine.cores() == 1
+    assert machine.free_memory() == 8000 * 1024
