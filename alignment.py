@@ -61,6 +61,8 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+# bytes that a process takes which compares scenes, and for each pixel
+PROCESS, PROCESS_A_PIXEL = 150e6, 75
 USES = (
     "extractNDSI",
     "alignmentMethod",
@@ -90,14 +92,21 @@ def stable_ground(cfg: Config, grid: Grid, series: Series) -> np.ndarray:
     return (~ice).astype(np.float32)
 
 
+def processes_for(workers: int, pixels: int) -> int:
+    """Return how many processes compare scenes of so many pixels: `workers`, if cores and memory allow."""
+    each = PROCESS + PROCESS_A_PIXEL * pixels
+    by_memory = int(machine.stage_memory(pixels) // each)
+    return max(1, min(workers, machine.cores(), by_memory))
+
+
 @contextlib.contextmanager
-def workplace(cfg: Config) -> Iterator[Executor | None]:
+def workplace(cfg: Config, pixels: int) -> Iterator[Executor | None]:
     """Give what compares the scenes: `workers` processes here (None for one), or the workers of a Dask scheduler."""
     if cfg.executor != Config.executor:
         with workers.workplace(cfg.executor, cfg.workers) as (cluster, _):
             yield cluster
         return
-    processes = min(cfg.workers, machine.cores())
+    processes = processes_for(cfg.workers, pixels)
     if processes == 1:
         yield None
         return
@@ -108,7 +117,7 @@ def workplace(cfg: Config) -> Iterator[Executor | None]:
 def find_transforms(cfg: Config, grid: Grid, series: Series) -> tuple[Transforms, np.ndarray]:
     """Return where the scenes lie, and which of them belong in the composites, (T,) bool."""
     stable = stable_ground(cfg, grid, series)
-    with workplace(cfg) as executor:
+    with workplace(cfg, stable.size) as executor:
         transforms = estimate_transforms(
             series.images,
             cfg.motionModel,

@@ -86,8 +86,7 @@ def last_test(
         return []
     first = glacier.patches.windows[tests[-1]].start
     target = first + glacier.sequence_length
-    F = glacier.forecast_scene(network, first, device)[0].numpy()
-    maps = ahead.statistics(F, glacier)
+    maps = ahead.past_maps(glacier, network, first, device)
     files = pictures.draw_past(folder / "lastTest.png", glacier, target, maps)
     flow_files, flows = motion.draw_flows(folder, glacier, target, maps["median"], cfg.maxVelocity)
     run_folders.write_csv(folder / "flow.csv", flows)

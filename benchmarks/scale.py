@@ -30,7 +30,7 @@ import numpy as np
 
 from config import Config, setting
 from demo.makeGlacier import make_glacier
-from glacier import console
+from glacier import console, machine
 
 log = logging.getLogger("benchmark")
 
@@ -49,8 +49,6 @@ STAGES = (
     ("DeepLearning/evaluate.py", *WINDOWS, "--wandb=disabled"),
     ("DeepLearning/forecast.py", *WINDOWS),
 )
-ALLOWED = 2e9  # bytes a stage may take, and
-ALLOWED_A_PIXEL = 25  # bytes more for each pixel
 
 
 @dataclass(frozen=True)
@@ -256,7 +254,7 @@ def disk_table(case: Case, sizes: dict[str, int]) -> list[str]:
 
 def over_budget(case: Case, usages: dict[str, Usage]) -> list[str]:
     """Return the stages that took more memory than 2 GB and 25 bytes a pixel."""
-    allowed = ALLOWED + ALLOWED_A_PIXEL * case.pixels
+    allowed = machine.STAGE + machine.STAGE_A_PIXEL * case.pixels
     lines = []
     for script, usage in usages.items():
         if usage.memory > allowed:

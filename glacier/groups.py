@@ -19,7 +19,6 @@ from glacier import console, machine
 
 log = logging.getLogger(__name__)
 WILD = set("*?[")
-MEMORY = 2e9  # bytes that one glacier's stage may take
 
 
 class Outcome(NamedTuple):
@@ -110,7 +109,7 @@ def several(cls: type[Config], argv: list[str]) -> list[str]:
 
 def at_once(count: int, most: int) -> int:
     """Return how many of `count` glaciers are worked on at once; most : the setting `workers`."""
-    by_memory = int(min(machine.free_memory() / MEMORY, count))
+    by_memory = int(min(machine.free_memory() / machine.STAGE, count))
     return max(1, min(count, most, machine.cores(), by_memory))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path("/")  # of the files in which Linux tells
+STAGE, STAGE_A_PIXEL = 2e9, 25  # bytes that a stage may take, and for each pixel of the scene
 
 
 class MemoryFiles(NamedTuple):
@@ -38,6 +39,11 @@ def free_memory() -> float:
     """Return the bytes that programs may still take, here and in the control groups; infinite where nothing tells."""
     rooms = [free_in_group(folder) for folder in control_groups("memory")]
     return min([free_on_machine(), *rooms])
+
+
+def stage_memory(pixels: int) -> float:
+    """Return the bytes that a stage may take which works on scenes of so many pixels: no more than there are."""
+    return min(STAGE + STAGE_A_PIXEL * pixels, free_memory())
 
 
 def free_on_machine() -> float:

@@ -14,8 +14,10 @@ import alignment
 import config
 import dataAPI
 from config import GlacierError
+from glacier import machine
 from glacier.aligned import holds_scenes, read_aligned_scenes, read_composites
 from glacier.composites import KERNEL, KINDS, Arrays, composite, fill_gaps, shapes
+from glacier.coregistration import edges, resampling
 from glacier.coregistration.adjustment import Pair, adjust
 from glacier.coregistration.consensus import confirmed_scenes
 from glacier.coregistration.resampling import resample
@@ -370,6 +372,41 @@ def test_joint_adjustment_tells_far_scenes_from_wrong_pairs(far):
 def test_unknown_method_names_the_known_ones():
     with pytest.raises(GlacierError, match="ecc"):
         estimate_transforms(np.zeros((2, 8, 8)), method="magic")
+
+
+def test_images_in_blocks_of_rows_are_the_same(monkeypatch):
+    """Gaps at the joints and at the edges; what large scenes are made of, a few rows at a time."""
+    image = ground(3, (96, 80))
+    image[30:35, 20:40] = np.nan
+    image[:2] = np.nan
+    turned = np.array([[1, 0.01, 0.4], [-0.02, 1.001, -1.3], [0, 0, 1]])
+
+    def made():
+        contrast = resampling.local_contrast(image)
+        arrays = (
+            edges.orientation(image),
+            resampling.resample_sharply(image, turned),
+            resampling.seen_through(contrast, turned),
+        )
+        return [array.tobytes() for array in arrays]
+
+    whole = made()
+    monkeypatch.setattr(edges, "BLOCK", 31)
+    monkeypatch.setattr(resampling, "ROWS", 31)
+    assert made() == whole
+
+
+def test_few_processes_compare_large_scenes(monkeypatch):
+    """Together they take no more than a stage may, or the machine has."""
+    monkeypatch.setattr(machine, "cores", lambda: 16)
+    monkeypatch.setattr(machine, "free_memory", lambda: 64e9)
+    assert alignment.processes_for(8, 256**2) == 8
+    assert alignment.processes_for(8, 2048**2) == 4
+    assert alignment.processes_for(8, 7700**2) == 1
+    monkeypatch.setattr(machine, "free_memory", lambda: 1e9)
+    assert alignment.processes_for(8, 256**2) == 6
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    assert alignment.processes_for(8, 256**2) == 2
 
 
 def test_resample_moves_a_scene_back():

@@ -183,6 +183,30 @@ def test_fits_find_what_carries_over(baseline):
         assert lowest < 1 - sums[0] / sums[1] < highest
 
 
+def test_the_ridge_is_the_same_in_blocks_of_rows(monkeypatch):
+    """Sums of a few rows at a time: as large scenes are fitted."""
+    values, observed = series(0.7)
+    observed[:, :2] = False  # the first block sees nothing
+    observed[7] = False
+    glacier = StandIn(values, observed)
+    at_once = Ridge(glacier)
+    a_row = 4 * glacier.horizon * SIDE * (glacier.sequence_length + 2) ** 2
+    monkeypatch.setattr(baselines, "SQUARES", 2 * a_row)
+    in_blocks = Ridge(glacier)
+    assert in_blocks.coefficients == pytest.approx(at_once.coefficients, abs=1e-5)
+    rows = slice(3, 6)
+    whole = in_blocks.function(30, 31, WHOLE)[..., rows, :]
+    assert in_blocks.function(30, 31, rows) == pytest.approx(whole, abs=1e-6)
+
+
+def test_damped_persistence_is_the_same_for_some_rows():
+    values, observed = series(0.7)
+    fit = DampedPersistence(StandIn(values, observed))
+    rows = slice(3, 6)
+    whole = fit.function(30, 31, WHOLE)[..., rows, :]
+    assert fit.function(30, 31, rows) == pytest.approx(whole, abs=1e-6)
+
+
 def test_damped_persistence_with_little_to_go_by_stays_near_climatology():
     """Departures of almost nothing, and targets far away, once made a factor of thousands."""
     values, observed = series()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from DeepLearning.verification import regions, tables
+from DeepLearning.verification import regions, scoring, tables
 from DeepLearning.verification.diagnosis import Diagnosis, pixel_bands, rank_sums, sample_pixels
 from DeepLearning.verification.scoring import (
     COLUMNS,
@@ -202,6 +202,21 @@ def test_the_stratum_in_doubt_follows_climatology_never_the_truth():
     for old, new in zip(rows, changed, strict=True):
         same = old["crps"] == pytest.approx(new["crps"])
         assert same == (old["region"] == regions.IN_DOUBT)
+
+
+def test_similarity_in_bands_of_rows_is_that_of_the_whole_map(monkeypatch):
+    random = np.random.default_rng(0)
+    glacier = MonthlyGlacier()
+    glacier.series.unclipped[:] = random.random(glacier.series.unclipped.shape)
+    glacier.series.observed[:] = random.random(glacier.series.observed.shape) < 0.8
+    judge = scoring.Judge(glacier, CPU)
+    window = scoring.window_at(glacier, 20)
+    means = random.random(window.truth.shape).astype(np.float32)
+    classes = regions.classes_of(judge.tiles, window.observed, np.zeros_like(window.observed))
+    whole = judge.similarity(means, window, classes, 1)
+    assert whole.any()
+    monkeypatch.setattr(scoring, "SIMILAR_ROWS", 3)
+    assert judge.similarity(means, window, classes, 1) == pytest.approx(whole, rel=1e-12)
 
 
 def test_a_region_holds_its_pixels_in_doubt_too():

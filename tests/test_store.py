@@ -20,6 +20,17 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_nameless_array_leaves_nothing(tmp_path):
+    """It can be filled and read, and its room is taken at once; no file of it is ever seen."""
+    array = disk.nameless_array(tmp_path / "runs", (3, 5), np.uint16)
+    array[1] = 7
+    assert array.sum() == 35
+    assert not list((tmp_path / "runs").iterdir())
+    assert disk.nameless_array(tmp_path, (0, 5)).shape == (0, 5)
+    with pytest.raises(GlacierError, match="needs .* MB; .* MB are free there"):
+        disk.nameless_array(tmp_path, (1 << 50,))
+
+
 def test_a_broken_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "folder" / "file"
     with disk.writing(path) as file:

@@ -264,18 +264,19 @@ class Glacier:
                 yield from zip(group, both, strict=True)
 
         factor = network.factor.cpu().view(-1, 1, 1, 1)
-        return blend(answers(), self.shape) * factor
+        return blend(answers(), self.shape).mul_(factor)
 
     def crops(
         self, first: int, places: Sequence[tuple[int, int]], trains: bool, further: Sequence[str]
     ) -> tuple[Tensor, Context]:
         """Return inputs and context of patches of a window, cut at places (top, left). further : layers, by name."""
         origin, side = self.origin(first, trains), self.patch_size
-        frames = self.scene_inputs(first)[0]
+        steps = slice(first, first + self.sequence_length)
         inputs, contexts = [], []
         for top, left in places:
             rows, columns = slice(top, top + side), slice(left, left + side)
-            inputs.append(frames[..., rows, columns])
+            frames = self.series.values[steps, :, rows, columns]
+            inputs.append(torch.from_numpy(np.asarray(frames)))
             contexts.append(self.layers_of(origin, rows, columns, further))
         layers = stack_layers(contexts)
         times = self.times(first).expand(len(places), -1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,7 +17,7 @@ from DeepLearning.verification import members
 from DeepLearning.verification.members import Agreement
 from glacier import distribution
 from glacier.patches.windows import is_index
-from glacier.storage import geotiff
+from glacier.storage import disk, geotiff
 from glacier.storage.geotiff import Band
 
 QUANTILES = {"median": 0.5, "q05": 0.05, "q25": 0.25, "q75": 0.75, "q95": 0.95}
@@ -99,20 +97,32 @@ def statistics(F: np.ndarray, glacier: Glacier) -> dict[str, np.ndarray]:
     return maps
 
 
-@contextmanager
-def kept_levels(
-    folder: Path, glacier: Glacier, agreement: Agreement, count: int
-) -> Iterator[np.ndarray]:
-    """Give the levels of all members, uint16 (members, horizon, H, W) in units of 1 / ONE, in a nameless file."""
+def past_maps(
+    glacier: Glacier, forecaster: Callable, first: int, device: torch.device
+) -> dict[str, np.ndarray]:
+    """Return median and, of a snow index, P(snow) of a window's forecast, each (horizon, C, H, W).
+
+    first : step of the window's first input.
+    """
+    bands: dict[str, list[np.ndarray]] = {}
+    for _, band in glacier.forecast_bands(forecaster, first, device):
+        F = band.numpy()
+        medians = distribution.quantile(F, QUANTILES["median"], glacier.x, glacier.floor)
+        bands.setdefault("median", []).append(medians)
+        if is_index(glacier.series.channels):
+            probability = distribution.exceedance(F, distribution.SNOW, glacier.x)
+            bands.setdefault("p_snow", []).append(probability)
+    return {name: np.concatenate(parts, axis=-2) for name, parts in bands.items()}
+
+
+def kept_levels(folder: Path, glacier: Glacier, agreement: Agreement, count: int) -> np.ndarray:
+    """Return the levels of all members, uint16 (members, horizon, H, W) in units of 1 / ONE, in a nameless file."""
     shape = (count, glacier.horizon, *glacier.shape)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        kept = np.memmap(file, np.uint16, "w+", shape=shape)
-        maps = members.level_maps(glacier.shape, glacier.horizon, agreement, count)
-        for place, levels in enumerate(maps):
-            kept[place] = np.rint(levels[:, 0] * ONE)
-        yield kept
-        del kept
+    kept = disk.nameless_array(folder, shape, np.uint16)
+    maps = members.level_maps(glacier.shape, glacier.horizon, agreement, count)
+    for place, levels in enumerate(maps):
+        kept[place] = np.rint(levels[:, 0] * ONE)
+    return kept
 
 
 def write_ahead(
@@ -134,8 +144,8 @@ def write_ahead(
     place = (glacier.shape, glacier.series.crs, Affine(*glacier.series.transform[:6]))
     paths = [folder / "forecast.tif", folder / "members.tif"]
     maps = Maps(glacier, count, thinning)
+    levels = kept_levels(folder, glacier, agreement, count)
     with (
-        kept_levels(folder, glacier, agreement, count) as levels,
         geotiff.writing(paths[0], statistic_bands(glacier, target), *place, tags) as statistic_file,
         geotiff.writing(
             paths[1], member_bands(glacier, target, count), *place, tags

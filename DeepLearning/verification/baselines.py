@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +19,10 @@ from torch import Tensor
 
 from DeepLearning.data.context import Context
 from DeepLearning.data.glacier import Glacier
+from DeepLearning.training.run_folders import runs_folder
 from glacier import distribution
 from glacier.climatology import UNIT, WIDTH, kernel
+from glacier.storage import disk
 
 CARRY, CARRY_DAYS = (
     0.6,
@@ -32,6 +36,8 @@ PRIOR_DATES = (
 PIXEL_PRIOR = 10.0  # the same, for how far the factors of one pixel lie from those of all
 TINY = 1e-6
 ROWS = 64  # of a scene worked on at once
+SQUARES = 200_000_000  # bytes of the ridge's sums that are kept at once
+EVERYTHING = slice(None)
 
 
 class Baseline:
@@ -144,14 +150,15 @@ class RegionalCarry(Baseline):
 
 @dataclass(frozen=True)
 class Sample:
-    """One target step of a training window. departures : of all inputs, (T, C, H, W), 0 where nothing is known.
+    """One target step of a training window, over some rows. departures : of all inputs, (T, C, h, W).
 
-    wanted : what came less the mean of climatology, (C, H, W). counts : bool (H, W), observed, outside the kept-out
-    block.
+    scene_mean : of the last departure, over the whole scene, (C, 1, 1). mean : of the target's climatology, (C, h, W).
+    wanted : what came less that mean, (C, h, W). counts : bool (h, W), observed, outside the kept-out block.
     """
 
     lead: int
     departures: np.ndarray
+    scene_mean: np.ndarray
     mean: np.ndarray
     wanted: np.ndarray
     counts: np.ndarray
@@ -163,50 +170,78 @@ class Fitted(Baseline):
     def __init__(self, glacier: Glacier):
         super().__init__(glacier)
         self._usual: dict[tuple[int, int | None], np.ndarray] = {}
+        self._scene_means: dict[tuple[int, int | None], np.ndarray] = {}
 
-    def departure(self, departures: np.ndarray, mean: np.ndarray, lead: int) -> np.ndarray:
-        """Return how far the target is expected from its mean (C, H, W).
-
-        departures : of the inputs, (T, C, H, W). mean : of the target's climatology, (C, H, W).
-        """
+    def departure(
+        self,
+        departures: np.ndarray,
+        scene_mean: np.ndarray,
+        mean: np.ndarray,
+        lead: int,
+        rows: slice,
+    ) -> np.ndarray:
+        """Return how far the target is expected from its mean (C, h, W), over some rows; arguments as in Sample."""
         raise NotImplementedError
 
     def function(self, origin: int, step: int, rows: slice) -> np.ndarray:
         base = super().function(origin, step, rows)
-        expected = self.departure(self.departures(origin), self.usual(step, origin), step - origin)
-        return shifted(base, expected[:, rows], self.glacier.x)
+        departures = self.departures(origin, rows)
+        scene_mean = self.scene_mean(origin - 1, origin - 1)
+        mean = self.usual(step, origin)[:, rows]
+        expected = self.departure(departures, scene_mean, mean, step - origin, rows)
+        return shifted(base, expected, self.glacier.x)
 
     def usual(self, step: int, before: int | None) -> np.ndarray:
-        """Return the mean (C, H, W) of a step's climatology, from the steps before one; None: leave-one-year-out."""
+        """Return the mean (C, H, W) of a step's climatology, from the steps before one; None: leave-one-year-out.
+
+        Kept in a scratch file: a long series has many.
+        """
         if (step, before) not in self._usual:
-            usual = np.empty(self.glacier.series.unclipped.shape[1:], np.float32)
+            usual = disk.nameless_array(runs_folder(), self.glacier.series.unclipped.shape[1:])
             for rows in bands(self.glacier.shape[0]):
                 base = self.glacier.base.distribution(step, before, rows)
                 usual[:, rows] = distribution.mean(base, self.glacier.x)
             self._usual[step, before] = usual
         return self._usual[step, before]
 
-    def departures(self, origin: int, trains: bool = False) -> np.ndarray:
-        """Return how far each input before `origin` is from the mean of its climatology, (T, C, H, W)."""
+    def departures(self, origin: int, rows: slice, trains: bool = False) -> np.ndarray:
+        """Return how far each input before `origin` is from the mean of its climatology, (T, C, h, W)."""
         departures = []
         for step in range(origin - self.glacier.sequence_length, origin):
-            usual = self.usual(step, None if trains else step)
-            departures.append(self.glacier.series.unclipped[step] - usual)
+            usual = self.usual(step, None if trains else step)[:, rows]
+            departures.append(self.glacier.series.unclipped[step][:, rows] - usual)
         return np.stack(departures)
 
-    def samples(self) -> Iterator[Sample]:
-        """Yield each target step of each training window."""
+    def scene_mean(self, step: int, before: int | None) -> np.ndarray:
+        """Return the mean over the scene (C, 1, 1) of a step's departure from its climatology, as in `usual`."""
+        if (step, before) not in self._scene_means:
+            departure = self.glacier.series.unclipped[step] - self.usual(step, before)
+            self._scene_means[step, before] = departure.mean(axis=(-2, -1), keepdims=True)
+        return self._scene_means[step, before]
+
+    def samples(self, rows: slice = EVERYTHING) -> Iterator[Sample]:
+        """Yield each target step of each training window, over some rows."""
+        for step, lead in self.training_targets():
+            origin = step - lead
+            if lead == 0:
+                departures = self.departures(origin, rows, trains=True)
+                scene_mean = self.scene_mean(origin - 1, None)
+            usual = self.usual(step, None)[:, rows]
+            wanted = self.glacier.series.unclipped[step][:, rows] - usual
+            counts = self.counted(step)[rows]
+            yield Sample(lead, departures, scene_mean, usual, wanted, counts)
+
+    def training_targets(self) -> Iterator[tuple[int, int]]:
+        """Yield the target steps of the training windows, window by window, with their lead time from 0 on."""
         glacier = self.glacier
-        kept_out = glacier.base.climatology.kept_out
         for window in glacier.windows("train"):
             origin = glacier.patches.windows[window].start + glacier.sequence_length
-            departures = self.departures(origin, trains=True)
             for lead in range(glacier.horizon):
-                step = origin + lead
-                usual = self.usual(step, None)
-                truth = glacier.series.unclipped[step]
-                counts = glacier.series.observed[step] & ~kept_out
-                yield Sample(lead, departures, usual, truth - usual, counts)
+                yield origin + lead, lead
+
+    def counted(self, step: int) -> np.ndarray:
+        """Return which pixels of a step were observed outside the kept-out block, bool (H, W)."""
+        return self.glacier.series.observed[step] & ~self.glacier.base.climatology.kept_out
 
 
 class DampedPersistence(Fitted):
@@ -225,7 +260,8 @@ class DampedPersistence(Fitted):
         for sample in self.samples():
             if not sample.counts.any():
                 continue
-            predictors = self.predictors(sample.departures)[:, :, sample.counts].reshape(2, -1)
+            predictors = self.predictors(sample.departures, sample.scene_mean)
+            predictors = predictors[:, :, sample.counts].reshape(2, -1)
             wanted = sample.wanted[:, sample.counts].ravel()
             square[sample.lead] += predictors @ predictors.T / wanted.size
             product[sample.lead] += predictors @ wanted / wanted.size
@@ -235,14 +271,30 @@ class DampedPersistence(Fitted):
         )
 
     @staticmethod
-    def predictors(departures: np.ndarray) -> np.ndarray:
-        """Return the last departure without its mean over the scene, and that mean, (2, C, H, W)."""
+    def predictors(departures: np.ndarray, scene_mean: np.ndarray) -> np.ndarray:
+        """Return the last departure without its mean over the scene, and that mean, (2, C, h, W)."""
         last = departures[-1]
-        mean = np.broadcast_to(last.mean(axis=(-2, -1), keepdims=True), last.shape)
-        return np.stack([last - mean, mean])
+        return np.stack([last - scene_mean, np.broadcast_to(scene_mean, last.shape)])
 
-    def departure(self, departures: np.ndarray, mean: np.ndarray, lead: int) -> np.ndarray:
-        return np.tensordot(self.factors[lead], self.predictors(departures), axes=1)
+    def departure(
+        self,
+        departures: np.ndarray,
+        scene_mean: np.ndarray,
+        mean: np.ndarray,
+        lead: int,
+        rows: slice,
+    ) -> np.ndarray:
+        return np.tensordot(self.factors[lead], self.predictors(departures, scene_mean), axes=1)
+
+
+class CommonSums(NamedTuple):
+    """Sums of a lead time over all pixels and dates: of the predictors with themselves (n, n), with what was wanted
+    (n,), how many pixels and dates these are, and how many dates."""
+
+    square: np.ndarray
+    product: np.ndarray
+    number: np.float32
+    dates: float
 
 
 class Ridge(Fitted):
@@ -251,43 +303,86 @@ class Ridge(Fitted):
     A pixel's coefficients are those of all pixels together plus its own deviation. Both have a real prior, as a ridge
     (Hoerl & Kennard 1970, 10.1080/00401706.1970.10488634): PRIOR_DATES dates say that all are 0, PIXEL_PRIOR dates that
     a pixel is like the others. Pixels of the kept-out block have the common ones.
-    coefficients : (horizon, T + 2, C, H, W).
+    coefficients : (horizon, T + 2, C, H, W), in a scratch file. Sums over the dates are made for some rows at a time.
     """
 
     def __init__(self, glacier: Glacier):
         super().__init__(glacier)
-        count, frame = glacier.sequence_length + 2, glacier.series.unclipped.shape[1:]
+        count = glacier.sequence_length + 2
+        frame = glacier.series.unclipped.shape[1:]
+        a_row = 4 * glacier.horizon * frame[0] * frame[2] * count * count  # bytes of the squares
+        blocks = bands(frame[1], max(1, SQUARES // a_row))
+        self.sums = lru_cache(maxsize=1)(self.new_sums)  # of the last rows
+        common = self.common_sums(blocks)
+        self.coefficients = disk.nameless_array(runs_folder(), (glacier.horizon, count, *frame))
+        for rows in blocks:
+            squares, products = self.sums(rows.start, rows.stop)
+            for lead, own in enumerate(zip(squares, products, strict=True)):
+                self.coefficients[lead, ..., rows, :] = fit_pixels(common[lead], *own)
+        self.sums.cache_clear()
+
+    def common_sums(self, blocks: list[slice]) -> list[CommonSums]:
+        """Return the sums over all pixels of each lead time, from blocks of rows."""
+        horizon, count = self.glacier.horizon, self.glacier.sequence_length + 2
+        square = np.zeros((horizon, count, count), np.float32)
+        product = np.zeros((horizon, count), np.float32)
+        number = np.zeros(horizon, np.float32)
+        for rows in blocks:
+            squares, products = self.sums(rows.start, rows.stop)
+            for lead in range(horizon):
+                square[lead] += squares[lead].reshape(-1, count, count).sum(axis=0)
+                product[lead] += products[lead].reshape(-1, count).sum(axis=0)
+                number[lead] += squares[lead, ..., -1, -1].sum()
+        dates = np.zeros(horizon)
+        for step, lead in self.training_targets():
+            dates[lead] += self.counted(step).any()
+        return [CommonSums(*sums) for sums in zip(square, product, number, dates, strict=True)]
+
+    def new_sums(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return sums over the dates of some rows: (horizon, C, h, W, n, n) and (horizon, C, h, W, n).
+
+        Of the predictors with themselves, and with what was wanted.
+        """
+        glacier, rows = self.glacier, slice(top, bottom)
+        count = glacier.sequence_length + 2
+        frame = glacier.series.unclipped[0][:, rows].shape
         square = np.zeros((glacier.horizon, *frame, count, count), np.float32)
         product = np.zeros((glacier.horizon, *frame, count), np.float32)
-        dates = np.zeros(glacier.horizon)
-        for sample in self.samples():
+        for sample in self.samples(rows):
             predictors = np.moveaxis(self.predictors(sample.departures, sample.mean), 0, -1)
             predictors = predictors * sample.counts[..., None]
             square[sample.lead] += predictors[..., :, None] * predictors[..., None, :]
             product[sample.lead] += predictors * sample.wanted[..., None]
-            dates[sample.lead] += sample.counts.any()
-        sums = zip(square, product, dates, strict=True)
-        self.coefficients = np.stack([self.fit(*lead) for lead in sums])
-
-    @staticmethod
-    def fit(square: np.ndarray, product: np.ndarray, dates: float) -> np.ndarray:
-        """Return the coefficients (T + 2, C, H, W) of one lead time, from sums over the dates of each pixel."""
-        count = square.shape[-1]
-        everywhere = square.reshape(-1, count, count).sum(axis=0), product.reshape(-1, count).sum(0)
-        common = solve(*everywhere, dates, PRIOR_DATES).astype(np.float32)
-        scale = np.diagonal(everywhere[0]) / max((square[..., -1, -1]).sum(), 1)
-        prior = PIXEL_PRIOR * np.diag(scale + TINY).astype(np.float32)
-        unexplained = product - square @ common
-        deviation = np.linalg.solve(square + prior, unexplained[..., None])[..., 0]
-        return np.moveaxis(common + deviation, -1, 0)
+        return square, product
 
     @staticmethod
     def predictors(departures: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        """Return the departures of all inputs, the mean of the target's climatology, and 1: (T + 2, C, H, W)."""
+        """Return the departures of all inputs, the mean of the target's climatology, and 1: (T + 2, C, h, W)."""
         return np.concatenate([departures, mean[None], np.ones_like(mean)[None]])
 
-    def departure(self, departures: np.ndarray, mean: np.ndarray, lead: int) -> np.ndarray:
-        return (self.coefficients[lead] * self.predictors(departures, mean)).sum(axis=0)
+    def departure(
+        self,
+        departures: np.ndarray,
+        scene_mean: np.ndarray,
+        mean: np.ndarray,
+        lead: int,
+        rows: slice,
+    ) -> np.ndarray:
+        coefficients = self.coefficients[lead][:, :, rows]
+        return (coefficients * self.predictors(departures, mean)).sum(axis=0)
+
+
+def fit_pixels(common: CommonSums, square: np.ndarray, product: np.ndarray) -> np.ndarray:
+    """Return the coefficients (n, C, h, W) of one lead time, from sums over the dates of each pixel.
+
+    square (C, h, W, n, n), product (C, h, W, n) : of these pixels.
+    """
+    shared = solve(common.square, common.product, common.dates, PRIOR_DATES).astype(np.float32)
+    scale = np.diagonal(common.square) / max(common.number, 1)
+    prior = PIXEL_PRIOR * np.diag(scale + TINY).astype(np.float32)
+    unexplained = product - square @ shared
+    deviation = np.linalg.solve(square + prior, unexplained[..., None])[..., 0]
+    return np.moveaxis(shared + deviation, -1, 0)
 
 
 def solve(square: np.ndarray, product: np.ndarray, dates: float, prior_dates: float) -> np.ndarray:
@@ -343,9 +438,9 @@ def moved(function: np.ndarray, amount: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(answer, axis=0).astype(np.float32)
 
 
-def bands(height: int) -> list[slice]:
-    """Return slices of ROWS rows that cover a scene."""
-    return [slice(top, min(top + ROWS, height)) for top in range(0, height, ROWS)]
+def bands(height: int, rows: int = ROWS) -> list[slice]:
+    """Return slices of some rows that cover a scene."""
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 def log_odds(share: np.ndarray) -> np.ndarray:

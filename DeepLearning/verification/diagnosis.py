@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,14 +52,23 @@ class Diagnosis:
             self.reliability += reliability_sums(maps["snow_probability"][here], maps["snow"][here])
 
 
-def sample_pixels(values: np.ndarray, observed: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def sample_pixels(
+    values: Iterable[np.ndarray], observed: Sequence[np.ndarray], mask: np.ndarray
+) -> np.ndarray:
     """Return the places (row, column) of four pixels from low to high values, (4, 2), among those often observed.
 
-    values : (T, H, W). observed : bool (T, H, W), of the steps to show. mask : bool (H, W), where to choose.
+    values : (T, H, W), without gaps. observed : bool (T, H, W), of the steps to show; both are read step by step.
+    mask : bool (H, W), where to choose.
     """
-    counts = np.where(mask, observed.sum(axis=0), -1)
+    counts = np.zeros(mask.shape, np.int32)
+    for seen in observed:
+        counts += seen
+    counts[~mask] = -1
     often = np.argwhere(counts >= 0.8 * counts.max())
-    means = np.nanmean(values[:, often[:, 0], often[:, 1]], axis=0)
+    total = np.zeros(len(often), np.float32)
+    for frame in values:
+        total += frame[often[:, 0], often[:, 1]]
+    means = total / len(observed)
     ranked = often[np.argsort(means, kind="stable")]
     places = [int(share * (len(ranked) - 1)) for share in SHARES]
     return ranked[places]

@@ -13,9 +13,11 @@ from torch import Tensor
 from config import Config, GlacierError
 from DeepLearning.data.context import Context
 from DeepLearning.data.glacier import Glacier
+from DeepLearning.data.layers import year_ago
+from DeepLearning.training.run_folders import runs_folder
 from glacier.climatology import PRIOR
 from glacier.figures import maps
-from glacier.storage import runner
+from glacier.storage import disk, runner
 from glacier.velocity import fields, velocities
 from glacier.velocity.displacement import nodes, track
 from glacier.velocity.flow import FLOWS, advect, end_point_error, sure_flow
@@ -64,11 +66,14 @@ class AdvectedClimatology:
         return self.carried
 
     def carried_years(self, yearly: np.ndarray | None, target: int, step: int) -> np.ndarray:
-        """Return the season of `step` in the years before step `target`, carried to where it will be at `step`."""
+        """Return the season of `step` in the years before step `target`, carried to where it will be at `step`.
+
+        (years, C, H, W), in a scratch file: a long series has many.
+        """
         series = self.glacier.series
         every = series.steps_per_year
         earlier = range(step % every, target, every) if yearly is not None else ()
-        years = np.full((len(earlier), *series.values.shape[1:]), np.nan, np.float32)
+        years = disk.nameless_array(runs_folder(), (len(earlier), *series.values.shape[1:]))
         for year, past in enumerate(earlier):
             seen = np.where(series.observed[past], series.unclipped[past], np.nan)
             moved = yearly * ((step - past) / every)
@@ -179,6 +184,14 @@ def compare_tracks(
     return rows
 
 
+def year_ago_maps(glacier: Glacier, target: int) -> np.ndarray:
+    """Return the last map of each target's season before step `target`, (horizon, H, W); NaN where there is none."""
+    origin = glacier.origin(target - glacier.sequence_length)
+    everywhere = (slice(None), slice(None))
+    steps = range(target, target + glacier.horizon)
+    return np.stack([year_ago(glacier, origin, step, *everywhere)[0] for step in steps])
+
+
 def draw_flows(
     folder: Path, glacier: Glacier, target: int, forecast: np.ndarray, max_velocity: float
 ) -> tuple[list[Path], list[dict]]:
@@ -207,6 +220,6 @@ def draw_flows(
         "optical flow since the step before [m]",
         size,
     )
-    year_ago = glacier.scene_context(target - glacier.sequence_length).year_ago[0, :, 0].numpy()
-    tracks = compare_tracks(year_ago, truth[1:], shown[1:], size, max_velocity / size)
+    before = year_ago_maps(glacier, target)
+    tracks = compare_tracks(before, truth[1:], shown[1:], size, max_velocity / size)
     return [path], compare_flows(truth, shown, size) + tracks

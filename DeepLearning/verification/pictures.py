@@ -75,12 +75,16 @@ def draw_bands(
 ) -> Path:
     """Draw the network's bands of the first lead time against what came, at four pixels of a mask; return the file."""
     steps = [first + glacier.sequence_length for first in firsts]
-    values = glacier.series.values[steps, 0]
-    observed = glacier.series.observed[steps]
+    series = glacier.series
+    values = (series.values[step, 0] for step in steps)
+    observed = [series.observed[step] for step in steps]
     pixels = diagnosis.sample_pixels(values, observed, seen)
     quantiles = scoring.bands_at(glacier, network, device, firsts, pixels)
     rows, columns = pixels.T
-    truths = np.where(observed, values, np.nan)[:, rows, columns].T
+    truths = np.empty((len(pixels), len(steps)))
+    for number, step in enumerate(steps):
+        truth = series.values[step, 0, rows, columns]
+        truths[:, number] = np.where(series.observed[step, rows, columns], truth, np.nan)
     titles = [f"row {row}, column {column}" for row, column in pixels]
     dates = [glacier.middle(step) for step in steps]
     return skill.bands(path, dates, quantiles, truths, titles, label_of(glacier))

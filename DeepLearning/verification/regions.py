@@ -40,9 +40,9 @@ def tiles_of(mask: np.ndarray) -> np.ndarray:
 
 
 def numbered_tiles(masks: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the tile of each pixel, int (H, W), numbered on from region to region; -1 in none."""
+    """Return the tile of each pixel, int16 (H, W), numbered on from region to region; -1 in none."""
     (shape,) = {mask.shape for mask in masks.values()}
-    numbers = np.full(shape, -1)
+    numbers = np.full(shape, -1, np.int16)
     for place, region in enumerate(REGIONS):
         if region in masks:
             mask = masks[region]
@@ -51,12 +51,15 @@ def numbered_tiles(masks: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def classes_of(tiles: np.ndarray, observed: np.ndarray, in_doubt: np.ndarray) -> np.ndarray:
-    """Return the class of each pixel that counts, int (horizon, H, W), -1 of the others: its tile, and if in doubt.
+    """Return the class of each pixel that counts, int16 (horizon, H, W), -1 of the others: its tile, and if in doubt.
 
     tiles : as numbered_tiles gives them. observed, in_doubt : bool (horizon, H, W).
     """
-    stratum = len(REGIONS) * COUNT * in_doubt
-    return np.where(observed & (tiles >= 0), tiles + stratum, -1)
+    classes = np.empty(observed.shape, np.int16)
+    for lead, seen in enumerate(observed):
+        stratum = len(REGIONS) * COUNT * in_doubt[lead].astype(np.int16)
+        classes[lead] = np.where(seen & (tiles >= 0), tiles + stratum, -1)
+    return classes
 
 
 def region_sums(sums: np.ndarray, region: str) -> np.ndarray:

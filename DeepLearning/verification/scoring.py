@@ -17,11 +17,12 @@ import torch
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.verification import diagnosis, intervals, metrics, regions
 from DeepLearning.verification.diagnosis import Diagnosis
-from DeepLearning.verification.similarity import similarity_map
+from DeepLearning.verification.similarity import REACH, similarity_map
 from glacier import console, distribution
 from glacier.patches.windows import is_index
 
 REFERENCE = "climatology"
+SIMILAR_ROWS = 1024  # of a map compared at once
 ALL_YEARS = "seen, all years"
 SEASONS = ("Dec-Feb", "Mar-May", "Jun-Aug", "Sep-Nov")
 COLUMNS = (
@@ -134,16 +135,32 @@ class Judge:
             if diagnosed is not None:
                 seen = here % (len(regions.REGIONS) * regions.COUNT) < regions.COUNT
                 diagnosed.add(maps, seen & (here >= 0))
-        likeness = self.similarity(means, window)
-        total[..., -1] = metrics.class_sums(likeness, classes, regions.CLASSES)
+        for lead in range(len(means)):
+            total[lead, :, -1] = self.similarity(means, window, classes, lead)
         return total
 
-    def similarity(self, means: np.ndarray, window: Window) -> np.ndarray:
-        """Return the structural similarity of the means to the truth, (horizon, C, H, W); once for all regions."""
-        truth = np.array(window.truth)
-        if self.glacier.floor is not None:
-            truth[truth < self.glacier.floor] = 0
-        return similarity_map(means, truth, window.observed[:, None], self.data_range)
+    def similarity(
+        self, means: np.ndarray, window: Window, classes: np.ndarray, lead: int
+    ) -> np.ndarray:
+        """Return the sums (CLASSES,) of the structural similarity of the means (horizon, C, H, W) to the truth.
+
+        Of one lead time, in bands of rows that reach a window's half further.
+        """
+        this = slice(lead, lead + 1)
+        height = means.shape[-2]
+        total = np.zeros(regions.CLASSES)
+        for top in range(0, height, SIMILAR_ROWS):
+            bottom = min(top + SIMILAR_ROWS, height)
+            rows = slice(max(0, top - REACH), min(bottom + REACH, height))
+            truth = np.array(window.truth[this, :, rows])
+            if self.glacier.floor is not None:
+                truth[truth < self.glacier.floor] = 0
+            observed = window.observed[this, None, rows]
+            likeness = similarity_map(means[this, :, rows], truth, observed, self.data_range)
+            inner = likeness[:, :, top - rows.start : bottom - rows.start]
+            sums = metrics.class_sums(inner, classes[this, top:bottom], regions.CLASSES)
+            total += sums[0]
+        return total
 
 
 def span(glacier: Glacier) -> float:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03  # as published
+REACH = WINDOW // 2  # px, of a window around its pixel
 
 
 def similarity_map(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
+from glacier.coregistration.edges import orientation
 from glacier.coregistration.resampling import resample_sharply
 from glacier.coregistration.transforms import Match, motion_basis, to_matrix
 from glacier.lazily import load
@@ -16,8 +16,6 @@ fft = load("scipy.fft")
 ndimage = load("scipy.ndimage")
 optimize = load("scipy.optimize")
 
-FLAT = 8.0  # gradients much below this many times the median one count as flat
-LEAST_GRADIENT = 1e-6  # below it a gradient has no direction
 MIN_STRENGTH = 5.0  # deviations; noise and wrong places reach 6.5, but not with so little scatter
 MAX_SCATTER = 0.5  # px between the estimates of two halves of the tiles
 BLUNT = 3.0  # px of error that a peak of one deviation would mean
@@ -27,29 +25,6 @@ ENOUGH_TILES = 6  # a side of the frame
 REACH = 8  # px, how far around a place the correlation is looked at
 NEAR = 2  # px, the same when the place is known well
 SLOPE_STEP = 0.1  # of the surfaces' grid, over which their slope is taken
-
-
-def orientation(image: np.ndarray) -> np.ndarray:
-    """Return the direction of edges at twice its angle, complex64 (H, W), of length near 1 where it is clear.
-
-    0 where flat or where a missing pixel touches the stencil. image : (H, W), NaN where missing. Edges keep their
-    direction when light and snow change their strength (Fitch et al., Orientation Correlation, BMVC 2002); at twice its
-    angle (Granlund 1978, 10.1016/0146-664X(78)90047-3) also when the bright side becomes the dark one.
-    """
-    missing = ~np.isfinite(image)
-    filled = np.where(missing, 0, image).astype(np.float32)
-    smooth = cv2.GaussianBlur(filled, (3, 3), 0.4)
-    gradient = cv2.Scharr(smooth, cv2.CV_32F, 1, 0) + 1j * cv2.Scharr(smooth, cv2.CV_32F, 0, 1)
-    strength = np.abs(gradient)
-    stencil = np.ones((5, 5), np.uint8)
-    touched = cv2.dilate(missing.astype(np.uint8), stencil, borderValue=1) > 0
-    strength[touched] = 0
-    sample = strength[::3, ::3]  # enough for a median
-    clear = sample[sample > LEAST_GRADIENT]
-    usual = np.median(clear) if len(clear) else 1
-    length = strength + FLAT * usual
-    directed = strength > LEAST_GRADIENT
-    return gradient * gradient * directed / (length * np.maximum(strength, LEAST_GRADIENT))
 
 
 def whole_shift(first: np.ndarray, second: np.ndarray, side: int = 256) -> tuple[int, int]:
@@ -156,10 +131,11 @@ def climb(
     middle = correlation.shape[1] // 2
     scale = correlation.max(axis=(1, 2)).sum() + 1e-9
     bends = np.arange(len(basis)) > 1  # the first two are the shift
+    flat_basis = np.ascontiguousarray(basis).reshape(len(basis), -1)  # (K, 2 N)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the negative sum and its gradient, from the surface at each place and a little around it."""
-        displacements = np.tensordot(parameters, basis, 1)  # (N, 2) px
+        displacements = np.dot(parameters[None], flat_basis).reshape(-1, 2)  # (N, 2) px
         x, y = 2 * (displacements - offsets).T + middle  # in steps of the surfaces
         columns = np.concatenate([x, x + SLOPE_STEP, x - SLOPE_STEP, x, x])
         rows = np.concatenate([y, y, y, y + SLOPE_STEP, y - SLOPE_STEP])
@@ -171,7 +147,8 @@ def climb(
         slope = np.stack([right - left, down - up], axis=1) / SLOPE_STEP
         ridge = RIDGE * parameters * bends
         cost = ridge @ parameters - height.sum() / scale
-        return cost, 2 * ridge - np.tensordot(basis, slope, 2) / scale
+        uphill = np.dot(flat_basis, slope.reshape(-1, 1))[:, 0]  # (K,)
+        return cost, 2 * ridge - uphill / scale
 
     options = {"gtol": 1e-4, "maxiter": 30}
     return optimize.minimize(loss, start, method="BFGS", jac=True, options=options).x
@@ -207,7 +184,8 @@ def reference_orientation(first: np.ndarray, stable: np.ndarray, model: str) -> 
 
     first : (H, W), NaN where missing. stable : bool, True where nothing moves. model : a key of MODELS.
     """
-    field = orientation(first) * stable
+    field = orientation(first)
+    field *= stable
     tiles = make_tiles(field)
     if not len(tiles.corners):
         return None
@@ -233,13 +211,15 @@ def register_orientation(reference: Reference, second: np.ndarray) -> Match | No
         correlation = surfaces(tiles, moved_back, in_place, reach)
         rest = climb(correlation, basis, in_place, still)
         matrix = matrix @ to_matrix(rest, model, shape)
+    strength = peak_strength(correlation)
+    if strength < MIN_STRENGTH:
+        return None
     halves = [
         climb(correlation[half::2], basis[:, half::2], in_place[half::2], still) for half in (0, 1)
     ]
     differences = np.tensordot(halves[0] - halves[1], basis, 1)  # (N, 2) px
     scatter = np.linalg.norm(differences, axis=1).mean()
-    strength = peak_strength(correlation)
-    if strength < MIN_STRENGTH or scatter > MAX_SCATTER:
+    if scatter > MAX_SCATTER:
         return None
     error = float(np.hypot(scatter / 2, BLUNT / strength))
     return Match(matrix / matrix[2, 2], error, strength)

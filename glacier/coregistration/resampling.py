@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 
 from glacier.robust import nmad
 
 STEPS = 32  # of a px, to which OpenCV's cubic interpolation rounds places
+ROWS = 1024  # of an image seen through a matrix at once
 MARGIN = 3  # px around an image that count as missing
 
 
@@ -29,20 +32,33 @@ def local_contrast(image: np.ndarray, sigma: float = 5.0) -> np.ndarray:
     return np.clip(centred / (deviation + floor + 1e-6), -3, 3)
 
 
-def coordinates(matrix: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return where in the scene each pixel of the common frame lies: x and y, each float64 (H, W) [px]."""
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
+def coordinates(
+    matrix: np.ndarray, shape: tuple[int, int], top: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where in the scene each pixel of the common frame lies: x and y, each float64 (H, W) [px].
+
+    shape : of a part of the frame that begins with row `top`.
+    """
+    rows, columns = np.ogrid[top : top + shape[0], : shape[1]]
     x, y, scale = (row[0] * columns + row[1] * rows + row[2] for row in matrix)
     return x / scale, y / scale
 
 
-def sampling_maps(matrix: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def sampling_maps(
+    matrix: np.ndarray, shape: tuple[int, int], top: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the `coordinates` as cv2.remap takes them: x and y, each float32 (H, W)."""
-    x, y = np.broadcast_arrays(*coordinates(matrix, shape))
+    x, y = np.broadcast_arrays(*coordinates(matrix, shape, top))
     return x.astype(np.float32), y.astype(np.float32)
 
 
-def resample(image: np.ndarray, matrix: np.ndarray, rows: int = 1024) -> np.ndarray:
+def blocks(height: int, rows: int) -> Iterator[slice]:
+    """Yield slices of some rows that cover an image; what is made of a block takes several times its memory."""
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
+
+
+def resample(image: np.ndarray, matrix: np.ndarray, rows: int = ROWS) -> np.ndarray:
     """Return a scene on the common frame, float32 (H, W), by cubic interpolation (in steps of 1/32 px).
 
     image : (H, W), NaN where missing. matrix : (3, 3), common frame px (x, y, 1) -> scene px. rows : done at a time.
@@ -90,21 +106,28 @@ def resample_sharply(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     Cubic interpolation shifts edges by up to 0.05 px. NaN only where a next pixel is missing: a gap may reach 3 px
     further in.
     """
-    x, y = sampling_maps(matrix, image.shape)
     missing = ~np.isfinite(image)
     filled = np.where(missing, 0, image).astype(np.float32)
-    values = cv2.remap(filled, x, y, cv2.INTER_LANCZOS4)
-    lost = cv2.remap(255 * missing.astype(np.uint8), x, y, cv2.INTER_LINEAR, borderValue=255)
-    values[lost > 0] = np.nan
+    marked = 255 * missing.astype(np.uint8)
+    values = np.empty_like(filled)
+    for rows in blocks(len(image), ROWS):
+        part = values[rows]
+        x, y = sampling_maps(matrix, part.shape, rows.start)
+        part[:] = cv2.remap(filled, x, y, cv2.INTER_LANCZOS4)
+        lost = cv2.remap(marked, x, y, cv2.INTER_LINEAR, borderValue=255)
+        part[lost > 0] = np.nan
     return values
 
 
 def seen_through(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return a local-contrast image on the first one's frame, by linear interpolation, 0 where a gap is touched."""
-    x, y = sampling_maps(matrix, image.shape)
     seen = (image != 0).astype(np.float32)
-    whole = cv2.remap(seen, x, y, cv2.INTER_LINEAR) > 0.99
-    return cv2.remap(image, x, y, cv2.INTER_LINEAR) * whole
+    moved = np.empty_like(image)
+    for rows in blocks(len(image), ROWS):
+        x, y = sampling_maps(matrix, moved[rows].shape, rows.start)
+        whole = cv2.remap(seen, x, y, cv2.INTER_LINEAR) > 0.99
+        moved[rows] = cv2.remap(image, x, y, cv2.INTER_LINEAR) * whole
+    return moved
 
 
 def agreement(

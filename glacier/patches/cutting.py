@@ -52,8 +52,6 @@ def blend(
     Where patches overlap they are averaged under a squared-sine window, so that no seam is seen; each patch counts
     most in its middle. Pixels that no patch reaches are NaN.
     """
-    import torch
-
     total: Any = None
     weight: Any = None
     window: Any = None
@@ -65,7 +63,7 @@ def blend(
         place = (..., slice(top, top + len(window)), slice(left, left + len(window)))
         total[place] += patch * window
         weight[place] += window
-    return torch.where(weight > 0, total / weight, torch.nan)
+    return total.div_(weight)  # in place, for it may be large; 0 / 0 is NaN
 
 
 def middle_first(patch: torch.Tensor) -> torch.Tensor:

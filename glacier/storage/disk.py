@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 import yaml
@@ -99,7 +99,8 @@ def writing_array(path: Path, shape: tuple[int, ...], dtype=np.float32) -> Itera
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         array = np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape)
-        reserve(part)
+        with open(part, "r+b") as file:
+            reserve(file)
         yield array
         array.flush()
         del array
@@ -114,14 +115,32 @@ def writing_array(path: Path, shape: tuple[int, ...], dtype=np.float32) -> Itera
         remove(part)
 
 
-def reserve(path: Path) -> None:
+def nameless_array(folder: Path, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+    """Return an array to fill, in a file of `folder` that has no name and goes with the array.
+
+    GlacierError if the disk has no room for it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size == 0:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            file.truncate(size)
+            reserve(file)
+        except OSError as error:
+            refuse(folder / "scratch", error, size)
+            raise
+        return np.asarray(np.memmap(file, dtype, "r+", shape=shape))
+
+
+def reserve(file: IO[bytes]) -> None:
     """Take the room of a file whose size is set: a disk that fills under a mapped file ends the process."""
     if not hasattr(os, "posix_fallocate"):  # not on macOS
         return
-    with open(path, "r+b") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size:
-            os.posix_fallocate(file.fileno(), 0, size)
+    size = os.fstat(file.fileno()).st_size
+    if size:
+        os.posix_fallocate(file.fileno(), 0, size)
 
 
 def refuse(path: Path, error: Exception, size: int = 0) -> None:
