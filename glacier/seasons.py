@@ -32,10 +32,12 @@ def step_middle(step: int, steps_per_year: int) -> date:
 
 
 def step_name(first: date, steps_per_year: int) -> str:
-    """Return what to call a step that begins on `first`: Jul-Sep 2021, Jul 2021, or its first day, 8 Jul 2021."""
-    if 12 % steps_per_year:
-        return f"{first.day} {first:%b %Y}"
+    """Return what to call a step that begins on `first`: Jul-Sep 2021, Jul 2021, 8-15 Jul 2021, 31 Jul-7 Aug 2021."""
     last = step_date(year_step(first, steps_per_year) + 1, steps_per_year) - timedelta(days=1)
+    if 12 % steps_per_year:
+        if last.month == first.month:
+            return f"{first.day}-{last.day} {first:%b %Y}"
+        return f"{first.day} {first:%b}-{last.day} {last:%b %Y}"
     if last.month == first.month:
         return f"{first:%b %Y}"
     return f"{first:%b}-{last:%b %Y}"

@@ -489,7 +489,8 @@ def test_steps_have_the_names_of_their_months():
     assert step_name(date(2021, 7, 1), 4) == "Jul-Sep 2021"
     assert step_name(date(2021, 12, 1), 12) == "Dec 2021"
     assert step_name(date(2021, 1, 1), 1) == "Jan-Dec 2021"
-    assert step_name(date(2021, 4, 7), 46) == "7 Apr 2021"
+    assert step_name(step_date(46 * 2021 + 12, 46), 46) == "7-14 Apr 2021"
+    assert step_name(step_date(46 * 2021 + 11, 46), 46) == "30 Mar-6 Apr 2021"
 
 
 def test_sheet_shows_a_year_with_what_was_filled_pale(tmp_path):

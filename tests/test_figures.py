@@ -6,13 +6,14 @@ import html
 import io
 import re
 
+import layout
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from config import Config
-from glacier.figures import charts, maps
-from glacier.report import answer, pages
+from glacier.figures import animations, charts, maps, skill
+from glacier.report import answer, movement, pages, scenes
 from glacier.storage import runner
 
 SCENE = np.linspace(0, 1, 40 * 60, dtype=np.float32).reshape(40, 60)
@@ -37,7 +38,7 @@ def test_equal_pictures_are_equal_bytes(tmp_path):
     for draw in (
         lambda path: maps.map_row(path, [SCENE] * 3, list("abc"), "NDSI [1]", pixel_size=30.0),
         lambda path: charts.calendar(path, days, [0.2, 1.0], "seen [1]"),
-        lambda path: maps.animation(path, [SCENE, SCENE / 2], ["a", "b"], "NDSI [1]"),
+        lambda path: animations.animation(path, [SCENE, SCENE / 2], ["a", "b"], "NDSI [1]"),
         lambda path: charts.curves(path, days, {"x": [1.0, 2.0]}, "date", "shift [m]"),
     ):
         assert draw(tmp_path / "one").read_bytes() == draw(tmp_path / "two").read_bytes()
@@ -193,3 +194,133 @@ def test_the_first_page_says_what_is_known_and_what_is_not_yet(cfg):
     assert values["Snow-covered area"].value == "20 km²"  # October was hardly seen
     assert values["Snow line at the end of summer"].value == "4900 m"
     assert values["Snow line at the end of summer"].note == "4800 to 5000 m, 2015"
+
+
+# ── What pictures show ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pixels(path) -> np.ndarray:
+    """A picture as numbers, (h, w, 3)."""
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB")).astype(int)
+
+
+def test_what_is_missing_is_hatched_and_what_was_filled_is_pale(tmp_path):
+    """A map of one value: its left half seen, its right half filled, its lower half unknown."""
+    image = np.ones((40, 40), np.float32)
+    image[20:] = np.nan
+    seen = np.zeros((40, 40), bool)
+    seen[:, :20] = True
+    for shape in (image, np.stack([image, image, 0 * image])):
+        path = maps.map_row(
+            tmp_path / "map.png", [shape], ["a"], "NDSI [1]", columns=1, seen=[seen]
+        )
+        picture = pixels(path)
+        inside = picture[40:-110] if shape.ndim == 2 else picture[40:-10]
+        height, width = inside.shape[:2]
+        full, pale = inside[height // 5, width // 4], inside[height // 5, 3 * width // 4]
+        assert full[2] < 100 < pale[2]  # yellow has little blue
+        hatched = inside[3 * height // 4, 20 : width - 20]
+        assert np.ptp(hatched, axis=1).max() < 6  # grey
+        assert np.ptp(hatched[:, 0]) > 60  # lines on a light ground
+
+
+def test_a_map_without_any_value_says_so(tmp_path):
+    nothing = np.full((20, 20), np.nan)
+    figure, (axis, _) = maps.draw_maps([nothing, SCENE], ["a", "b"], "x", (0, 1), "cividis", 2)
+    assert [text.get_text() for text in axis.texts] == ["not observed"]
+    figure, (axis,) = maps.draw_maps([nothing], ["a"], "x", (0, 1), "cividis", 1, empty="never")
+    assert [text.get_text() for text in axis.texts] == ["never"]
+
+
+def test_only_the_map_changes_from_frame_to_frame(tmp_path):
+    """Colour bar, frame and size stay as they are, however different the maps: one palette for all."""
+    images = [np.zeros((40, 60)), SCENE, np.full((40, 60), 0.5)]
+    path = animations.animation(tmp_path / "a.gif", images, ["a", "b", "c"], "NDSI [1]")
+    with Image.open(path) as gif:
+        frames = [np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(gif)]
+    bars = [frame[-60:] for frame in frames]
+    assert len({bar.tobytes() for bar in bars}) == 1
+    assert len(np.unique(bars[0].reshape(-1, 3), axis=0)) > 50
+    assert (frames[0][:3] == 255).all()
+    assert not (frames[0][:40] == 255).all()  # no wide margin above the title
+
+
+def test_a_skill_of_two_hundredths_is_seen_beside_one_that_is_hopeless(tmp_path):
+    lines = {
+        "network": skill.Line([0.02, 0.01], [-0.01, np.nan], [0.05, np.nan]),
+        "persistence": skill.Line([-2.6, -3.0], [-8.0, np.nan], [-0.4, np.nan]),
+    }
+    low, high = skill.limits_around({"network": lines["network"]})
+    assert -0.04 < low < -0.01
+    assert 0.05 < high < 0.07
+    low, high = skill.limits_around(lines)
+    assert -0.4 < low < skill.LOWEST
+    assert skill.skill_by_lead(
+        tmp_path / "skill.png", {"region seen": lines}, "skill [1]"
+    ).is_file()
+
+
+def test_the_axis_of_a_split_names_years_or_days():
+    years = [f"{year}-{month:02d}-01" for year in range(2013, 2031) for month in (1, 4, 7, 10)]
+    places, names = charts.step_ticks(years)
+    assert names == ["2013", "2016", "2019", "2022", "2025", "2028"]
+    assert [years[place] for place in places] == [f"{name}-01-01" for name in names]
+    days = [str(dt.date(2015, 4, 1) + dt.timedelta(8 * step)) for step in range(27)]
+    places, names = charts.step_ticks(days)
+    assert len(places) <= 8
+    assert names[:2] == ["1 Apr\n2015", "3 May\n2015"]
+
+
+def test_the_clearest_scene_is_one_that_looks_as_most_do():
+    """An overcast day and a dark one, both called clear, lose against any day that shows the ground."""
+    rng = np.random.default_rng(0)
+    ground = rng.random((3, 30, 30))
+    images = [ground + rng.normal(0, 0.05, ground.shape) for _ in range(5)]
+    overcast = 0.9 + rng.normal(0, 0.02, ground.shape)
+    dark = 0.01 + rng.normal(0, 0.005, ground.shape)
+    flat = np.full_like(ground, 0.5)
+    clouded = np.where(np.arange(30) < 15, np.nan, images[0])
+    days = [overcast, dark, flat, *images, clouded]
+    candidates = [
+        scenes.Candidate(str(number), 1.0, image, "red, green, blue", 1)
+        for number, image in enumerate(days)
+    ]
+    assert scenes.clearest_of(candidates).title in "345678"
+    assert scenes.clearest_of(candidates[:1]).title == "0"
+
+
+def test_a_frame_of_the_moving_ice_shows_it_whole():
+    """One scene a year, of the clearest one's season; a year whose scenes are half hidden has none."""
+    days = [dt.date(year, month, 10) for year in (2013, 2014, 2015) for month in (3, 9, 10)]
+    images = np.ones((9, 20, 20), np.float32)
+    images[1:3, :10] = np.nan  # 2013 in autumn
+    images[4] = np.nan
+    part = (slice(0, 15), slice(0, 20))
+    texture = np.array([0.9, 0.5, 0.5, 0.9, 0.8, 0.5, 0.9, 0.6, 0.5])
+    chosen = movement.scene_a_year(images, days, texture, part, clearest=7)
+    assert [days[scene] for scene in chosen] == [dt.date(2014, 10, 10), dt.date(2015, 9, 10)]
+
+
+def figure_of(draw):
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    draw(figure, figure.subplots())
+    return figure
+
+
+@pytest.mark.parametrize(
+    ("draw", "fault"),
+    [
+        (lambda figure, axis: None, "a panel is empty"),
+        (lambda figure, axis: axis.set_title("emptied"), "a panel is empty"),
+        (lambda figure, axis: axis.imshow(np.full((3, 3), np.nan)), "grey without a word"),
+        (lambda figure, axis: axis.plot([0, 1], label="x") and axis.legend(), "a legend lies over"),
+        (lambda figure, axis: axis.plot([0, 1]) and axis.set_title("1 windows"), "one as many"),
+    ],
+)
+def test_the_layout_check_notices(draw, fault):
+    (found,) = layout.problems(figure_of(draw), whole=True)
+    assert fault in found
+    assert not layout.problems(figure_of(lambda figure, axis: axis.plot([0, 1])), whole=True)

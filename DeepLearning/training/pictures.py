@@ -24,7 +24,8 @@ def draw_sample(
     batch = glaciers.batch(sample[None])
     forecast = model.eval()(batch.inputs.to(device), batch.context.to(device)).cpu()
     median = distribution.quantile(forecast, 0.5, batch.context.thresholds, batch.context.floor)
-    parts = {"input": batch.inputs, "median": median, "truth": batch.targets}
+    seen = batch.targets.where(batch.observed, np.nan)  # only what was observed is the truth
+    parts = {"input": batch.inputs, "median": median, "truth": seen}
     images, titles = [], []
     for name, frames in parts.items():
         for step, image in enumerate(frames[0].numpy(), 1):

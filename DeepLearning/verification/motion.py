@@ -17,6 +17,7 @@ from DeepLearning.data.layers import year_ago
 from DeepLearning.training.run_folders import runs_folder
 from glacier.climatology import PRIOR
 from glacier.figures import maps
+from glacier.seasons import step_name
 from glacier.storage import disk, runner
 from glacier.velocity import fields, velocities
 from glacier.velocity.displacement import nodes, track
@@ -205,14 +206,18 @@ def draw_flows(
     size = abs(glacier.series.transform[0])
     rows, columns = (nodes(length, ARROWS) for length in truth.shape[1:])
     metres = np.array([size, -size])[:, None, None]  # to the right and up
+    observed = glacier.series.observed[target - 1] & glacier.series.observed[target]
+    everywhere = np.ones_like(observed)
     fields, titles = [], []
-    for images, what in ((truth, "truth"), (shown, "forecast")):
-        arrows = sure_flow(images[0], images[1], TEXTURE)
+    for images, what, seen in ((truth, "what came", observed), (shown, "forecast", everywhere)):
+        arrows = np.where(seen, sure_flow(images[0], images[1], TEXTURE), np.nan)
         fields.append(arrows[:, rows[:, None], columns] * metres)
-        titles.append(f"{glacier.date(target)} {what}: {without_percent(arrows):.0f} % without")
+        name = step_name(glacier.date(target), glacier.series.steps_per_year)
+        sure = 100 - without_percent(arrows)
+        titles.append(f"{name}, {what}\nmotion that is sure: {sure:.0f} % of the pixels")
     path = maps.arrows(
         folder / "flow.png",
-        [truth[1], shown[1]],
+        [np.where(glacier.series.observed[target], truth[1], np.nan), shown[1]],
         fields,
         rows,
         columns,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,17 @@ from DeepLearning.verification import diagnosis, scoring
 from DeepLearning.verification.ahead import Ahead
 from DeepLearning.verification.diagnosis import Diagnosis
 from glacier import distribution
-from glacier.figures import maps, skill
+from glacier.figures import animations, skill
 from glacier.figures.forecasts import BARE_TO_SNOW, Column, map_table, screen_size
 from glacier.patches.windows import is_index
+from glacier.seasons import step_name
 
 SCREEN = 480  # px a side of a map in an animation, at most
+REGIONS = {
+    "seen": "region seen: the scene that was trained on, at other times",
+    "block": "region block: the part of the scene that was never trained on",
+    scoring.ALL_YEARS: "region seen, all years: what needs no training",
+}
 
 
 def label_of(glacier: Glacier) -> str:
@@ -30,10 +35,10 @@ def label_of(glacier: Glacier) -> str:
 def draw_skill(path: Path, rows: Sequence[dict]) -> Path:
     """Draw the skill by lead time with its intervals, in the two regions and over every origin; return the file."""
     panels = {}
-    for region in ("seen", "block", scoring.ALL_YEARS):
+    for region in REGIONS:
         lines = skill_lines(rows, region)
         if lines:
-            panels[f"region {region}; bars: 95 % intervals where blocks are enough"] = lines
+            panels[f"{REGIONS[region]}; bars: 95 % intervals"] = lines
     return skill.skill_by_lead(path, panels, "CRPS skill [1]")
 
 
@@ -110,13 +115,19 @@ def year_before(glacier: Glacier, step: int) -> int | None:
     return earlier if earlier >= 0 else None
 
 
-def month_span(glacier: Glacier, step: int) -> str:
-    """Return a step's dates, short: 2020-01 to 03, with days where steps are shorter than a month."""
-    first = glacier.date(step)
-    last = dt.date.fromordinal(glacier.date(step + 1).toordinal() - 1)
-    if (last - first).days < 27:
-        return f"{first} to {last:%d}" if first.month == last.month else f"{first} to {last:%m-%d}"
-    return f"{first:%Y-%m}" if first.month == last.month else f"{first:%Y-%m} to {last:%m}"
+def name_of(glacier: Glacier, step: int) -> str:
+    """Return what to call a step: Jul-Sep 2021."""
+    return step_name(glacier.date(step), glacier.series.steps_per_year)
+
+
+def share_seen(glacier: Glacier, step: int) -> str:
+    """Return how much of a step of the series was observed, as titles say it."""
+    return f"{100 * glacier.series.observed[step].mean():.0f} % observed"
+
+
+def truth(glacier: Glacier, step: int) -> np.ndarray:
+    """Return what came in a step, (C, H, W): only what was seen, NaN elsewhere."""
+    return np.where(glacier.series.observed[step], glacier.series.values[step], np.nan)
 
 
 def probability_column(
@@ -124,23 +135,25 @@ def probability_column(
 ) -> Column:
     """Return the column of P(snow) of some lead times; the title of each row's first map is its dates."""
     images = [probability[lead, 0] for lead in leads]
-    titles = [f"{month_span(glacier, target + lead)}\nP(snow)" for lead in leads]
+    titles = [f"{name_of(glacier, target + lead)}\nP(snow)" for lead in leads]
     return Column("P(snow) [1]", images, titles, BARE_TO_SNOW)
 
 
-def value_column(glacier: Glacier, images: Sequence, titles: Sequence[str]) -> Column:
-    """Return a column of values; images (C, H, W), or None."""
+def value_column(
+    glacier: Glacier, images: Sequence, titles: Sequence[str], seen: Sequence | None = None
+) -> Column:
+    """Return a column of values; images (C, H, W), or None. seen : bool (H, W) of each, what was not filled."""
     drawn: list[np.ndarray | None] = []
     for image in images:
         drawn.append(None if image is None else map_of(np.asarray(image)))
-    return Column(label_of(glacier), drawn, titles)
+    return Column(label_of(glacier), drawn, titles, seen=seen)
 
 
 def draw_ahead(folder: Path, glacier: Glacier, ahead: Ahead) -> list[Path]:
     """Draw the forecast beside last year's same season, and as an animation after the last inputs; return the files."""
     target = len(glacier.series.dates)
     leads = shown_leads(glacier.horizon)
-    spans = [month_span(glacier, target + lead) for lead in leads]
+    spans = [name_of(glacier, target + lead) for lead in leads]
     columns = []
     if ahead.probability is not None:
         columns.append(probability_column(glacier, ahead.probability, leads, target))
@@ -149,31 +162,45 @@ def draw_ahead(folder: Path, glacier: Glacier, ahead: Ahead) -> list[Path]:
     columns.append(value_column(glacier, medians, [f"{span}\nmedian" for span in spans]))
     members = [ahead.member[lead] for lead in leads]
     columns.append(value_column(glacier, members, ["\na member"] * len(leads)))
-    images, titles = [], []
-    for lead in leads:
-        earlier = year_before(glacier, target + lead)
-        images.append(None if earlier is None else glacier.series.values[earlier])
-        titles.append("" if earlier is None else f"{month_span(glacier, earlier)}\nas it was")
-    columns.append(value_column(glacier, images, titles))
+    columns.append(year_ago_column(glacier, [target + lead for lead in leads]))
     pixel_size = abs(glacier.series.transform[0])
     picture = map_table(folder / "forecast.png", columns, pixel_size)
     return [picture, animate(folder / "forecast.gif", glacier, ahead.median)]
 
 
+def year_ago_column(glacier: Glacier, steps: Sequence[int]) -> Column:
+    """Return the column of what was in the season of some steps a year before them, pale where it was filled."""
+    images, titles, seen = [], [], []
+    for step in steps:
+        earlier = year_before(glacier, step)
+        if earlier is None:
+            images.append(None)
+            titles.append("")
+            seen.append(None)
+            continue
+        images.append(glacier.series.values[earlier])
+        titles.append(f"{name_of(glacier, earlier)}\n{share_seen(glacier, earlier)}")
+        seen.append(glacier.series.observed[earlier])
+    return value_column(glacier, images, titles, seen)
+
+
 def animate(path: Path, glacier: Glacier, median: np.ndarray) -> Path:
     """Write an animation of the last inputs and the forecast's medians (horizon, C, H, W); return the file."""
     target = len(glacier.series.dates)
-    images, titles = [], []
+    images, titles, masks = [], [], []
     for step in range(target - glacier.sequence_length, target):
         images.append(glacier.series.values[step])
-        titles.append(f"{month_span(glacier, step)} input")
+        titles.append(f"{name_of(glacier, step)}, {share_seen(glacier, step)}")
+        masks.append(screen_size(glacier.series.observed[step].astype(np.float32), SCREEN))
     for lead, image in enumerate(median):
         images.append(image)
-        titles.append(f"{month_span(glacier, target + lead)} forecast")
+        titles.append(f"{name_of(glacier, target + lead)}, forecast")
+        masks.append(np.ones_like(masks[0]))
     thin = [screen_size(map_of(image), SCREEN) for image in images]
     every = images[0].shape[-1] / thin[0].shape[-1]
     pixel_size = abs(glacier.series.transform[0]) * every
-    return maps.animation(path, thin, titles, label_of(glacier), pixel_size=pixel_size)
+    label = label_of(glacier)
+    return animations.animation(path, thin, titles, label, pixel_size=pixel_size, seen=masks)
 
 
 def draw_past(
@@ -188,13 +215,14 @@ def draw_past(
     if "p_snow" in forecast:
         columns.append(probability_column(glacier, forecast["p_snow"], leads, target))
     medians = [forecast["median"][lead] for lead in leads]
-    spans = [month_span(glacier, target + lead) for lead in leads]
+    spans = [name_of(glacier, target + lead) for lead in leads]
     if columns:
         spans = [""] * len(leads)  # the first column says them
     titles = [f"{span}\nmedian" for span in spans]
     columns.append(value_column(glacier, medians, titles))
-    truths = [glacier.series.values[target + lead] for lead in leads]
-    columns.append(value_column(glacier, truths, ["\nwhat came"] * len(leads)))
+    truths = [truth(glacier, target + lead) for lead in leads]
+    titles = [f"what came,\n{share_seen(glacier, target + lead)}" for lead in leads]
+    columns.append(value_column(glacier, truths, titles))
     return [map_table(path, columns, abs(glacier.series.transform[0]))]
 
 
@@ -266,16 +294,17 @@ def patch_sheet(
     target = place.first + glacier.sequence_length
     side = glacier.patch_size
     here = np.s_[..., place.top : place.top + side, place.left : place.left + side]
-    values = glacier.series.values
     forecast = medians(glacier, network, place.first, device)[here]
     last = glacier.horizon - 1
-    return {
-        "last input": values[target - 1][here],
-        "truth, lead 1": values[target][here],
+    maps_by_title = {
+        "last input": glacier.series.values[target - 1][here],
+        "truth, lead 1": truth(glacier, target)[here],
         "median, lead 1": forecast[0],
-        f"truth, lead {last + 1}": values[target + last][here],
-        f"median, lead {last + 1}": forecast[last],
     }
+    if last:
+        maps_by_title[f"truth, lead {last + 1}"] = truth(glacier, target + last)[here]
+        maps_by_title[f"median, lead {last + 1}"] = forecast[last]
+    return maps_by_title
 
 
 def map_of(image: np.ndarray) -> np.ndarray:

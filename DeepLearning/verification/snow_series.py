@@ -279,4 +279,4 @@ def draw(folder: Path, rows: Sequence[dict]) -> list[Path]:
     bands = np.array([[row["p5"], row["p50"], row["p95"]] for row in steps]).T
     ahead = np.array([row["part"] == "forecast" for row in steps])
     path = folder / "snow.png"
-    return [area_band(path, days, bands, ahead, "snow-covered area [km2]")]
+    return [area_band(path, days, bands, ahead, "snow-covered area [km²]")]

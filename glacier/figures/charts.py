@@ -10,6 +10,16 @@ import numpy as np
 
 from glacier.figures.maps import WIDTH, save
 
+STYLES = ("-", "--", "-.", ":")
+MARKERS = "osD^vP*X<>"
+
+
+def add_legend(figure, axis, columns: int = 3) -> None:
+    """Name what is drawn on some axes, above all axes, where it hides nothing."""
+    handles, names = axis.get_legend_handles_labels()
+    place = "outside upper center"
+    figure.legend(handles, names, loc=place, ncols=min(columns, len(names)), fontsize=8)
+
 
 def scatter(
     path: Path, x: np.ndarray, y: np.ndarray, x_label: str, y_label: str, title: str
@@ -90,18 +100,22 @@ def curves(
     x_label: str,
     y_label: str,
     limits: tuple[float, float] | None = None,
+    apart: bool = False,
 ) -> Path:
-    """Write a PNG of named curves over a common axis, numbers or dates; return its path. limits : of the y axis."""
+    """Write a PNG of named curves over a common axis, numbers or dates; return its path.
+
+    limits : of the y axis. apart : values have nothing to do with their neighbours and are not joined by a line.
+    """
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axis = figure.subplots()
-    for style, (name, values) in zip(
-        ("-", "--", "-.", ":") * len(lines), lines.items(), strict=False
-    ):
-        axis.plot(x, values, style, marker=".", label=name)
+    for number, (name, values) in enumerate(lines.items()):
+        style = "none" if apart else STYLES[number % len(STYLES)]
+        marker = MARKERS[number % len(MARKERS)]
+        axis.plot(x, values, linestyle=style, marker=marker, markersize=4, label=name)
     if all(isinstance(value, int) for value in x):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if all(isinstance(value, dt.date) for value in x):
@@ -113,7 +127,7 @@ def curves(
     axis.set_ylabel(y_label)
     axis.grid(alpha=0.3)
     if len(lines) > 1:
-        axis.legend(fontsize=9)
+        add_legend(figure, axis)
     return save(figure, path)
 
 
@@ -164,7 +178,7 @@ def intervals(path: Path, curves: Mapping[str, Sequence[Mapping]], y_label: str)
     locator = AutoDateLocator(maxticks=6)
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    figure.legend(fontsize=8, ncols=5, loc="outside upper center")
+    add_legend(figure, axis, 5)
     return save(figure, path)
 
 
@@ -179,15 +193,27 @@ def windows(path: Path, bars: Sequence[tuple[int, int, int, str]], dates: Sequen
         axis.barh(row, inputs, left=start, height=0.7, color=colours[part], alpha=0.35)
         axis.barh(row, targets, left=start + inputs, height=0.7, color=colours[part])
     for part, colour in colours.items():
-        axis.barh(
-            0, 0, color=colour, label=f"{part}: {sum(bar[3] == part for bar in bars)} windows"
-        )
+        count = sum(bar[3] == part for bar in bars)
+        windows = "window" if count == 1 else "windows"
+        axis.barh(0, 0, color=colour, label=f"{part}: {count} {windows}")
     axis.invert_yaxis()
     axis.set_yticks([])
-    ticks = range(0, len(dates), max(1, len(dates) // 8))
-    axis.set_xticks(
-        list(ticks), [dates[tick] for tick in ticks], rotation=30, ha="right", fontsize=8
-    )
-    axis.set_title("Windows: inputs pale, targets full", fontsize=10)
-    axis.legend(fontsize=8)
+    axis.set_xlabel("steps read: inputs pale, targets full; a tick is a step's first day")
+    places, names = step_ticks(dates)
+    axis.set_xticks(places, names, fontsize=8)
+    axis.grid(axis="x", alpha=0.3)
+    add_legend(figure, axis, 4)
     return save(figure, path)
+
+
+def step_ticks(dates: Sequence[str], most: int = 8) -> tuple[list[int], list[str]]:
+    """Return at most about `most` places of an axis of steps, and their names: years, or months of a short series."""
+    years = [
+        place for place, day in enumerate(dates) if day[:4] != dates[place - 1][:4] or not place
+    ]
+    if len(years) > 2:
+        places = years[:: -(-len(years) // most)]
+        return places, [dates[place][:4] for place in places]
+    places = list(range(0, len(dates), -(-len(dates) // most)))
+    days = [dt.date.fromisoformat(dates[place]) for place in places]
+    return places, [f"{day.day} {day:%b\n%Y}" for day in days]

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from glacier.figures.maps import MISSING, WIDTH, add_scale, save
+from glacier.figures.maps import DOTS, WIDTH, add_scale, paint, prepare, save
 
-DOTS = 130  # a inch, of the file
 BARE_TO_SNOW = (
     "BrBG"  # brown where it is bare, white where nobody knows, blue-green where it is snow
 )
@@ -20,7 +19,8 @@ BARE_TO_SNOW = (
 class Column:
     """One quantity of a table of maps: images (H, W), NaN where missing, or (3, H, W); None leaves a place empty.
 
-    label : quantity and unit, at the colour bar. titles : of each image.
+    label : quantity and unit, at the colour bar. titles : of each image. seen : bool (H, W) of each, what is not
+    filled; None: all. empty : what a map without any value says.
     """
 
     label: str
@@ -28,6 +28,8 @@ class Column:
     titles: Sequence[str]
     colours: str = "cividis"
     limits: tuple[float, float] = (0.0, 1.0)
+    seen: Sequence[np.ndarray | None] | None = None
+    empty: str = "not observed"
 
 
 def screen_size(image: np.ndarray, longest: int) -> np.ndarray:
@@ -92,27 +94,16 @@ def add_bar(figure, scale, axes: list, label: str, count: int, tall: float) -> N
 def draw_column(axes: Sequence | np.ndarray, column: Column, longest: int):
     """Draw the maps of a column on its axes, at most `longest` px a side; return what a colour bar needs, or None."""
     drawn = None
-    for axis, image, title in zip(axes, column.images, column.titles, strict=True):
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.set_title(title, fontsize=8)
-        axis.set_facecolor(MISSING)
+    for row, image in enumerate(column.images):
+        axis = axes[row]
+        prepare(axis, column.titles[row], 8)
         if image is None:
             axis.set_axis_off()
             continue
         extent = (-0.5, image.shape[-1] - 0.5, image.shape[-2] - 0.5, -0.5)
+        mask = column.seen[row] if column.seen else None
+        share = None if mask is None else screen_size(mask.astype(np.float32), longest)
         thin = screen_size(image, longest)
-        if thin.ndim == 3:
-            light = np.nan_to_num(np.moveaxis(thin, 0, -1)).clip(0, 1)
-            axis.imshow(light, interpolation="nearest", extent=extent)
-            continue
-        low, high = column.limits
-        drawn = axis.imshow(
-            thin,
-            vmin=low,
-            vmax=high,
-            cmap=column.colours,
-            interpolation="nearest",
-            extent=extent,
-        )
+        scale = paint(axis, thin, column.limits, column.colours, share, extent, column.empty)
+        drawn = scale or drawn
     return drawn

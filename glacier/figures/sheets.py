@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from glacier.figures.forecasts import DOTS, screen_size
-from glacier.figures.maps import MISSING, WIDTH, save
+from glacier.figures.forecasts import screen_size
+from glacier.figures.maps import DOTS, WIDTH, paint, prepare, save
 
 FEW, COLUMNS, MANY = 12, 4, 8  # up to so many maps a sheet, so many side by side, else so many
-SPACE = 0.2  # inches above a map, for its title
-PALE = 0.35  # how strong filled pixels are drawn
+LINE = 0.13  # inches that a line of a title takes
 COLOURS = "cividis"
 
 
@@ -36,39 +35,26 @@ def contact_sheet(path: Path, thumbnails: Sequence[Thumbnail], label: str) -> Pa
     rows = -(-len(thumbnails) // columns)
     height, width = thumbnails[0].image.shape[-2:]
     across = WIDTH / columns  # inches
-    down = across * height / width + SPACE
+    lines = 1 + max(thumbnail.title.count("\n") for thumbnail in thumbnails)
+    space = 0.06 + LINE * lines  # above a map
+    down = across * height / width + space
     grey = thumbnails[0].image.ndim == 2
     below = 0.75 if grey else 0.0
     tall = rows * down + below
     figure = Figure(figsize=(WIDTH, tall))
-    longest = round(max(across, down - SPACE) * DOTS)
+    longest = round(max(across, down - space) * DOTS)
     for number, thumbnail in enumerate(thumbnails):
         row, column = divmod(number, columns)
         bottom = tall - (row + 1) * down
-        place = (column / columns, bottom / tall, 0.97 / columns, (down - SPACE) / tall)
-        axis = figure.add_axes(place, facecolor=MISSING)
-        axis.set(xticks=[], yticks=[])
-        axis.set_title(thumbnail.title, fontsize=7 if columns == COLUMNS else 6, pad=2)
-        axis.imshow(picture(thumbnail, longest), interpolation="nearest", aspect="auto")
+        place = (column / columns, bottom / tall, 0.97 / columns, (down - space) / tall)
+        axis = figure.add_axes(place)
+        prepare(axis, thumbnail.title, 7 if columns == COLUMNS else 6, pad=2)
+        share = screen_size(thumbnail.seen.astype(np.float32), longest)  # of a block that was seen
+        paint(axis, screen_size(thumbnail.image, longest), colours=COLOURS, seen=share)
+        axis.set_aspect("auto")
     if grey:
         bar = figure.add_axes((0.2, 0.5 / tall, 0.6, 0.08 / tall))
         figure.colorbar(
             ScalarMappable(cmap=colormaps[COLOURS]), cax=bar, orientation="horizontal", label=label
         )
     return save(figure, path)
-
-
-def picture(thumbnail: Thumbnail, longest: int) -> np.ndarray:
-    """Return a map as red, green, blue and strength in [0, 1], (h, w, 4), at most `longest` px a side."""
-    from matplotlib import colormaps
-
-    image = screen_size(thumbnail.image, longest)
-    share = screen_size(thumbnail.seen.astype(np.float32), longest)  # of a block that was seen
-    missing = ~np.isfinite(image) if image.ndim == 2 else ~np.isfinite(image).all(axis=0)
-    if image.ndim == 2:
-        colours = colormaps[COLOURS](np.nan_to_num(image).clip(0, 1))
-    else:
-        light = np.nan_to_num(np.moveaxis(image, 0, -1)).clip(0, 1)
-        colours = np.concatenate([light, np.ones((*light.shape[:2], 1))], axis=-1)
-    colours[..., 3] = np.where(missing, 0, PALE + (1 - PALE) * share)
-    return colours

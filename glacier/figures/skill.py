@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from glacier.figures.charts import STYLES, add_legend
 from glacier.figures.maps import WIDTH, save
 
 BAND, LINE, TRUTH = "#31688e", "#1f3d55", "#b2182b"
 MARKERS = "osD^P*X<>"
+LOWEST = -0.3  # a skill below it is drawn at the edge
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,13 @@ class Line:
 def skill_by_lead(path: Path, panels: Mapping[str, Mapping[str, Line]], label: str) -> Path:
     """Write a PNG of skills over lead times 1, 2, ... [steps] with their intervals; return its path.
 
-    panels : by title, in each the methods by name. label : of the skill. What lies below -0.5 is a triangle at the
-    edge.
+    panels : by title, in each the methods by name. label : of the skill. What lies below LOWEST is a triangle at
+    the edge.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(WIDTH, 1.5 + 2.4 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.6 + 2.4 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     handles: dict[str, Any] = {}
@@ -56,30 +58,38 @@ def draw_lines(axis, lines: Mapping[str, Line], names: Sequence[str]) -> dict:
     names : of all methods of the picture, which keep their marker and colour in every panel.
     """
     axis.axhline(0, color="0.3", linewidth=1)
+    if not any(np.isfinite(line.low).any() for line in lines.values()):
+        words = "no intervals: too few three-month blocks of dates"
+        axis.text(0.01, 0.03, words, fontsize=7, color="0.3", transform=axis.transAxes)
     low_end, high_end = limits_around(lines)
     handles = {}
     for name, line in lines.items():
         number = names.index(name)
         shift = 0.4 * (number / max(len(names) - 1, 1) - 0.5)
         skill = np.array(line.skill, float)
+        inside = np.where(skill < LOWEST, np.nan, skill)
         places = np.arange(1, len(skill) + 1) + shift
         reach = np.nan_to_num(np.abs(np.array([line.low, line.high], float) - skill))
         style = {"fmt": MARKERS[number % len(MARKERS)], "color": f"C{number % 10}"}
-        handles[name] = axis.errorbar(places, skill, reach, markersize=5, capsize=2, **style)
-        off = skill < low_end
-        edge = np.full(off.sum(), low_end + 0.03 * (high_end - low_end))
+        handles[name] = axis.errorbar(places, inside, reach, markersize=5, capsize=2, **style)
+        off = skill < LOWEST
+        edge = np.full(off.sum(), low_end + 0.04 * (high_end - low_end))
         axis.plot(places[off], edge, "v", color=style["color"])
     axis.set_ylim(low_end, high_end)
     return handles
 
 
 def limits_around(lines: Mapping[str, Line]) -> tuple[float, float]:
-    """Return limits of an axis that hold 0 and the skills with their intervals, within -0.5 and 1."""
+    """Return limits of an axis that hold 0 and the skills with their intervals, within LOWEST and 1.
+
+    Where no method is as bad as that, the axis is as long as their differences: a skill of 0.02 is to be seen.
+    """
     values = np.array([(line.skill, line.low, line.high) for line in lines.values()], float)
     values = values[np.isfinite(values)]
-    low = min(values.min(initial=0), -0.02)
-    high = max(values.max(initial=0), 0.02)
-    return max(low * 1.1, -0.5), min(high * 1.1, 1.0)
+    low = max(min(values.min(initial=0), -0.02), LOWEST)
+    high = min(max(values.max(initial=0), 0.02), 1.0)
+    margin = 0.1 * (high - low)  # so that no marker is cut
+    return low - margin, high + margin
 
 
 def reliability(path: Path, tables: Mapping[str, np.ndarray], event: str) -> Path:
@@ -97,13 +107,16 @@ def reliability(path: Path, tables: Mapping[str, np.ndarray], event: str) -> Pat
         marker = MARKERS[number % len(MARKERS)]
         used = table[:, 0] > 0
         count, probability, events = table[used].T
-        upper.plot(probability / count, events / count, marker=marker, markersize=5, label=name)
+        style = STYLES[number % len(STYLES)]
+        upper.plot(
+            probability / count, events / count, style, marker=marker, markersize=5, label=name
+        )
         edges = np.linspace(0, 1, len(table) + 1)
         share = table[:, 0] / max(table[:, 0].sum(), 1)
-        lower.stairs(share, edges, label=name, linewidth=1.5)
+        lower.stairs(share, edges, linestyle=style, linewidth=1.5)
     upper.set(ylabel=f"how often {event} came [1]", xlim=(0, 1), ylim=(0, 1))
     lower.set(xlabel=f"forecast probability of {event} [1]", ylabel="share of\nforecasts [1]")
-    upper.legend(fontsize=8)
+    add_legend(figure, upper)
     for axis in (upper, lower):
         axis.grid(alpha=0.3)
     return save(figure, path)
@@ -118,14 +131,15 @@ def rank_histogram(path: Path, shares: Mapping[str, np.ndarray]) -> Path:
 
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axis = figure.subplots()
-    for name, share in shares.items():
+    for number, (name, share) in enumerate(shares.items()):
         edges = np.linspace(0, 1, len(share) + 1)
-        axis.stairs(share * len(share), edges, label=name, linewidth=1.8)
+        style = STYLES[number % len(STYLES)]
+        axis.stairs(share * len(share), edges, label=name, linestyle=style, linewidth=1.8)
     axis.axhline(1, color="0.5", linewidth=1)
     axis.set(xlabel="rank of the truth in the forecast [1]", ylabel="density [1]", xlim=(0, 1))
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    add_legend(figure, axis)
     return save(figure, path)
 
 
@@ -161,6 +175,6 @@ def bands(
     locator = AutoDateLocator()
     axes[-1].xaxis.set_major_locator(locator)
     axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes[0].legend(fontsize=7, ncols=4, loc="best")
+    add_legend(figure, axes[0], 4)
     figure.supylabel(label, fontsize=10)
     return save(figure, path)

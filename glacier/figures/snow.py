@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glacier.figures.charts import add_legend
 from glacier.figures.maps import WIDTH, save
 
 PAST, AHEAD = "#1f3d55", "#b2182b"
@@ -27,16 +28,16 @@ def area_band(
     axis = figure.subplots()
     low, middle, high = bands
     axis.plot(days, middle, color=PAST, linewidth=0.8, alpha=0.5)
-    for chosen, colour, name in ((~ahead, PAST, "past"), (ahead, AHEAD, "forecast")):
-        own_days = [day for day, wanted in zip(days, chosen, strict=True) if wanted]
-        reach = np.abs(bands[[0, 2]] - middle)[:, chosen]
-        axis.errorbar(own_days, middle[chosen], reach, fmt=".", color=colour, capsize=2, label=name)
+    all_days = np.array(days)
+    reach = np.abs(bands[[0, 2]] - middle)
+    for part, colour, name in ((~ahead, PAST, "past"), (ahead, AHEAD, "forecast")):
+        style = {"fmt": ".", "color": colour, "capsize": 2, "label": f"{name}, 5 to 95 %"}
+        axis.errorbar(all_days[part], middle[part], reach[:, part], **style)
     locator = AutoDateLocator()
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axis.set_ylim(bottom=0)
     axis.set_ylabel(label)
-    axis.set_title("bars: 5 to 95 %", fontsize=9)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    add_legend(figure, axis)
     return save(figure, path)

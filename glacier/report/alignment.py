@@ -19,7 +19,7 @@ from glacier.aligned import (
 from glacier.coregistration.stack import Series
 from glacier.coregistration.transforms import corner_shift, middle_shift
 from glacier.coregistration.verdict import allowed_error
-from glacier.figures import charts, maps
+from glacier.figures import animations, charts, maps
 from glacier.figures.sheets import FEW, Thumbnail, contact_sheet
 from glacier.grid import Grid
 from glacier.report import pages
@@ -104,7 +104,7 @@ def draw_before_after(
         gap = np.full_like(before[..., :4], np.nan)
         frames.append(np.concatenate([before, gap, after], axis=-1))
         titles.append(f"{series.records[i]['date']}: as delivered | co-registered")
-    return maps.animation(
+    return animations.animation(
         folder / BEFORE_AFTER,
         frames,
         titles,
@@ -121,11 +121,10 @@ def draw_composites(folder: Path, composites: Composites) -> list[Path]:
     for values, seen, day in zip(
         composites.values, composites.observed, composites.dates, strict=True
     ):
-        name = step_name(date.fromisoformat(day), per_year)
-        share = f"{100 * seen.mean():.0f} %"
-        title = f"{name}\n{share} observed"
+        first = date.fromisoformat(day)
+        title = f"{step_name(first, per_year)}\n{share_seen(seen)}"
         if per_year > FEW:  # small maps; the year is the sheet's
-            title = f"{name.removesuffix(day[:4])}{share}"
+            title = f"{first.day} {first:%b}: {100 * seen.mean():.0f} %"
         image = values[0] if len(values) == 1 else 2 * values
         sheets.setdefault(day[:4], []).append(Thumbnail(title, image, seen))
     files = []
@@ -133,6 +132,11 @@ def draw_composites(folder: Path, composites: Composites) -> list[Path]:
         path = folder / f"composites_{year}.png"
         files.append(contact_sheet(path, thumbnails, label_of(composites.values[0])))
     return files
+
+
+def share_seen(seen: np.ndarray) -> str:
+    """Return how much of a step was observed, bool (H, W), as titles say it."""
+    return f"{100 * seen.mean():.0f} % observed"
 
 
 def label_of(scene: np.ndarray) -> str:
@@ -205,6 +209,7 @@ def draw_corrections(folder: Path, scenes: AlignedScenes) -> tuple[Path, Path]:
         {"east": shifts[:, 0], "north": -shifts[:, 1]},
         "date",
         "shift as delivered [m]",
+        apart=True,
     )
     records = disk.read_json(folder / "quality.json")["scenes"]
     before = np.array([record["nmad_before"] for record in records], float)
@@ -215,6 +220,7 @@ def draw_corrections(folder: Path, scenes: AlignedScenes) -> tuple[Path, Path]:
         {"before": before, "after": after},
         "date",
         "difference to the neighbours, NMAD [1]",
+        apart=True,
     )
     return moved, better
 
@@ -222,11 +228,20 @@ def draw_corrections(folder: Path, scenes: AlignedScenes) -> tuple[Path, Path]:
 def draw_spread(folder: Path, composites: Composites, last: int = 8) -> Path:
     """Draw how far the scenes of each of the last composites differ; return the file."""
     every = thinning(composites.values.shape[-2:])
-    spread = disk.read_array(folder / "spread.npy")[-last:]
+    spread = disk.read_array(folder / "spread.npy")[-last:, 0, ::every, ::every]
+    titles = []
+    for step, day in zip(spread, composites.dates[-last:], strict=True):
+        name = step_name(date.fromisoformat(day), composites.steps_per_year)
+        titles.append(f"{name}\n{100 * np.isfinite(step).mean():.0f} % seen twice or more")
+    finite = spread[np.isfinite(spread)]
+    top = float(np.percentile(finite, 99)) if len(finite) else 1.0
     return maps.map_row(
         folder / "quicklooks" / "spread.png",
-        [step[0, ::every, ::every] for step in spread],
-        composites.dates[-last:],
+        list(spread),
+        titles,
         f"NMAD of {composites.channels[0]} [1]",
+        (0.0, max(top, 0.05)),
+        columns=4,
         pixel_size=composites.transform[0] * every,
+        empty="no pixel was\nseen twice",
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from glacier.figures import charts, maps
+from glacier.figures import animations, charts, maps
+from glacier.grid import Grid
 from glacier.report import pages
 from glacier.storage import runner
 from glacier.velocity import velocities
@@ -19,6 +20,8 @@ from glacier.velocity.velocities import SPACING, Field, Nodes
 
 CANDIDATES = 10  # scenes of which the clearest is drawn
 DETAIL = 3.0  # px, Gaussian neighbourhood in which contrast is measured
+SEASON = 60  # days that scenes of one season are apart, at most
+WHOLE = 0.9  # of the moving ice that a frame of the animation shows, at least
 
 
 def draw(
@@ -69,13 +72,17 @@ def draw(
             [np.where(moving, field.velocity, np.nan)],
             nodes.rows,
             nodes.columns,
-            [f"velocity over {band} of {days[clearest]}"],
+            [f"ice velocity over {band} of {days[clearest]}"],
             "velocity [m/yr]",
             pixel,
         )
     )
     if moving.any():
-        files.append(animate(folder / "glacier.gif", images, days, texture, moving, nodes, band))
+        part = moving_part(moving, nodes)
+        scenes = scene_a_year(images, days, texture, part, clearest)
+        if len(scenes) > 1:
+            gif = folder / "glacier.gif"
+            files.append(animate(gif, images, days, scenes, part, nodes.grid, band))
     if results.line is not None:
         files.append(draw_flow_line(folder / "flowline.png", field, results.line, pixel))
     return files
@@ -148,35 +155,60 @@ def animate(
     path: Path,
     images: np.ndarray,
     days: Sequence[date],
-    texture: np.ndarray,
-    moving: np.ndarray,
-    nodes: Nodes,
+    scenes: Sequence[int],
+    part: tuple[slice, slice],
+    grid: Grid,
     band: str,
 ) -> Path:
-    """Draw the clearest scene of each year, of one season, where the ice moves, as a GIF; return the file."""
-    best_day = days[int(np.argmax(texture))].timetuple().tm_yday
-    off_season = [abs((day.timetuple().tm_yday - best_day + 183) % 366 - 183) for day in days]
-    scenes = []
-    for year in sorted({day.year for day in days}):
-        of_year = [scene for scene, day in enumerate(days) if day.year == year]
-        clearest = max(of_year, key=lambda scene: texture[scene] - off_season[scene] / 60)
-        if off_season[clearest] < 60:
-            scenes.append(clearest)
-    rows = nodes.rows[np.flatnonzero(moving.any(axis=1))]
-    columns = nodes.columns[np.flatnonzero(moving.any(axis=0))]
-    part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    crops = [images[scene][part] for scene in scenes]
-    limits = np.nanpercentile(crops, (2, 98))
-    return maps.animation(
+    """Draw a part of some scenes one after another, as a GIF; return the file."""
+    crops = [np.asarray(images[scene][part]) for scene in scenes]
+    low, high = np.nanpercentile(np.stack(crops), (2, 98))
+    return animations.animation(
         path,
         crops,
         [str(days[scene]) for scene in scenes],
         f"{band} [1]",
-        tuple(limits),
+        (float(low), float(high)),
         "gray",
         seconds=0.5,
-        pixel_size=abs(nodes.grid.transform[0]),
+        pixel_size=abs(grid.transform[0]),
     )
+
+
+def moving_part(moving: np.ndarray, nodes: Nodes) -> tuple[slice, slice]:
+    """Return the rows and columns of the image that hold all moving nodes, bool (h, w)."""
+    rows = nodes.rows[np.flatnonzero(moving.any(axis=1))]
+    columns = nodes.columns[np.flatnonzero(moving.any(axis=0))]
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def scene_a_year(
+    images: np.ndarray,
+    days: Sequence[date],
+    texture: np.ndarray,
+    part: tuple[slice, slice],
+    clearest: int,
+) -> list[int]:
+    """Return a scene of each year, of the season of the clearest: those that show nearly all of a part of the image.
+
+    A year without such a scene is left out. texture : of `scene_texture`.
+    """
+    days_off = [season_gap(day, days[clearest]) for day in days]
+    best: dict[int, int] = {}
+    for scene, day in enumerate(days):
+        if days_off[scene] > SEASON or np.isfinite(images[scene][part]).mean() < WHOLE:
+            continue
+        worth = texture[scene] - days_off[scene] / SEASON
+        before = best.get(day.year)
+        if before is None or worth > texture[before] - days_off[before] / SEASON:
+            best[day.year] = scene
+    return [best[year] for year in sorted(best)]
+
+
+def season_gap(day: date, other: date) -> int:
+    """Return how many days of the year lie between two days, whatever their years."""
+    gap = day.timetuple().tm_yday - other.timetuple().tm_yday
+    return abs((gap + 183) % 366 - 183)
 
 
 def describe(folder: Path, result: runner.Result) -> Path:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from datetime import date
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from config import Config
 from glacier.figures import charts, maps
@@ -12,6 +15,7 @@ from glacier.patches.census import Holding
 from glacier.patches.split import PARTS, Split
 from glacier.patches.windows import Series
 from glacier.report import pages
+from glacier.seasons import step_name
 
 
 def draw(
@@ -40,7 +44,9 @@ def draw(
             "validation or test",
         ),
         pages.Picture(
-            window, "The last training window: what a network is given, and what it must forecast"
+            window,
+            "The last training window: what a network is given (pale: filled), and what it must forecast (hatched: "
+            "never seen, not counted)",
         ),
     ]
     if warnings:
@@ -69,11 +75,17 @@ def draw_window(cfg: Config, folder: Path, series: Series, start: int) -> Path:
     """Draw the window that begins with step `start`, its role and date above each step; return the file."""
     length = cfg.sequenceLength + cfg.horizon
     roles = ["input"] * cfg.sequenceLength + ["target"] * cfg.horizon
-    images, titles = [], []
+    images, titles, masks = [], [], []
     for step, role in zip(range(start, start + length), roles, strict=True):
         image = series.values[step]  # (C, H, W)
+        seen = series.observed[step]
+        if role == "target":  # only what was seen is the truth
+            image = np.where(seen, image, np.nan)
         images.append(image[0] if len(image) == 1 else image)
-        titles.append(f"{series.dates[step]} {role}")
+        masks.append(seen)
+        name = step_name(date.fromisoformat(series.dates[step]), series.steps_per_year)
+        titles.append(f"{role}: {name}\n{100 * seen.mean():.0f} % observed")
     label = "NDSI [1]" if len(series.channels) == 1 else "reflectance [1]"
     path = folder / "quicklooks" / "window.png"
-    return maps.map_row(path, images, titles, label, pixel_size=series.transform[0])
+    size = series.transform[0]
+    return maps.map_row(path, images, titles, label, columns=4, pixel_size=size, seen=masks)

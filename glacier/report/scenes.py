@@ -2,53 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from config import Config
 from glacier.figures import charts, maps
 from glacier.report import pages
+from glacier.robust import nan_median
 from glacier.satellites.selection import count_reasons
 from glacier.scenes import Scene, read_scenes
+
+CANDIDATES = 15  # scenes of which the clearest is drawn
+LONGEST = 767  # px a side of a picture
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A scene to draw. seen : share of the box. image : reflectance (3, h, w) or (h, w), every n-th pixel."""
+
+    title: str
+    seen: float
+    image: np.ndarray
+    bands: str
+    every: int
 
 
 def describe(cfg: Config, folder: Path, counts: dict) -> list[Path]:
     """Draw when the scenes were taken, and the clearest, for the report; return the files."""
     dates, seen = [], []
-    clearest: Any = None
+    candidates: list[Candidate] = []
     rows: list[tuple] = [("scene", "date", "satellite", "cloud [%]", "seen in the box [%]")]
     for scene in read_scenes(cfg):
         dates.append(scene.date)
         seen.append(1 - scene.missing_fraction)
         rows.append(row_of(scene))
-        if seen[-1] == max(seen):
-            clearest = scene
-    table = table_of(counts)
-    colours = [band for band in ("red", "green", "blue") if band in clearest.bands]
-    images = [clearest.reflectance(band) for band in colours]
-    image = np.stack(images) if len(images) == 3 else images[0]
+        if len(candidates) < CANDIDATES or seen[-1] > min(one.seen for one in candidates):
+            candidates.append(candidate(scene))
+            candidates.sort(key=lambda one: -one.seen)
+            del candidates[CANDIDATES:]
+    clearest = clearest_of(candidates)
     quicklooks = folder / "quicklooks"
     days = charts.calendar(quicklooks / "scenes.png", dates, seen, "seen in the box [1]")
+    white = brightest(clearest.image)
+    image = clearest.image / white if clearest.image.ndim == 3 else clearest.image
     best = maps.map_row(
         quicklooks / "clearest.png",
         [image],
-        [f"{clearest.date:%Y-%m-%d}, {clearest.platform}"],
-        "reflectance [1]",
-        pixel_size=cfg.pixelSize,
+        [clearest.title],
+        f"reflectance of {clearest.bands} [1]",
+        (0.0, white),
+        "gray",
+        pixel_size=cfg.pixelSize * clearest.every,
     )
     section = pages.section(
         folder,
         "Scenes",
-        table,
+        table_of(counts),
         pages.Picture(
             days, "When the kept scenes were taken, and how much of the box they saw between clouds"
         ),
-        pages.Picture(best, f"The clearest scene: {', '.join(colours)} reflectance, 0 to 1"),
+        pages.Picture(
+            best, f"A clear scene that looks as most do: {clearest.bands}, {white:.2g} is white"
+        ),
         pages.Fold("All kept scenes", rows),
     )
     return [days, best, section]
+
+
+def candidate(scene: Scene) -> Candidate:
+    """Return what is needed to draw a scene: its colours if it has them, at the size of the screen."""
+    colours = [band for band in ("red", "green", "blue") if band in scene.bands]
+    every = -(-max(scene.mask.shape) // LONGEST)
+    bands = [scene.reflectance(band)[::every, ::every] for band in colours]
+    title = f"{scene.date:%Y-%m-%d}, {scene.platform}"
+    image = np.stack(bands) if len(bands) == 3 else bands[0]
+    seen = 1 - scene.missing_fraction
+    return Candidate(title, seen, image, ", ".join(colours[: len(bands)]), every)
+
+
+def clearest_of(candidates: Sequence[Candidate]) -> Candidate:
+    """Return, of the scenes that see most, the one most like their median.
+
+    A cloud that no mask knows, or a dark day, hides the ground that all others show. Likeness is the correlation.
+    """
+    stack = np.stack([one.image.reshape(-1) for one in candidates])  # (N, pixels)
+    median, _ = nan_median(stack)
+    typical = median.reshape(-1)
+    likeness = []
+    for values in stack:
+        both = np.isfinite(values) & np.isfinite(typical)
+        spread = min(np.std(values[both]), np.std(typical[both])) if both.any() else 0
+        likeness.append(np.corrcoef(values[both], typical[both])[0, 1] if spread > 0 else -1)
+    return candidates[int(np.argmax(likeness))]
+
+
+def brightest(image: np.ndarray) -> float:
+    """Return the reflectance to draw white: that of all but 1 % of a scene, with NaN, at most 1."""
+    if not np.isfinite(image).any():
+        return 1.0
+    return float(np.nanpercentile(image, 99).clip(0.05, 1.0))
 
 
 def row_of(scene: Scene) -> tuple:
