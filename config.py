@@ -17,6 +17,7 @@ import os
 import re
 import stat
 import sys
+import textwrap
 import types
 import typing
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ ROOT = Path(__file__).resolve().parent
 LONGEST_NAME = 100  # bytes; a file name may have 255
 LONGEST_TEXT = 4000
 LONGEST_NUMBER = 40  # digits
+LONGEST_LINE = 100  # of what is printed, letters
 LARGEST_INTEGER = 1 << 53
 LARGEST_YAML = 1_000_000  # bytes
 DEEPEST_YAML = 20
@@ -505,7 +507,7 @@ def load(
     """Return the settings of a run: defaults < glacier.yaml < --config file < flags < keywords.
 
     cls : Config or a subclass with more settings. argv : the flags, or None.
-    say : called with one line for each setting that is not the default, naming where it came from.
+    say : called with the lines of a short block: the settings that are not the default, by where they came from.
     Raises GlacierError for an unknown setting or a wrong value, naming the file and the rule.
     """
     hints = typing.get_type_hints(cls)
@@ -521,9 +523,34 @@ def load(
             if field.metadata["path"] and values[key] != field.default:
                 values[key] = absolute(values[key], folder)
     cfg = cls(**values)
-    for key, origin in origins.items():
-        say(f"  {key} = {getattr(cfg, key)}   ({origin})")
+    for line in told(cfg, origins):
+        say(line)
     return cfg
+
+
+def told(cfg: Config, origins: dict[str, str]) -> list[str]:
+    """Return the settings that are not the default, as a user writes them, a line or more for each place they are from.
+
+    origins : {setting: place}.
+    """
+    by_place: dict[str, list[str]] = {}
+    for field in dataclasses.fields(cfg):
+        value = getattr(cfg, field.name)
+        if field.name in origins and value != field.default:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            by_place.setdefault(origins[field.name], []).append(f"{field.name}={text}")
+    lines = []
+    for place, settings in by_place.items():
+        text = near(f"{place}: {' '.join(settings)}")
+        lines += textwrap.wrap(
+            text,
+            LONGEST_LINE,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines
 
 
 def layers_of(
@@ -581,6 +608,14 @@ def usage(cls: type[Config]) -> str:
 def without_secrets(text: str) -> str:
     """Return a text with the user names and passwords of its addresses left out."""
     return SECRET.sub("***@", text)
+
+
+def near(text: str) -> str:
+    """Return a text whose paths below the present folder begin there, as a user types them."""
+    here = os.getcwd().rstrip("/") + "/"
+    if here == "/":
+        return text
+    return re.sub(rf"(?<![\w./-]){re.escape(here)}(?=[^\s/])", "", text)
 
 
 def fingerprint(values) -> str:

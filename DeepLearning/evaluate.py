@@ -117,7 +117,7 @@ def evaluate(
     mirror.finish()
     log.info("%s", sentence)
     counts = {"test_windows": len(firsts), "verdict": sentence}
-    return runner.Result(files, counts, tables.table(rows, list(networks)))
+    return runner.Result(files, counts, tables.skill_by_lead(rows, list(networks)))
 
 
 def run(cfg: Settings) -> int:
@@ -139,9 +139,9 @@ def run(cfg: Settings) -> int:
     chosen = [f"--run={','.join(cfg.run)}"] if cfg.run else []
     command = console.command("DeepLearning/evaluate.py", cfg.name, *chosen)
     runner.make(cfg, folder, {"glacier": cfg.name}, inputs, work, command)
-    pages.report(cfg)
-    log.info("Skill is 1 - CRPS / CRPS of climatology: 0 is no better, negative is worse.")
-    log.info("All regions, lead times and seasons: %s", folder / "scores.csv")
+    page = pages.report(cfg)
+    log.info("Skill is 1 - CRPS / CRPS of climatology: 0 is no better, below 0 is worse.")
+    log.info("All methods, regions and seasons: %s; pictures: %s", folder / "scores.csv", page)
     log.info("Next: %s", console.command("DeepLearning/forecast.py", cfg.name))
     return 0
 

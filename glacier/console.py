@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import sys
+import textwrap
 import threading
 import time
 import traceback
@@ -43,6 +44,8 @@ REFUSALS = (
 )
 FAULT, BROKEN_PIPE = 1, 141
 FAULT_LOG_BYTES = 1 << 20  # of fault.log: then it is put aside, and the one before it goes
+WIDEST, NARROWEST = 100, 12  # letters: of a line, of a column that has to give way
+QUIET_S = 30  # between two lines of progress in a log
 # what PyTorch, OpenCV and CUDA say of it
 OUT_OF_MEMORY = ("allocate memory", "Failed to allocate", "out of memory")
 
@@ -196,10 +199,10 @@ CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160)
 
 
 class Careful(logging.Formatter):
-    """Leaves out the secrets of addresses, and what would steer the terminal."""
+    """Leaves out the secrets of addresses, and what would steer the terminal; names paths from the present folder."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return config.without_secrets(super().format(record)).translate(CONTROL)
+        return config.near(config.without_secrets(super().format(record)).translate(CONTROL))
 
 
 def start_output() -> None:
@@ -220,21 +223,44 @@ def complain(line: str) -> None:
 
 
 def lines_of(rows: list[tuple]) -> list[str]:
-    """Return the rows of a table as lines with aligned columns, numbers to the right."""
+    """Return the rows of a table as lines with aligned columns, numbers to the right, at most WIDEST letters wide.
+
+    A cell that has no room goes on in the next line.
+    """
     texts = [[text_of(cell) for cell in row] for row in rows]
+    widths = fitting_widths(texts)
+    lines = []
+    for row, cells in zip(rows, texts, strict=True):
+        right = [column > 0 and isinstance(cell, int | float) for column, cell in enumerate(row)]
+        lines += lines_of_row(cells, widths, right)
+    return lines
+
+
+def fitting_widths(texts: list[list[str]]) -> list[int]:
+    """Return the widths of the columns of a table; the widest give way until a line has at most WIDEST letters."""
     columns = max(map(len, texts), default=0)
-    widths = [0] * columns
+    widths = [1] * columns
     for row in texts:
         for column, text in enumerate(row):
             widths[column] = max(widths[column], len(text))
+    while sum(widths) + 2 * columns > WIDEST and max(widths) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def lines_of_row(cells: list[str], widths: list[int], right: list[bool]) -> list[str]:
+    """Return the cells of a row as lines, one if all fit. right : which cells end at the right of their column."""
+    pieces = []
+    for column, text in enumerate(cells):
+        fits = len(text) <= widths[column]
+        pieces.append([text] if fits else textwrap.wrap(text, widths[column]))
     lines = []
-    for cells, row in zip(rows, texts, strict=True):
+    for level in range(max(map(len, pieces), default=1)):
         line = ""
-        for column, text in enumerate(row):
-            is_number = isinstance(cells[column], int | float)
-            right = column > 0 and is_number
+        for column, parts in enumerate(pieces):
+            text = parts[level] if level < len(parts) else ""
             width = widths[column]
-            line += "  " + (text.rjust(width) if right else text.ljust(width))
+            line += "  " + (text.rjust(width) if right[column] else text.ljust(width))
         lines.append(line.rstrip())
     return lines
 
@@ -252,7 +278,9 @@ def progress(
     total: int | None = None,
     megabytes: Callable[[Any], float] | None = None,
 ) -> Iterator:
-    """Yield the items behind a progress bar with the time left: a bar on a terminal, ten plain lines in a log.
+    """Yield the items behind a progress bar with the time left: a bar on a terminal, plain lines in a log.
+
+    A log has a line as soon as a tenth is done, and further ones at least QUIET_S apart, at most ten.
 
     megabytes : tells how many an item took; then their sum and MB/s are shown too.
     """
@@ -264,6 +292,7 @@ def progress(
 
         bar = tqdm(desc=what, total=total)
     start = time.monotonic()
+    told = -QUIET_S  # when the last line was written, in seconds since the start
     size = 0.0
     for done, item in enumerate(items, 1):
         yield item
@@ -277,8 +306,9 @@ def progress(
         if bar is not None:
             bar.set_postfix_str(amount.lstrip(", "), refresh=False)
             bar.update()
-        elif done == total or tenths > tenths_before:
+        elif tenths > tenths_before and spent >= told + QUIET_S:
             left = spent / done * (total - done)
             log.info("  %s %d/%d%s, %.0f s, %.0f s left", what, done, total, amount, spent, left)
+            told = spent
     if bar is not None:
         bar.close()

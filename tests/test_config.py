@@ -1,6 +1,7 @@
 """Settings: where each comes from, and what is said of a wrong one."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -36,11 +37,42 @@ def test_later_place_wins_and_is_named(home):
         2,
         4,
     )
-    lines = {line.split()[0]: line for line in said}
-    assert "glacier.yaml" in lines["patchSize"]
-    assert "extra.yaml" in lines["stride"]
-    assert "flag" in lines["horizon"]
-    assert "sequenceLength" not in lines
+    words = " ".join(said).split()
+    places = [number for number, word in enumerate(words) if word.endswith(":")]
+    told = {}
+    for start, end in zip(places, [*places[1:], len(words)], strict=True):
+        told[Path(words[start]).name] = words[start + 1 : end]
+    assert told == {
+        "glacier.yaml:": ["patchSize=20"],
+        "extra.yaml:": ["stride=6"],
+        "flag:": ["name=ridge", "horizon=1"],
+        "keyword:": ["workers=2"],
+    }
+
+
+def test_paths_below_the_present_folder_begin_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config.near(f"Wrote {tmp_path}/runs/a b.csv.") == "Wrote runs/a b.csv."
+    assert config.near(f"in {tmp_path}") == f"in {tmp_path}"
+    assert config.near(f"/disk{tmp_path}/x {tmp_path}2/x") == f"/disk{tmp_path}/x {tmp_path}2/x"
+    monkeypatch.chdir("/")
+    assert config.near("/etc/x") == "/etc/x"
+
+
+def test_the_block_of_settings_is_short(home):
+    """What equals the default is not told; long lines go on in the next; values can be pasted as flags."""
+    overlay(
+        home, "boundingBox: [-106.9251759, 40.279843, -106.9031935, 40.296677]\npatchSize: 50\n"
+    )
+    said = []
+    platforms = ",".join(f"satellite-{number}" for number in range(9))
+    flags = ["--name=ridge", f"--platforms={platforms}", "--snowThreshold=None", "--stride=8"]
+    cfg = load(Config, flags, say=said.append)
+    assert all(len(line) <= 100 or " " not in line.strip() for line in said)
+    told = " ".join(said).split()
+    assert "patchSize=50" not in told
+    again = [f"--{word}" for word in told if "=" in word]
+    assert load(Config, again) == cfg
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from DeepLearning.verification.scoring import (
     rows_of,
     score,
 )
-from glacier import distribution
+from glacier import console, distribution
 from glacier.seasons import step_date
 
 SIDE, STEPS, HORIZON, INPUTS = 20, 36, 2, 4
@@ -349,6 +349,27 @@ def test_ten_lines_the_networks_first_then_by_crps():
     lines = tables.table(rows, ["copy 7"])
     assert len(lines) == 11
     assert [line[0] for line in lines[:3]] == ["method", "copy 7", "perfect"]
+
+
+def test_the_skill_by_lead_time_is_short_and_that_of_the_rows():
+    """The network and the best baseline, at four of twelve lead times, in percent, in a line of a hundred letters."""
+    rows = []
+    for lead in [*range(1, 13), "all"]:
+        number = 13 if lead == "all" else lead
+        one = {"lead": lead, "crpss": number / 100, "crpss_low": -0.5, "crpss_high": 0.5}
+        rows.append(row_of(**one))
+        rows.append(row_of(**one | {"method": "ridge", "crps": 0.5, "crpss_low": NAN}))
+        rows.append(row_of(**one | {"method": "carry", "crps": 0.4, "crpss": -number / 100}))
+        rows.append(row_of(**one | {"method": "climatology", "crps": 0.1}))
+        rows.append(row_of(**one | {"region": "block", "crpss": 9}))
+    lines = tables.skill_by_lead(rows, ["LSTM"])
+    assert lines == [
+        ("skill [%], 95 %", "lead 1", "lead 5", "lead 8", "lead 12", "all leads"),
+        ("LSTM", *(f"+{number}.0 [-50, +50]" for number in (1, 5, 8, 12, 13))),
+        ("carry", *(f"-{number}.0 [-50, +50]" for number in (1, 5, 8, 12, 13))),
+    ]
+    assert max(map(len, console.lines_of(lines))) <= 100
+    assert "[" not in tables.percent_cell(row_of(crpss_low=NAN))
 
 
 # ── Ranks, reliability, bands ────────────────────────────────────────────────────────────────────────────────────

@@ -219,3 +219,32 @@ def test_tables_line_up():
         "  a longer name   1234",
         "  dropped        cloud",
     ]
+
+
+def test_a_table_has_at_most_a_hundred_letters_a_line():
+    """Long cells go on below; no word is lost; what fits is one line a row."""
+    words = " ".join(f"word{number}" for number in range(40))
+    rows = [("name", "number", "why"), ("a" * 30, 1234.5, words), ("short", 7, "b")]
+    lines = console.lines_of(rows)
+    assert max(map(len, lines)) <= 100
+    assert " ".join(lines).split().count("1234") == 1
+    assert [word for word in " ".join(lines).split() if word.startswith("word")] == words.split()
+    assert lines[-1].split() == ["short", "7", "b"]
+    wide = [tuple(f"column {number}" for number in range(12))]
+    assert max(map(len, console.lines_of(wide))) <= 12 * (12 + 2)
+
+
+def test_a_log_is_told_of_progress_at_most_twice_a_minute(monkeypatch, caplog):
+    """200 items of a second each: a line after a tenth, then one each 30 seconds or more, with the time left."""
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: False)
+    caplog.set_level("INFO")
+    for _ in console.progress(range(200), "scenes"):
+        now[0] += 1
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "  scenes 20/200, 20 s, 180 s left"
+    assert len(lines) == 5
+    caplog.clear()
+    list(console.progress(range(7), "windows"))
+    assert len(caplog.records) == 1

@@ -90,7 +90,7 @@ class Mirror:
         known.write_text(self.run.id)
         if mode == "online":
             log.info("Live at %s", self.run.url)
-        else:
+        elif kind == "training":  # of an evaluation its table is there to read
             log.info(
                 "Weights & Biases is offline. To see this run there: wandb login, then wandb sync %s",
                 shlex.quote(str(Path(self.run.dir).parent)),

@@ -1,4 +1,4 @@
-"""What is said of the scores: one sentence, ten lines."""
+"""What is said of the scores: one sentence, ten lines, and the skill by lead time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from DeepLearning.verification.intervals import FEWEST_BLOCKS
+from DeepLearning.verification.scoring import REFERENCE
 
 LINES = 10
+LEADS, MOST_METHODS = 4, 4  # of what is printed
 HEADS = (
     "method",
     "CRPS",
@@ -66,7 +68,7 @@ def verdict_of(rows: Sequence[dict], network: str) -> str:
 
 
 def table(rows: Sequence[dict], networks: Sequence[str]) -> list[tuple]:
-    """Return what is printed of the scores: a head and LINES rows of the region "seen" over all lead times.
+    """Return what the report says of the scores: a head and LINES rows of the region "seen" over all lead times.
 
     The networks first, then the baselines by their CRPS.
     """
@@ -77,6 +79,48 @@ def table(rows: Sequence[dict], networks: Sequence[str]) -> list[tuple]:
     ranked = of_networks + of_baselines
     lines = [table_line(row) for row in ranked[:LINES]]
     return [HEADS, *lines]
+
+
+def skill_by_lead(rows: Sequence[dict], networks: Sequence[str]) -> list[tuple]:
+    """Return what is printed of the scores: the skill against climatology of each network, and of the best baseline.
+
+    A column for each of at most LEADS lead times, the first and the last among them; in the region of the verdict.
+    """
+    region = "seen" if overall(rows, "seen") else "block"
+    wanted = {"region": region, "season": "all"}
+    scored = [row for row in rows if wanted.items() <= row.items()]
+    leads = sorted({row["lead"] for row in scored if row["lead"] != "all"})
+    places = np.linspace(0, len(leads) - 1, min(len(leads), LEADS)).round().astype(int)
+    chosen = [*dict.fromkeys(leads[place] for place in places), "all"]
+    by_place = {(row["method"], row["lead"]): row for row in scored}
+    methods = [name for name in networks if (name, "all") in by_place]
+    baselines = [row for row in overall(rows, region) if is_rival(row, networks)]
+    if baselines:
+        methods.append(min(baselines, key=lambda row: row["crps"])["method"])
+    lines: list[tuple] = [("skill [%], 95 %", *(head_of(lead) for lead in chosen))]
+    for name in methods[:MOST_METHODS]:
+        cells = [percent_cell(by_place.get((name, lead))) for lead in chosen]
+        lines.append((name, *cells))
+    return lines
+
+
+def is_rival(row: dict, networks: Sequence[str]) -> bool:
+    """Return whether a row is of a baseline other than climatology."""
+    return row["method"] not in networks and row["method"] != REFERENCE
+
+
+def head_of(lead: int | str) -> str:
+    """Return the head of the column of a lead time."""
+    return "all leads" if lead == "all" else f"lead {lead}"
+
+
+def percent_cell(row: dict | None) -> str:
+    """Return a skill with its interval in percent: +4 [-2, +9]; without brackets where there is no interval."""
+    if row is None or not np.isfinite(row["crpss"]):
+        return "-"
+    skill, low, high = (100 * row[name] for name in ("crpss", "crpss_low", "crpss_high"))
+    interval = f" [{low:+.0f}, {high:+.0f}]" if np.isfinite(low) else ""
+    return f"{skill:+.1f}{interval}"
 
 
 def table_line(row: dict) -> tuple[str, ...]:

@@ -132,7 +132,7 @@ def why_stale(folder: Path, settings: dict, inputs: dict) -> str | None:
     """Return why a stage must run, or None if what it made is up to date."""
     manifest = read_manifest(folder)
     if manifest is None:
-        return "its manifest is damaged" if (folder / MANIFEST).is_file() else "not finished before"
+        return "its manifest is damaged" if (folder / MANIFEST).is_file() else "first run"
     for name, value in settings.items():
         if name not in manifest["settings"]:
             return f"setting {name} is new"
@@ -197,8 +197,9 @@ def make(
         remove_others(folder, keep)
         seconds = time.monotonic() - start
         write_manifest(folder, settings, inputs, keep, result.counts, seconds, again)
-    rows = [*result.table, ("files", len(keep)), ("seconds", round(seconds, 1))]
-    log.info("%s", "\n".join(lines_of(rows)))
+    if result.table:
+        log.info("%s", "\n".join(lines_of(result.table)))
+    log.info("  %d files in %.1f s", len(keep), seconds)
     return result.exit_code
 
 
