@@ -112,6 +112,7 @@ def make_movement(cfg: Config, folder: Path) -> runner.Result:
     tags = {"GLACIER": cfg.name, "BAND": cfg.trackingBand, "PERIOD": fields.period(chosen, days)}
     files += [
         fields.write_geotiff(folder / "velocity.tif", results.field, margin, nodes, tags),
+        fields.write_style(folder / "velocity.tif", results.field),
         series.write_series(folder / "velocity_series.nc", results.series, nodes, cfg.name),
         series.write_points(folder / "points.csv", results.point_rows),
         folder / "pairs.npy",

@@ -68,6 +68,7 @@ def forecast_ahead(
     files, forecast = ahead.write_ahead(
         folder, glacier, network, device, agreement, cfg.members, tags, ground.thinning
     )
+    files.append(ahead.write_style(folder / "forecast.tif", glacier))
     if is_index(glacier.series.channels):
         rows = snow_series.all_rows(glacier, ground, agreement, forecast.snow)
         run_folders.write_csv(folder / "snow.csv", rows)

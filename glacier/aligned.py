@@ -17,6 +17,7 @@ from config import Config, GlacierError
 from glacier import stages
 from glacier.coregistration.transforms import middle_shift
 from glacier.coregistration.verdict import Transforms
+from glacier.figures import qgis
 from glacier.grid import Grid
 from glacier.seasons import step_date, year_step
 from glacier.storage import disk, geotiff
@@ -29,8 +30,9 @@ BEFORE_AFTER = "quicklooks/coregistration.gif"
 SCENE_COLUMNS = ("id", "date", "matrix", "quality", "accepted", "reason", "in_composites")
 # what is made with scenes.json, which stands for it
 BESIDE_SCENES = ("scenes.npy", "quality.json", BEFORE_AFTER)
+MAP = ("composites.tif", "composites.qml")
 # all of the stage but other pictures
-FILES = ("scenes.json", *BESIDE_SCENES, *COMPOSITES, "composites.json", "composites.tif")
+FILES = ("scenes.json", *BESIDE_SCENES, *COMPOSITES, "composites.json", *MAP)
 
 
 def write_scene_records(
@@ -174,7 +176,10 @@ class AlignedScenes:
 
 
 def write_map(folder: Path, series: Composites) -> Path:
-    """Write composites.tif, a band for each step and channel, for map programs; return its path."""
+    """Write composites.tif, a band for each step and channel, for map programs; return its path.
+
+    composites.qml, beside it, says how QGIS shows the last step.
+    """
     names, tags = [], []
     for (first, last), seen in zip(series.periods(), series.observed, strict=True):
         for channel in series.channels:
@@ -185,9 +190,15 @@ def write_map(folder: Path, series: Composites) -> Path:
     units = ["1"] * len(bands)
     title = {"CONTENT": "composites, gaps filled; OBSERVED: part of the pixels that were seen"}
     transform = Affine(*series.transform)
-    return geotiff.write_cog(
+    path = geotiff.write_cog(
         folder / "composites.tif", bands, series.crs, transform, names, title, units, tags
     )
+    first = len(bands) - len(series.channels) + 1  # of the last step
+    if len(series.channels) == 3:
+        qgis.write_true_colour(path, (first, first + 1, first + 2), 0.5)
+    else:
+        qgis.write_ramp(path, first, (0.0, 1.0), (-1.0, 1.0), "cividis", "")
+    return path
 
 
 def read_composites(cfg: Config) -> Composites:

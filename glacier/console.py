@@ -292,7 +292,7 @@ def progress(
 
         bar = tqdm(desc=what, total=total)
     start = time.monotonic()
-    told = -QUIET_S  # when the last line was written, in seconds since the start
+    told = float(-QUIET_S)  # when the last line was written, in seconds since the start
     size = 0.0
     for done, item in enumerate(items, 1):
         yield item

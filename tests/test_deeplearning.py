@@ -408,6 +408,7 @@ def test_forecast_lies_at_the_right_place_and_time(forecast_run, caplog):
         assert np.isfinite(dataset.read()).all()
     names = {path.name for path in (trained / "forecast").iterdir()}
     files = {"forecast.tif", "members.tif", "snow.csv", "forecast.png", "forecast.gif"}
+    files.add("forecast.qml")
     assert {"lastTest.png", "snow.png", "manifest.yaml", *files} <= names
     forecast.run(settings(forecast.Settings))
     assert f"Forecasting with {trained.name}: the best of 1 by validation" in caplog.text

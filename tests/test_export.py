@@ -1,7 +1,10 @@
 """The NetCDF file of a glacier holds what its stages made, at the same places and dates."""
 
+import dataclasses
 import os
+import re
 import shutil
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -11,7 +14,9 @@ from toy import settings
 import glacier
 from config import Config, GlacierError
 from glacier import aligned, export
+from glacier.grid import Grid
 from glacier.storage import geotiff
+from glacier.velocity import fields, velocities
 
 NODES = rasterio.Affine(120.0, 0.0, 600015.0, 0.0, -120.0, 3500025.0)
 PIXELS = rasterio.Affine(30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0)
@@ -111,3 +116,55 @@ def test_a_cloud_optimised_geotiff(tmp_path):
         assert float(file.tags(2)["STATISTICS_MEAN"]) == pytest.approx(0.5, abs=0.01)
         assert np.isnan(file.nodata)
     assert [file.name for file in tmp_path.iterdir()] == ["cog.tif"]
+
+
+# ── Colours for QGIS ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def shown_in(path):
+    """What the style beside a GeoTIFF shows: the descriptions of its bands; its stops cover what these hold."""
+    root = ElementTree.parse(path.with_suffix(".qml")).getroot()
+    assert root.tag == "qgis"
+    renderer = root.find("pipe/rasterrenderer")
+    with rasterio.open(path) as file:
+        if renderer.get("type") == "multibandcolor":
+            numbers = [int(renderer.get(f"{name}Band")) for name in ("red", "green", "blue")]
+            return [file.descriptions[number - 1] for number in numbers]
+        number = int(renderer.get("band"))
+        values, names = file.read(number), [file.descriptions[number - 1]]
+    items = renderer.findall("rastershader/colorrampshader/item")
+    stops = [float(item.get("value")) for item in items]
+    assert stops == sorted(set(stops))
+    assert all(re.fullmatch("#[0-9a-f]{6}", item.get("color")) for item in items)
+    assert stops[0] <= np.nanmin(values) + 1e-6
+    assert stops[-1] >= np.nanmax(values) - 1e-6
+    return names
+
+
+def test_qgis_shows_the_speed_of_a_velocity_field(tmp_path):
+    rng = np.random.default_rng(0)
+    velocity = rng.normal(0, 40, (2, 12, 12))
+    velocity[:, 0, 0] = 3000  # one wild node
+    field = velocities.Field(velocity, np.ones((2, 12, 12)), np.ones((12, 12)))
+    nodes = velocities.Nodes.over(Grid("EPSG:32643", tuple(PIXELS)[:6], (48, 48)), 4)
+    margin = np.zeros((12, 12), bool)
+    path = fields.write_geotiff(tmp_path / "velocity.tif", field, margin, nodes, {})
+    fields.write_style(path, field)
+    assert shown_in(path) == ["speed"]
+    colours = re.findall('value="([^"]+)" color="([^"]+)"', path.with_suffix(".qml").read_text())
+    assert colours[-1][1] == colours[-2][1]  # the wild node takes no colour from the others
+    assert float(colours[-2][0]) < 3500
+    nothing = velocities.Field(velocity * np.nan, field.error, field.count)
+    fields.write_style(path, nothing)
+    with rasterio.open(path) as file:
+        assert file.descriptions[0] == "speed"
+
+
+@pytest.mark.parametrize("channels", [("ndsi",), ("red", "green", "blue")])
+def test_qgis_shows_the_last_composite(home, channels):
+    series = aligned.read_composites(settings(Config))
+    values = np.repeat(series.values - 0.3, len(channels), axis=1)
+    series = dataclasses.replace(series, values=values, channels=channels)
+    path = aligned.write_map(home, series)
+    period = "2019-10-01/2019-12-31"
+    assert shown_in(path) == [f"{channel} {period}" for channel in channels]

@@ -220,7 +220,7 @@ def test_pixels_of_the_geotiff_have_their_middle_at_the_nodes(tmp_path):
         margin = np.zeros(nodes.shape, bool)
         path = fields.write_geotiff(tmp_path / "velocity.tif", field, margin, nodes, {})
         with rasterio.open(path) as file:
-            east, north = file.read([1, 2])
+            east, north = file.read([2, 3])
             rows, columns = np.indices(file.shape)
             across, down = file.transform @ (columns + 0.5, rows + 0.5)
             assert file.crs.to_epsg() == 32643
@@ -295,7 +295,7 @@ def moved_home(finished_home, tmp_path_factory):
 def test_known_velocity_is_found_to_five_percent(moved_home):
     truth = read_truth(moved_home / "datasets/small/archive")
     with rasterio.open(moved_home / "datasets/small/movement/velocity.tif") as file:
-        east, north, speed, *_ = file.read()
+        speed, east, north, *_ = file.read()
         assert file.descriptions == fields.BANDS
         assert file.units == fields.UNITS
         assert file.crs.to_epsg() == 32643
@@ -335,7 +335,7 @@ def test_what_was_made_is_read_back(moved_home, monkeypatch):
     monkeypatch.setenv("GLACIER_HOME", str(moved_home))
     made = fields.read_movement(config.load(config.Config, ["--name=small"]))
     with rasterio.open(moved_home / "datasets/small/movement/velocity.tif") as file:
-        np.testing.assert_allclose(made.field().velocity, file.read([1, 2]), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(made.field().velocity, file.read([2, 3]), rtol=1e-4, atol=1e-4)
     assert made.field(before=date(2014, 1, 1)) is None
     early = made.field(before=date(2016, 1, 1))
     assert early.count.max() < made.field().count.max()

@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import rasterio
+import xarray
 import yaml
 from conftest import (
     ARTEFACTS,
@@ -178,6 +181,37 @@ def test_map_programs_find_what_the_stages_made(finished_home, monkeypatch):
     with rasterio.open(folder / "movement" / "velocity.tif") as file:
         speed = file.read(file.descriptions.index("speed") + 1)
     assert np.array_equal(opened.velocity.speed, speed, equal_nan=True)
+
+
+def test_gdal_and_xarray_open_every_file(finished_home):
+    """Each says where it lies, what its bands are, their unit and their dates; QGIS has colours for the main ones."""
+    maps = [path for path in finished_home.rglob("*.tif") if "archive" not in path.parts]
+    styled = {path.name for path in maps if path.with_suffix(".qml").is_file()}
+    assert styled == {"velocity.tif", "composites.tif", "forecast.tif"}
+    for path in maps:
+        with rasterio.open(path) as file:
+            assert file.crs.is_projected
+            assert np.isnan(file.nodata)
+            assert all(file.descriptions)
+            assert all(file.units)
+            tags = [file.tags()] + [file.tags(band) for band in file.indexes]
+        texts = [tag.get("DATES", tag.get("PERIOD", "")) for tag in tags]
+        spans = [text.split("/") for text in texts if text]
+        assert spans, path.name
+        assert all(date.fromisoformat(first) <= date.fromisoformat(last) for first, last in spans)
+        if path.with_suffix(".qml").is_file():
+            style = ElementTree.parse(path.with_suffix(".qml")).getroot()
+            renderer = style.find("pipe/rasterrenderer")
+            assert renderer.get("type") == "singlebandpseudocolor"
+            assert 1 <= int(renderer.get("band")) <= len(tags) - 1
+    arrays = [path for path in finished_home.rglob("*.nc") if "archive" not in path.parts]
+    assert {path.name for path in arrays} == {"small.nc", "velocity_series.nc"}
+    for path in arrays:
+        with xarray.open_dataset(path, decode_coords="all") as dataset:
+            assert dataset.data_vars
+            assert any("bounds" in name or "bnds" in name for name in dataset.variables)
+            for values in dataset.data_vars.values():
+                assert "units" in values.attrs
 
 
 def test_the_report_prints_on_twelve_pages_and_can_be_sent(finished_home, browser):

@@ -16,6 +16,8 @@ from DeepLearning.data.glacier import Glacier
 from DeepLearning.verification import members
 from DeepLearning.verification.members import Agreement
 from glacier import distribution
+from glacier.figures import qgis
+from glacier.figures.forecasts import BARE_TO_SNOW
 from glacier.patches.windows import is_index
 from glacier.storage import disk, geotiff
 from glacier.storage.geotiff import Band
@@ -165,6 +167,14 @@ def write_ahead(
                 member_file.write(flat(values).round(3), numbers, window=window)
                 maps.keep_member(rows, member, values)
     return paths, maps.ahead()
+
+
+def write_style(path: Path, glacier: Glacier) -> Path:
+    """Write how QGIS shows a forecast.tif: P(snow), or the median, of the first step; return its path."""
+    if is_index(glacier.series.channels):
+        limits = (0.0, 1.0)
+        return qgis.write_ramp(path, 1, limits, limits, BARE_TO_SNOW, "")
+    return qgis.write_true_colour(path, (1, 2, 3), 0.5)
 
 
 def flat(maps: np.ndarray) -> np.ndarray:

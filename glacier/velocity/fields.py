@@ -11,13 +11,14 @@ import numpy as np
 
 from config import Config
 from glacier import stages
+from glacier.figures import qgis
 from glacier.grid import Grid
 from glacier.storage import disk, geotiff
 from glacier.velocity import displacement, velocities
 from glacier.velocity.velocities import SPACING, Field, Nodes, Pair
 
 STAGE = stages.MOVEMENT
-BANDS = ("vx", "vy", "speed", "vx_error", "vy_error", "pairs", "margin")
+BANDS = ("speed", "vx", "vy", "vx_error", "vy_error", "pairs", "margin")
 UNITS = ("m/yr",) * 5 + ("1",) * 2
 YEARLY_SPAN = 1.5  # years; longer pairs do not tell one year's velocity
 
@@ -62,7 +63,7 @@ def write_geotiff(
     margin : bool (h, w), where the tracking window sees ice and ground.
     """
     speed = np.hypot(*field.velocity)
-    layers = np.array([*field.velocity, speed, *field.error, field.count, margin])
+    layers = np.array([speed, *field.velocity, *field.error, field.count, margin])
     meaning = {
         "UNITS": "m/yr",
         "DIRECTIONS": "vx to the east, vy to the north of the map grid",
@@ -72,6 +73,17 @@ def write_geotiff(
     return geotiff.write(
         path, layers, nodes.grid.crs, nodes.transform, BANDS, tags | meaning, UNITS
     )
+
+
+def write_style(path: Path, field: Field) -> Path:
+    """Write the colours of a velocity field's GeoTIFF for QGIS, its speed; return their path."""
+    speed = np.hypot(*field.velocity)
+    top = most = 1.0
+    if np.isfinite(speed).any():
+        top = max(float(np.nanpercentile(speed, 99.5)), 1.0)
+        most = float(np.nanmax(speed))
+    band = BANDS.index("speed") + 1
+    return qgis.write_ramp(path, band, (0.0, top), (0.0, most), "viridis", "m/yr")
 
 
 def period(pairs: Sequence[Pair], days: Sequence[date]) -> str:
