@@ -193,11 +193,11 @@ def write_map(folder: Path, series: Composites) -> Path:
     path = geotiff.write_cog(
         folder / "composites.tif", bands, series.crs, transform, names, title, units, tags
     )
-    first = len(bands) - len(series.channels) + 1  # of the last step
+    band = len(bands) - len(series.channels) + 1  # of the last step
     if len(series.channels) == 3:
-        qgis.write_true_colour(path, (first, first + 1, first + 2), 0.5)
+        qgis.write_true_colour(path, (band, band + 1, band + 2), 0.5)
     else:
-        qgis.write_ramp(path, first, (0.0, 1.0), (-1.0, 1.0), "cividis", "")
+        qgis.write_ramp(path, band, (0.0, 1.0), (-1.0, 1.0), "cividis", "")
     return path
 
 
