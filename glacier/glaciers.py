@@ -13,7 +13,7 @@ from pathlib import Path
 import config
 from config import Config, GlacierError
 from glacier.grid import make_grid
-from glacier.satellites import sensors
+from glacier.satellites import search, sensors
 from glacier.storage import disk, runner
 
 EARTH_RADIUS = 6371.0  # km, of the sphere with the Earth's area; areas are right to half a per cent
@@ -123,6 +123,29 @@ def plan_box(
     return facts, warn(grid.shape, patch_size)
 
 
+def years_there(
+    source: str, bounding_box: tuple[float, ...], years: tuple[int, ...], sensor: tuple[str, ...]
+) -> str:
+    """Return in words which years an archive has of a box, and which of those asked for it has not.
+
+    source : as the setting. bounding_box : west, south, east, north [degrees]. years : first and last. sensor : rows
+    of SENSORS.
+    """
+    query = search.Query(source, bounding_box, years, sensor)
+    try:
+        there = search.years_of(query)
+    except GlacierError as error:
+        return f"the archive does not answer: {error}"
+    if not there:
+        return "the archive has nothing of this box"
+    first, last = years
+    missing = [year for year in range(first, last + 1) if not there[0] <= year <= there[-1]]
+    told = f"the archive has {there[0]} to {there[-1]}"
+    if missing:
+        told += f", not {', '.join(map(str, missing))}"
+    return told
+
+
 def zone_of(crs: str) -> str:
     """Return the UTM zone of a projection such as EPSG:32643, for people."""
     hemispheres = {"EPSG:326": "N", "EPSG:327": "S"}
@@ -165,16 +188,22 @@ def known_glaciers() -> dict[str, tuple[float, ...]]:
 
 
 def write_glacier(cfg: Config, replace: bool = False) -> Path:
-    """Write name, box and years to the glacier's glacier.yaml; return its path.
+    """Write name, box, years and, where they are not the default, archive and outline to glacier.yaml; return its path.
 
-    GlacierExistsError if there is one already, unless `replace`: then its years and other settings stay.
+    GlacierExistsError if there is one already, unless `replace`: then its other settings stay, and its years where
+    those given are the default.
     """
     path = cfg.folder / "glacier.yaml"
     if path.is_file() and not replace:
         raise GlacierExistsError(f"{path} is there already")
     content = config.read_yaml(path) if path.is_file() else {}
-    drawn = runner.used_settings(cfg, ("name", "boundingBox", "years"))
-    disk.write_yaml(path, drawn | content | {"name": cfg.name, "boundingBox": drawn["boundingBox"]})
+    drawn = runner.used_settings(cfg, ("name", "boundingBox", "years", "source", "iceOutline"))
+    changed = {
+        name: value for name, value in drawn.items() if getattr(cfg, name) != getattr(Config, name)
+    }
+    first_lines = {name: drawn[name] for name in ("name", "boundingBox", "years")}
+    new = changed | {"name": cfg.name, "boundingBox": drawn["boundingBox"]}
+    disk.write_yaml(path, first_lines | content | new)
     return path
 
 

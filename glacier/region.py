@@ -93,6 +93,22 @@ def only(region: Outlines, ids: tuple[str, ...]) -> Outlines:
     return region._replace(ids=chosen, geometries=region.geometries[wanted])
 
 
+def find(source: str, name: str) -> tuple[tuple[float, ...], str]:
+    """Return the box of one glacier of an outline file, and FILE:ID as the setting iceOutline takes it.
+
+    name : its id, or its name where only one glacier has it.
+    """
+    everything = read(source)
+    chosen = only(everything, (name,))
+    if len(chosen.ids) > 1:
+        raise GlacierError(
+            f"{len(chosen.ids)} glaciers of {source} are called {name!r}; give the id of one: "
+            f"{', '.join(chosen.ids[:5])}"
+        )
+    box, _ = box_of(chosen.geometries[0], shapely.STRtree(everything.geometries))
+    return box, f"{Path(everything.path).resolve()}:{chosen.ids[0]}"
+
+
 def areas(geometries: np.ndarray) -> np.ndarray:
     """Return areas (N,) [km2] of polygons in longitude and latitude, on a sphere, each at its middle latitude."""
     bounds = shapely.bounds(geometries)  # (N, 4)

@@ -1,7 +1,11 @@
 """The notebook: what its functions say of a box, its cells with shapes put in by hand, and drawn in a real browser."""
 
+import functools
+import html
+import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -14,13 +18,15 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
+import shapely
 import yaml
 from conftest import ARTEFACTS, ROOT, environment
 
 import config
 from config import Config, GlacierError
-from glacier import glaciers
+from glacier import glaciers, region
 from glacier.grid import make_grid
+from glacier.outlines import outline_mask
 from glacier.patches.split import patch_parts
 
 NOTEBOOK = ROOT / "getCoordinatesFromMap.ipynb"
@@ -180,6 +186,69 @@ def test_a_typed_place_is_read():
             glaciers.read_place(text)
 
 
+def saved_items(folder: Path, years) -> str:
+    """A saved answer of an archive: an item in the middle of each year, over BOX."""
+    features = []
+    for year in years:
+        features.append(
+            {
+                "type": "Feature",
+                "stac_version": "1.0.0",
+                "id": f"scene-{year}",
+                "collection": "landsat-c2-l2",
+                "bbox": BOX,
+                "geometry": None,
+                "links": [],
+                "properties": {"datetime": f"{year}-07-01T05:00:00Z", "platform": "landsat-8"},
+                "assets": {},
+            }
+        )
+    path = folder / "items.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return str(path)
+
+
+def test_the_years_of_the_archive_are_told(tmp_path):
+    source = saved_items(tmp_path, range(2014, 2021))
+    there = functools.partial(glaciers.years_there, sensor=("landsat-8-9",))
+    assert there(source, BOX, (2013, 2022)) == "the archive has 2014 to 2020, not 2013, 2021, 2022"
+    assert there(source, BOX, (2015, 2016)) == "the archive has 2014 to 2020"
+    elsewhere = (7.0, 46.0, 7.2, 46.2)
+    assert there(source, elsewhere, (2015, 2016)) == "the archive has nothing of this box"
+    missing = str(tmp_path / "no.json")
+    assert there(missing, BOX, (2015, 2016)).startswith("the archive does not answer")
+
+
+def two_outlines(folder: Path) -> str:
+    """An outline file of two glaciers; both are called Twin."""
+    squares = [shapely.box(77.0, 32.0, 77.02, 32.02), shapely.box(77.5, 32.0, 77.52, 32.02)]
+    features = []
+    for number, square in enumerate(squares):
+        properties = {"RGIId": f"RGI60-14.{number}", "Name": "Twin", "glac_name": f"one {number}"}
+        geometry = json.loads(shapely.to_geojson(square))
+        features.append({"type": "Feature", "properties": properties, "geometry": geometry})
+    path = folder / "outlines.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return str(path)
+
+
+def test_a_glacier_of_an_outline_file_has_a_box_around_it(tmp_path):
+    source = two_outlines(tmp_path)
+    box, outline = region.find(source, "RGI60-14.1")
+    west, south, east, north = box
+    assert west < 77.5 < 77.52 < east
+    assert south < 32.0 < 32.02 < north
+    assert east - west < 0.1
+    assert outline == f"{source}:RGI60-14.1"
+    assert region.find(source, "one 1") == (box, outline)
+    mask = outline_mask(outline, make_grid(box, 30.0, 15.0))
+    assert 900e-6 * mask.sum() == pytest.approx(1.886 * 2.218, rel=0.02)  # km2
+    with pytest.raises(GlacierError, match=r"2 glaciers .* give the id of one"):
+        region.find(source, "Twin")
+    with pytest.raises(GlacierError, match="no outline"):
+        region.find(source, "RGI60-14.9")
+
+
 # ── Without a browser ────────────────────────────────────────────────────────────────────────────────────────────
 
 DRAW = """
@@ -191,6 +260,21 @@ def saved(name):
     title.value = name
     save.disabled or save.click()
     return answer.value, save.description
+
+def choose(archive, first, last):
+    source.value, first_year.value, last_year.value = archive, first, last
+    return source.value
+
+def the_years():
+    import time
+    end = time.monotonic() + 20
+    while "asking" in holds.value and time.monotonic() < end:
+        time.sleep(0.1)
+    return holds.value
+
+def from_file(file, name):
+    outlines.value, glacier.value = file, name
+    return not save.disabled, answer.value
 """
 
 
@@ -221,7 +305,10 @@ def test_the_notebook_saves_what_is_drawn(tmp_path, monkeypatch):
     )
     notebook = nbformat.read(NOTEBOOK, 4)
     two = f"{rectangle(*BOX)!r}, {rectangle(1, 2, 3, 4)!r}"
+    archive = saved_items(tmp_path, range(2014, 2021))
+    outlines_file = two_outlines(tmp_path)
     asked = [
+        f"choose({archive!r}, 2015, 2022)",
         "sum(isinstance(layer, Rectangle) for layer in chart.layers)",
         f"drawn({rectangle(*BOX)!r})",
         f"drawn({two})",
@@ -230,8 +317,13 @@ def test_the_notebook_saves_what_is_drawn(tmp_path, monkeypatch):
         "saved('')",
         "saved('old')",
         "saved('old')",
-        "saved('beas')",
+        "saved('beas kund')",
+        "the_years()",
         "drawn()",
+        f"from_file({outlines_file!r}, 'Twin')",
+        f"from_file({outlines_file!r}, 'RGI60-14.1')",
+        "saved('twin')",
+        "(setattr(last_year, 'value', 2010), facts.value)[1]",
         "(setattr(place, 'value', '50, 8'), chart.center)[1]",
     ]
     notebook.cells += [nbformat.v4.new_code_cell(code) for code in (DRAW, *asked)]
@@ -239,8 +331,14 @@ def test_the_notebook_saves_what_is_drawn(tmp_path, monkeypatch):
         notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}
     ).execute()
     told = [cell.outputs[0]["data"]["text/plain"] for cell in notebook.cells[-len(asked) :]]
-    old, facts, second, nothing, _, unnamed, there, replaced, saved, cleared, centre = told
+    _, old, facts, second, nothing, _, unnamed, there, replaced, saved, *more = told
+    years, cleared, twins, outlined, _, reversed_years, centre = more
     assert old == "1"
+    assert "32 in 2015-2022" in facts  # composites
+    assert "the archive has 2014 to 2020, not 2021, 2022" in years
+    assert "give the id of one" in twins
+    assert outlined.startswith("(True")
+    assert "years" in reversed_years
     assert "43 N" in facts
     assert facts.endswith("False)")
     assert "2 shapes are drawn" in second
@@ -250,12 +348,20 @@ def test_the_notebook_saves_what_is_drawn(tmp_path, monkeypatch):
     assert "there already" in there
     assert there.endswith("'Replace')")
     assert "Wrote" in replaced
-    assert "python dataAPI.py --name=beas" in saved
+    (line,) = re.findall("python dataAPI.py[^\\\\]*", html.unescape(saved.replace("\\'", "'")))
+    assert shlex.split(line)[2:] == ["--name=beas kund", "--dryRun=True"]
     assert cleared.endswith("True)")
     assert centre == "[50.0, 8.0]"
-    for name in ("old", "beas"):
+    for name in ("old", "beas kund", "twin"):
         content = yaml.safe_load((tmp_path / "datasets" / name / "glacier.yaml").read_text())
-        assert content["boundingBox"] == list(BOX)
+        assert content["years"] == [2015, 2022]
+        assert content["source"] == archive
+        if name == "twin":
+            assert content["boundingBox"] == list(region.find(outlines_file, "RGI60-14.1")[0])
+            assert content["iceOutline"] == f"{outlines_file}:RGI60-14.1"
+        else:
+            assert content["boundingBox"] == list(BOX)
+            assert "iceOutline" not in content
 
 
 # ── In a browser ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -348,3 +454,7 @@ def save_with_the_mouse(page, address: str) -> None:
     page.get_by_placeholder("name of the glacier").fill("beas")
     page.locator(".jp-OutputArea").get_by_role("button", name="Save").click()
     page.get_by_text(re.compile("Wrote .*glacier.yaml")).wait_for()
+    chart = page.locator(".leaflet-container").bounding_box()
+    attribution = page.locator(".leaflet-control-attribution").bounding_box()
+    assert attribution["y"] + attribution["height"] <= chart["y"] + chart["height"] + 1
+    assert attribution["height"] < 30  # one line: it hides nothing of the map
