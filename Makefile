@@ -45,10 +45,12 @@ pictures:
 
 .venv/ready: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; name another, as: make PYTHON=python3.12")'
-	@echo "── Setting up .venv with the packages of requirements.txt (once, one to three minutes) ──"
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) lacks venv; on Debian or Ubuntu: sudo apt install python3-venv, then make again" >&2; exit 1; }
+	@echo "── Setting up .venv with the packages of requirements.txt: once, some minutes; each is named as it comes ──"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -r requirements.txt -c constraints.txt
 	@touch $@
+	@echo "── .venv is ready: in each new terminal, source .venv/bin/activate ──"
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache

@@ -214,22 +214,31 @@ def test_a_python_without_the_packages_says_which_to_take(script, tmp_path):
     assert "source .venv/bin/activate" in done.stderr
 
 
-def test_make_refuses_an_old_python_before_anything_is_installed(tmp_path):
-    old = tmp_path / "oldpython"
-    old.write_text(
-        f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 9); exec(sys.argv[1])" "$2"\n'
+@pytest.mark.parametrize(
+    ("lack", "says"),
+    [
+        ("sys.version_info = (3, 9)", "Python 3.11 or newer is needed"),
+        ("sys.modules['ensurepip'] = None", "lacks venv; on Debian or Ubuntu: sudo apt install"),
+    ],
+)
+def test_make_refuses_a_python_that_cannot_do_it_before_anything_is_installed(tmp_path, lack, says):
+    poor = tmp_path / "poorpython"
+    poor.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; {lack}; exec(sys.argv[1])" "$2"\n'
     )
-    old.chmod(0o755)
+    poor.chmod(0o755)
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
     for name in ("requirements.txt", "constraints.txt"):
         (tmp_path / name).touch()
     done = subprocess.run(
-        ["make", "-C", str(tmp_path), ".venv/ready", f"PYTHON={old}"],
+        ["make", "-C", str(tmp_path), ".venv/ready", f"PYTHON={poor}"],
         capture_output=True,
         text=True,
     )
     assert done.returncode != 0
-    assert "error: Python 3.11 or newer is needed" in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert says in line
+    assert "Setting up" not in done.stdout
     assert not (tmp_path / ".venv").exists()
 
 

@@ -84,6 +84,7 @@ def test_the_report_shows_a_glaciers_sections_in_run_order_and_needs_no_other_fi
         "Made by a <b> & c-Network-001",
         "Made by evaluation",
         "Made by forecast-a <b> & c",
+        "Glossary",
     ]
     assert "<h1>a &lt;b&gt; &amp; c</h1>" in page
     assert (

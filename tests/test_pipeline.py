@@ -30,9 +30,11 @@ from conftest import (
 from rasterio import open as open_raster
 from rasterio.warp import transform_bounds
 
+import config
 import glacier
 from config import Config
 from DeepLearning.models import MODELS
+from glacier.report.glossary import GLOSSARY
 from glacier.satellites.sensors import SENSORS
 from glacier.storage import disk
 
@@ -93,6 +95,8 @@ def test_the_readme_names_only_commands_that_a_test_runs():
     ]  # but the batch script, for want of a cluster
     run = {"python " + " ".join(words).replace("small", "parvati") for words in readme_commands()}
     assert set(fenced) - run == {
+        "git clone ADDRESS glacier",
+        "cd glacier",
         "make demo",
         "make test",
         "jupyter lab getCoordinatesFromMap.ipynb",
@@ -103,7 +107,26 @@ def test_the_readme_names_only_commands_that_a_test_runs():
         "python DeepLearning/evaluate.py --name=parvati --run=all",
     }
     for link in re.findall(r"\]\(([^)]+)\)", text) + re.findall('src="([^"]+)"', text):
-        assert (ROOT / link).is_file(), link
+        heading = f"## {link[1:].capitalize()}\n"
+        assert (ROOT / link).is_file() or (link.startswith("#") and heading in text), link
+
+
+def test_the_readmes_glossary_is_the_reports():
+    lines = (ROOT / "README.md").read_text().partition("## Glossary\n\n")[2].partition("\n\n")[0]
+    words = [f"- **{word}**: {meaning}" for word, meaning in GLOSSARY.items()]
+    assert lines.splitlines() == words
+    assert len(words) == 10
+
+
+def test_the_readmes_example_is_a_glacier_yaml(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    folder = tmp_path / "datasets" / "parvati"
+    folder.mkdir(parents=True)
+    (folder / "glacier.yaml").write_text(block)
+    cfg = config.load(Config, name="parvati")
+    assert cfg.boundingBox == Config.boundingBox
+    assert cfg.iceOutline == f"{folder}/rgi.shp:ID"
 
 
 def test_the_readme_names_every_setting_satellite_and_network():
@@ -136,6 +159,7 @@ def test_the_report_shows_every_stage(finished_home):
         f"Training: {run}",
         f"Scores: {run}",
         f"Forecast: {run}",
+        "Glossary",
     ]
     for told in (
         "dropped: ",

@@ -16,6 +16,7 @@ import yaml
 import config
 from config import Config
 from glacier.report.answer import answer, newest
+from glacier.report.glossary import GLOSSARY
 from glacier.report.viewer import viewer
 from glacier.stages import STAGES
 from glacier.storage import disk, runner
@@ -122,6 +123,7 @@ def report(cfg: Config) -> Path:
         answer=first_page._replace(pictures=pictures),
         chapters=chapters,
         data=viewer(cfg, newest(list(finished), "forecast")),
+        glossary=GLOSSARY,
     )
     with disk.writing(path) as file:
         file.write(f"{mark}\n{page}".encode())
