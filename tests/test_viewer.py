@@ -1,6 +1,7 @@
 """The viewer shows the numbers of the files: a real browser slides, clicks and reads; the files say what is right."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -51,7 +52,10 @@ def test_what_is_shown_is_what_the_files_hold(finished_home, page):
         assert told.startswith(f"row {row}, column {column}:")
         assert number(told, "snow index") == pytest.approx(values[step, 0, row, column], abs=0.01)
         assert told.endswith("observed" if observed[step, row, column] else "filled")
-        assert page.locator("#label").inner_text().startswith(dates[step])
+        label = page.locator("#label").inner_text()
+        assert label.startswith(dates[step])
+        (share,) = re.findall(r": (\d+) % observed", label)
+        assert int(share) == pytest.approx(100 * observed[step].mean(), abs=0.51)
     shown = page.eval_on_selector_all(
         "#series .observed", "dots => dots.map(dot => [+dot.dataset.frame, +dot.dataset.value])"
     )

@@ -17,6 +17,7 @@ from config import Config
 from glacier import aligned, distribution
 from glacier.aligned import Composites
 from glacier.climatology import Climatology
+from glacier.figures.forecasts import BARE_TO_SNOW
 from glacier.stages import ALIGNED, MOVEMENT
 from glacier.storage import runner
 
@@ -52,7 +53,8 @@ def viewer(cfg: Config, forecast: Path | None) -> dict | None:
         "seen": encode(seen),
         "climatology": climatology(series, every),
         "seasons": seasons(spans, series.steps_per_year),
-        "palettes": {name: palette(name) for name in ("cividis", "Blues_r", "viridis")},
+        "snow_colours": BARE_TO_SNOW,
+        "palettes": {name: palette(name) for name in ("cividis", BARE_TO_SNOW, "viridis")},
     }
     for name in (*QUANTITIES, "member"):
         if name in ahead:
