@@ -44,7 +44,8 @@ class Scene:
 
 def usual_snow_line(season):
     """Return the usual snow line [m] of days of the year; highest in early September."""
-    return 4600 + 700 * np.cos(2 * np.pi * (season - 245) / 365.25)
+    year_angle = 2 * np.pi * (season - 245) / 365.25
+    return 4600 + 700 * np.cos(year_angle)
 
 
 def state_of_snow(season: int, departure: float) -> tuple[float, float]:
@@ -52,14 +53,16 @@ def state_of_snow(season: int, departure: float) -> tuple[float, float]:
 
     departure : how far the snow line lies above the usual one [m].
     """
-    greenness = np.exp(-(((season - 220) / 45) ** 2))
+    from_peak = (season - 220) / 45
+    greenness = np.exp(-(from_peak**2))
     freshness = np.clip(0.45 - departure / 500, 0, 1)
     return float(freshness), float(greenness)
 
 
 def illuminated(surface: np.ndarray, light: np.ndarray, skylight: np.ndarray) -> np.ndarray:
     """Return the reflectance (bands, H, W) seen of a surface under direct light (H, W) and the sky's, (bands, 1, 1)."""
-    return surface * (skylight + (1 - skylight) * light)
+    sunlight = 1 - skylight
+    return surface * (skylight + sunlight * light)
 
 
 def snow_lines(rng: np.random.Generator, dates: list[date]) -> tuple[np.ndarray, np.ndarray]:
@@ -72,21 +75,27 @@ def snow_lines(rng: np.random.Generator, dates: list[date]) -> tuple[np.ndarray,
     season = np.array([day.timetuple().tm_yday for day in dates])
     usual = usual_snow_line(season)
 
-    years = np.arange(dates[0].year - 1, dates[-1].year + 2)
+    first, last = dates[0].year, dates[-1].year
+    years = np.arange(first - 1, last + 2)
     middles = [date(year, 7, 1).toordinal() for year in years]
-    departure = np.interp(days, middles, rng.normal(0, 130, len(years)))
+    of_years = rng.normal(0, 130, len(years))
+    departure = np.interp(days, middles, of_years)
     recent = rng.normal(0, 170)
-    for step, gap in enumerate(np.diff(days, prepend=days[0])):
+    gaps = np.diff(days, prepend=days[0])
+    for step, gap in enumerate(gaps):
         memory = np.exp(-gap / 60)
-        recent = memory * recent + np.sqrt(1 - memory**2) * rng.normal(0, 170)
+        news = np.sqrt(1 - memory**2)
+        recent = memory * recent + news * rng.normal(0, 170)
         departure[step] += recent
     return usual + departure, departure
 
 
 def expected_cloud(day_of_year: int) -> float:
     """Return the usual cloud fraction of the season: monsoon in July and August, snowfall in late winter."""
-    monsoon = 0.55 * np.exp(-(((day_of_year - 210) / 38) ** 2))
-    winter = 0.22 * np.exp(-(((day_of_year - 45) / 45) ** 2))
+    from_monsoon = (day_of_year - 210) / 38
+    from_snowfall = (day_of_year - 45) / 45
+    monsoon = 0.55 * np.exp(-(from_monsoon**2))
+    winter = 0.22 * np.exp(-(from_snowfall**2))
     return float(0.22 + monsoon + winter)
 
 
@@ -97,7 +106,8 @@ def draw_clouds(
     if mean_fraction <= 0:
         return np.zeros(shape, np.float32)
     mean_fraction = min(mean_fraction, 0.95)
-    fraction = rng.beta(1.2 * mean_fraction, 1.2 * (1 - mean_fraction))
+    clear = 1 - mean_fraction
+    fraction = rng.beta(1.2 * mean_fraction, 1.2 * clear)
     field = fractal(rng, shape, 0.6 * max(shape), 2.5, slope=0.8)
     edge = np.quantile(field, 1 - fraction)
     return smoothstep(field, edge - 0.12, edge + 0.25).astype(np.float32)
@@ -107,9 +117,11 @@ def cast_cloud_shadow(
     opacity: np.ndarray, base: float, azimuth: float, elevation: float
 ) -> np.ndarray:
     """Return the opacity (H, W) as its shadow falls on the ground; `base` is the cloud's height over it [m]."""
-    reach = base / np.tan(np.radians(elevation)) / PIXEL_SIZE
-    rows = round(reach * np.cos(np.radians(azimuth)))
-    columns = round(-reach * np.sin(np.radians(azimuth)))
+    height = np.radians(elevation)
+    bearing = np.radians(azimuth)
+    reach = base / np.tan(height) / PIXEL_SIZE
+    rows = round(reach * np.cos(bearing))
+    columns = round(-reach * np.sin(bearing))
     return np.roll(opacity, (rows, columns), axis=(0, 1))
 
 
@@ -119,10 +131,16 @@ def photograph(layers: np.ndarray, dx: float, dy: float) -> np.ndarray:
     One multiplication in the Fourier domain: the shift is exact, with no interpolation of its own.
     """
     height, width = layers.shape[-2:]
-    rows, columns = fft.fftfreq(height)[:, None], fft.rfftfreq(width)[None, :]
-    blur = np.exp(-2 * (np.pi * BLUR) ** 2 * (rows**2 + columns**2))
-    shift = np.exp(-2j * np.pi * (columns * dx + rows * dy))
-    moved = fft.irfft2(fft.rfft2(layers) * (blur * shift).astype(np.complex64), s=(height, width))
+    rows = fft.fftfreq(height)[:, None]
+    columns = fft.rfftfreq(width)[None, :]
+    frequency = rows**2 + columns**2
+    width_of_blur = np.pi * BLUR
+    blur = np.exp(-2 * width_of_blur**2 * frequency)
+    phase = columns * dx + rows * dy
+    shift = np.exp(-2j * np.pi * phase)
+    optics = (blur * shift).astype(np.complex64)
+    spectrum = fft.rfft2(layers) * optics
+    moved = fft.irfft2(spectrum, s=(height, width))
     return moved[..., PAD:-PAD, PAD:-PAD]
 
 
@@ -130,21 +148,33 @@ def quality_bits(
     cloud: np.ndarray, shadow: np.ndarray, cirrus: np.ndarray, snow: np.ndarray
 ) -> np.ndarray:
     """Return QA_PIXEL (H, W) uint16 of the flags (H, W) bool; clouds are dilated by 3 px."""
-    disc = np.hypot(*np.mgrid[-3:4, -3:4]) <= 3
-    dilated = ndimage.binary_dilation(cloud, disc) & ~cloud
-    flags = {CLOUD: cloud, SHADOW: shadow & ~cloud, CIRRUS: cirrus, SNOW: snow & ~cloud}
+    rows, columns = np.mgrid[-3:4, -3:4]
+    disc = np.hypot(rows, columns) <= 3
+    around = ndimage.binary_dilation(cloud, disc)
+    uncovered = ~cloud
+    flags = {
+        CLOUD: cloud,
+        SHADOW: shadow & uncovered,
+        CIRRUS: cirrus,
+        SNOW: snow & uncovered,
+    }
     bits = np.full(cloud.shape, LOW_CONFIDENCE, np.uint16)
-    bits |= np.where(dilated, DILATED, np.where(cloud, 0, CLEAR)).astype(np.uint16)
+    bits[uncovered & around] |= DILATED
+    bits[uncovered & ~around] |= CLEAR
     for flag, where in flags.items():
-        bits |= np.where(where, flag | HIGH_CONFIDENCE[flag], 0).astype(np.uint16)
+        bits[where] |= flag
+        bits[where] |= HIGH_CONFIDENCE[flag]
     return bits
 
 
 def swath_edge(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Return where (H, W) a scene recorded nothing: beyond a slanted line through its inner half."""
     rows, columns = np.indices(shape)
-    side = columns + 0.2 * rows - rng.uniform(0.3, 0.8) * shape[1]
-    return side > 0 if rng.random() < 0.5 else side < 0
+    edge = rng.uniform(0.3, 0.8) * shape[1]
+    side = columns + 0.2 * rows - edge
+    if rng.random() < 0.5:
+        return side > 0
+    return side < 0
 
 
 def observe(
@@ -171,34 +201,60 @@ def observe(
     freshness, greenness = state_of_snow(season, departure)
     surface, frozen = land.surface_reflectance(landscape, years, snow_line, freshness, greenness)
 
-    opacity = draw_clouds(rng, shape, cloudiness * expected_cloud(season))
-    shade = cast_cloud_shadow(opacity, rng.uniform(800, 2500), azimuth, elevation)
+    mean_fraction = cloudiness * expected_cloud(season)
+    opacity = draw_clouds(rng, shape, mean_fraction)
+    base = rng.uniform(800, 2500)
+    shade = cast_cloud_shadow(opacity, base, azimuth, elevation)
     veil = fractal(rng, shape, 0.8 * max(shape), 8, slope=1.0)
-    cirrus = 0.25 * smoothstep(veil, 2.6 - cloudiness, 4.0).astype(np.float32)
+    cirrus = smoothstep(veil, 2.6 - cloudiness, 4.0)
+    cirrus = 0.25 * cirrus.astype(np.float32)
 
-    light = land.sunlight(landscape, azimuth, elevation) * (1 - 0.8 * shade)
-    seen = illuminated(surface, light, land.SKYLIGHT)
-    haze = np.float32(rng.normal(0.004, 0.004)) * land.SKYLIGHT / land.SKYLIGHT.mean()
+    sunlight = land.sunlight(landscape, azimuth, elevation)
+    light = sunlight * (1 - 0.8 * shade)
+    ground = illuminated(surface, light, land.SKYLIGHT)
+    amount = np.float32(rng.normal(0.004, 0.004))
+    haze = amount * land.SKYLIGHT / land.SKYLIGHT.mean()
     covered = np.maximum(opacity, cirrus)
-    seen = seen + haze + covered * (SPECTRA["cloud"] * (1 + 0.06 * veil) - seen)
+    cloud = SPECTRA["cloud"] * (1 + 0.06 * veil)
+    seen = ground + haze + covered * (cloud - ground)
 
-    layers = photograph(
-        np.concatenate([seen, np.stack([opacity, shade, cirrus, frozen])]).astype(np.float32),
-        *shift,
-    )
-    reflectance, (opacity, shade, cirrus, frozen) = layers[: len(BANDS)], layers[len(BANDS) :]
-    noise = rng.standard_normal(reflectance.shape, dtype=np.float32)
-    reflectance = reflectance + noise * (0.0015 + 0.004 * np.clip(reflectance, 0, None))
+    masks = np.stack([opacity, shade, cirrus, frozen])
+    layers = np.concatenate([seen, masks]).astype(np.float32)
+    layers = photograph(layers, *shift)
+    reflectance = layers[: len(BANDS)]
+    opacity, shade, cirrus, frozen = layers[len(BANDS) :]
+    reflectance = with_noise(rng, reflectance)
 
-    saturated = reflectance > SATURATION
-    qa_radsat = (saturated * (1 << np.arange(len(BANDS)))[:, None, None]).sum(0).astype(np.uint16)
-    numbers = (
-        np.rint((np.minimum(reflectance, SATURATION) - OFFSET) / SCALE)
-        .clip(1, 65535)
-        .astype(np.uint16)
-    )
+    numbers = digital_numbers(reflectance)
+    qa_radsat = saturation_bits(reflectance > SATURATION)
     qa_pixel = quality_bits(opacity > 0.4, shade > 0.4, cirrus > 0.1, frozen > 0.5)
+    empty = np.zeros(qa_pixel.shape, bool)
+    if partial:
+        empty = swath_edge(rng, qa_pixel.shape)
+    numbers[:, empty] = 0
+    qa_pixel[empty] = FILL
+    qa_radsat[empty] = 0
+    clouds = (qa_pixel & CLOUD) > 0
+    cloud_fraction = float(clouds[~empty].mean())
+    return Scene(numbers, qa_pixel, qa_radsat, cloud_fraction)
 
-    empty = swath_edge(rng, numbers.shape[1:]) if partial else np.zeros(numbers.shape[1:], bool)
-    numbers[:, empty], qa_pixel[empty], qa_radsat[empty] = 0, FILL, 0
-    return Scene(numbers, qa_pixel, qa_radsat, float(((qa_pixel & CLOUD) > 0)[~empty].mean()))
+
+def with_noise(rng: np.random.Generator, reflectance: np.ndarray) -> np.ndarray:
+    """Return reflectance (bands, H, W) with the sensor's noise, more where it is bright."""
+    noise = rng.standard_normal(reflectance.shape, dtype=np.float32)
+    spread = 0.0015 + 0.004 * np.clip(reflectance, 0, None)
+    return reflectance + noise * spread
+
+
+def digital_numbers(reflectance: np.ndarray) -> np.ndarray:
+    """Return the uint16 that stand for reflectance (bands, H, W); 0 is none of them."""
+    recorded = np.minimum(reflectance, SATURATION)
+    numbers = np.rint((recorded - OFFSET) / SCALE)
+    return numbers.clip(1, 65535).astype(np.uint16)
+
+
+def saturation_bits(saturated: np.ndarray) -> np.ndarray:
+    """Return QA_RADSAT (H, W) uint16 of the bands (bands, H, W) that are saturated."""
+    bits = 1 << np.arange(len(saturated))
+    bands = saturated * bits[:, None, None]
+    return bands.sum(0).astype(np.uint16)
