@@ -274,12 +274,18 @@ def check_rule(field: dataclasses.Field, value) -> None:
         raise GlacierError(
             f"{field.name} must be one of {names}; got {value!r}{nearest(value, choices)}"
         )
-    numbers = value if isinstance(value, tuple) else (value,)
+    if isinstance(value, tuple):
+        numbers = value
+    else:
+        numbers = (value,)
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
         if low is not None and number < low or high is not None and number > high:
-            bounds = f"at least {low}" if high is None else f"from {low} to {high}"
+            if high is None:
+                bounds = f"at least {low}"
+            else:
+                bounds = f"from {low} to {high}"
             raise GlacierError(
                 f"{field.name} must be {bounds} ({field.metadata['help']}); got {number}"
             )
@@ -351,7 +357,9 @@ def with_commas(name: str, value, kind: type) -> str:
     if kind not in patterns or not isinstance(value, str):
         return ""
     numbers = re.findall(patterns[kind], value)
-    return f"; write --{name}={','.join(numbers)}" if len(numbers) > 1 else ""
+    if len(numbers) > 1:
+        return f"; write --{name}={','.join(numbers)}"
+    return ""
 
 
 def parts_of(value) -> list:
@@ -398,7 +406,9 @@ def short(value) -> str:
     if type(value) is int and abs(value) > LARGEST_INTEGER:
         return "a larger one"
     text = repr(value)
-    return text if len(text) < 80 else f"{text[:76]}..."
+    if len(text) < 80:
+        return text
+    return f"{text[:76]}..."
 
 
 # ── Files of settings ────────────────────────────────────────────────────────────────────────────────────────────
@@ -485,7 +495,10 @@ def read_flags(argv: list[str], kinds: dict) -> dict[str, str]:
             elif queue and not queue[0].startswith("--"):
                 value = queue.pop(0)
             else:
-                hint = "" if name in kinds else nearest(name, kinds)
+                if name in kinds:
+                    hint = ""
+                else:
+                    hint = nearest(name, kinds)
                 raise GlacierError(f"--{name} needs a value: --{name}=value{hint}")
         flags[name] = value
     return flags
@@ -512,7 +525,8 @@ def load(
     """
     hints = typing.get_type_hints(cls)
     kinds = {name: hints[name] for name in cls.__dataclass_fields__}
-    values, origins = {}, {}
+    values = {}
+    origins = {}
     for origin, folder, layer in layers_of(cls, kinds, argv or [], keywords):
         for key, value in layer.items():
             if key not in kinds:

@@ -87,7 +87,10 @@ def read_years(cfg: Config, folder: Path) -> runner.Result:
     log.info("  %d scenes of %s on %s", len(plan.scenes), ", ".join(cfg.sensor), described(plan))
     header = header_of(cfg, plan)
     waiting = folder / f".scenes-{header['made_with']}"
-    taken = 0 if cfg.force else take_back(folder, waiting, header["made_with"])
+    if cfg.force:
+        taken = 0
+    else:
+        taken = take_back(folder, waiting, header["made_with"])
     if taken:
         log.info("  %d scenes are there already", taken)
     job = Job(
@@ -178,7 +181,9 @@ def check_box(cfg: Config) -> None:
     if cfg.name == Config.name or cfg.boundingBox != Config.boundingBox:
         return
     names = sorted(path.parent.name for path in cfg.folder.parent.glob("*/glacier.yaml"))
-    there = f" (glaciers with one: {', '.join(names)})" if names else ""
+    there = ""
+    if names:
+        there = f" (glaciers with one: {', '.join(names)})"
     raise GlacierError(
         f"glacier {cfg.name!r} has no boundingBox of its own{config.nearest(cfg.name, names)}{there}; "
         f"draw it in the notebook, or give its --boundingBox"

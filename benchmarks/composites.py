@@ -102,7 +102,10 @@ def gaps() -> None:
         rng = np.random.default_rng(0)
         hidden = [cloud_shapes(rng, scene.shape, fraction) for scene in scenes]
         for name, fill in FILLERS.items():
-            count = 1 if fill is pixel_by_pixel else len(scenes)
+            if fill is pixel_by_pixel:
+                count = 1
+            else:
+                count = len(scenes)
             errors = []
             start = time.process_time()
             for scene, gap in zip(scenes[:count], hidden[:count], strict=True):

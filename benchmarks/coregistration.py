@@ -117,7 +117,10 @@ def errors(found: np.ndarray, true: np.ndarray, shape: tuple[int, int]) -> np.nd
     )
     moved = points @ (np.linalg.inv(true) @ found).transpose(0, 2, 1)
     moved = moved[..., :2] / moved[..., 2:]
-    common = np.median(moved, axis=0) if len(moved) > 2 else moved[0]
+    if len(moved) > 2:
+        common = np.median(moved, axis=0)
+    else:
+        common = moved[0]
     common = points @ np.linalg.lstsq(points, common, rcond=None)[0]
     return np.linalg.norm(moved - common, axis=-1).mean(axis=1)
 
@@ -134,7 +137,9 @@ def usual_ecc(
 ) -> np.ndarray:
     """The usual recipe: ECC with a homography to the temporal mean, the warp of one scene starting the next."""
     filled = np.nan_to_num(stack)
-    mean, warp, matrices = filled.mean(axis=0), np.eye(3, dtype=np.float32), []
+    mean = filled.mean(axis=0)
+    warp = np.eye(3, dtype=np.float32)
+    matrices = []
     for scene in filled:
         try:
             criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, iterations, criterion)
@@ -197,7 +202,8 @@ def scikit_image(stack: np.ndarray, model: str) -> np.ndarray:
     """Phase correlation to the first scene, at 1/100 px, with masks where something is missing (then whole px)."""
     from skimage.registration import phase_cross_correlation
 
-    filled, matrices = np.nan_to_num(stack), []
+    filled = np.nan_to_num(stack)
+    matrices = []
     for scene in filled:
         (dy, dx), *_ = phase_cross_correlation(filled[0], scene, upsample_factor=100)
         matrices.append(np.array([[1, 0, -dx], [0, 1, -dy], [0, 0, 1]]))
@@ -228,7 +234,10 @@ def simple_itk(stack: np.ndarray, model: str) -> np.ndarray:
         method.SetOptimizerScalesFromPhysicalShift()
         method.SetShrinkFactorsPerLevel([4, 2, 1])
         method.SetSmoothingSigmasPerLevel([2, 1, 0])
-        start = sitk.TranslationTransform(2) if model == "translation" else sitk.AffineTransform(2)
+        if model == "translation":
+            start = sitk.TranslationTransform(2)
+        else:
+            start = sitk.AffineTransform(2)
         if model != "translation":
             start.SetCenter([length / 2 for length in scene.shape[::-1]])
         method.SetInitialTransform(start, inPlace=True)
@@ -332,7 +341,8 @@ def round_to_3(value: float) -> float:
 def adjustment() -> None:
     """Time of the joint adjustment of 50 to 3200 scenes, six comparisons each, one in twenty wrong; its exponent."""
     rows: list[tuple] = [("scenes", "comparisons", "CPU s", "error [px]", "confirmed [%]")]
-    counts, times = (50, 200, 800, 3200), []
+    counts = (50, 200, 800, 3200)
+    times = []
     for count in counts:
         rng = np.random.default_rng(count)
         shifts = rng.normal(0, 0.4, (count, 2))
@@ -395,7 +405,11 @@ def pairs() -> None:
     ).items():
         for kind, ends in (("same scene", [(i, i) for i in range(8)]), ("other season", season)):
             for model, size in (("translation", "3 px"), ("affine", "affine")):
-                rng, error, beside, nominal, refused = np.random.default_rng(1), [], [], [], 0
+                rng = np.random.default_rng(1)
+                error = []
+                beside = []
+                nominal = []
+                refused = 0
                 for i, j in ends:
                     warps = np.array([random_warp(rng, size, scenes.shape[1:]) for _ in range(2)])
                     stack = np.array(
@@ -492,9 +506,9 @@ def ice() -> None:
             command(home, "dataAPI.py", f"--name={name}")
             for source in ("outline", "found"):
                 folder = Path(home) / "datasets" / name
-                outline = (
-                    folder / "archive" / "truth" / "ice.geojson" if source == "outline" else None
-                )
+                outline = None
+                if source == "outline":
+                    outline = folder / "archive" / "truth" / "ice.geojson"
                 for method in ("orientation", "ecc"):
                     command(
                         home,
@@ -523,18 +537,14 @@ def score_motion(folder: Path) -> tuple:
     the ground and before [px], scenes not accepted."""
     from demo.makeGlacier import read_truth
 
-    truth, record = (
-        read_truth(folder / "archive"),
-        json.loads((folder / "aligned" / "scenes.json").read_text()),
-    )
+    truth = read_truth(folder / "archive")
+    record = json.loads((folder / "aligned" / "scenes.json").read_text())
     rows, columns = np.load(folder / "aligned" / "scenes.npy", mmap_mode="r").shape[2:]
     left = round((record["transform"][2] - truth.transform.c) / 30)
     top = round((truth.transform.f - record["transform"][5]) / 30)
     window = (slice(top, top + rows), slice(left, left + columns))
-    moving, flow = (
-        truth.ice[window],
-        truth.velocity[(slice(None), *window)] * np.array([1, -1])[:, None, None] / 30,
-    )
+    moving = truth.ice[window]
+    flow = truth.velocity[(slice(None), *window)] * np.array([1, -1])[:, None, None] / 30
     points = np.stack([*np.mgrid[:rows, :columns][::-1], np.ones((rows, columns))], axis=-1)
     known = truth.misregistration[[truth.ids.index(scene["id"]) for scene in record["scenes"]]]
     moved = np.array([points @ np.array(scene["matrix"]).T for scene in record["scenes"]])
@@ -555,7 +565,8 @@ def score_motion(folder: Path) -> tuple:
 
 def usual_fill(image: np.ndarray) -> np.ndarray:
     """One pass of the usual gap filling: a loop over the missing pixels, each the weighted mean of the 5 x 5 around."""
-    padded, result = np.pad(image.astype(float), 2, constant_values=np.nan), image.astype(float)
+    padded = np.pad(image.astype(float), 2, constant_values=np.nan)
+    result = image.astype(float)
     for y, x in np.argwhere(np.isnan(image)):
         box = padded[y : y + 5, x : x + 5]
         weights = KERNEL * np.isfinite(box)
@@ -570,7 +581,8 @@ def speed(count: int = 40) -> None:
     The usual recipe of ECC runs to 1e-10 and for 5000 iterations at most, the numbers that go from script to script;
     two cheaper ones stand beside it.
     """
-    scenes, rng = real_scenes(), np.random.default_rng(3)
+    scenes = real_scenes()
+    rng = np.random.default_rng(3)
     shape = scenes.shape[1:]
     stack = np.array(
         [spoil(rng, scenes[k % 8], random_warp(rng, "0.5 px", shape)) for k in range(count)]
@@ -640,11 +652,14 @@ def speed(count: int = 40) -> None:
 def memory() -> None:
     """Peak memory and time of the stage for 40 and 100 scenes of 800 x 800."""
     rows: list[tuple] = [("scenes", "wall s", "CPU s", "peak of all processes [MB]")]
-    scenes, rng = real_scenes(), np.random.default_rng(4)
+    scenes = real_scenes()
+    rng = np.random.default_rng(4)
     for count in (40, 100):
         with tempfile.TemporaryDirectory() as home:
             write_raw(Path(home) / "datasets" / "many", scenes, count, rng)
-            start, peak, before = time.monotonic(), 0, resource.getrusage(resource.RUSAGE_CHILDREN)
+            start = time.monotonic()
+            peak = 0
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             words = [sys.executable, str(ROOT / "alignment.py"), "--name=many"]
             process = subprocess.Popen(
                 words, stdout=subprocess.DEVNULL, env=os.environ | {"GLACIER_HOME": home}

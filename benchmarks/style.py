@@ -80,7 +80,9 @@ def row(name: str, physical: int, tokens: list[int], constructs: list[int]) -> s
 def main() -> None:
     """Return nothing; print a row a file, and one of all files together."""
     print(f"{'file':45} {'lines':>6} {'logical':>8} {'median':>7} {'90 %':>5} {'packed %':>9}")
-    physical, tokens, constructs = 0, [], []
+    physical = 0
+    tokens = []
+    constructs = []
     for path in project_files():
         text = path.read_text(encoding="utf-8")
         name = str(path.relative_to(ROOT))

@@ -36,7 +36,10 @@ from glacier import console, distribution
 from glacier.seasons import step_date
 from glacier.storage import disk, runner
 
-SIDE, STEPS, HORIZON, BATCH = 50, 4, 4, 8
+SIDE = 50
+STEPS = 4
+HORIZON = 4
+BATCH = 8
 
 
 # ── The plain way: one cell a layer, one Python call a step ──────────────────────────────────────────────────────
@@ -144,7 +147,9 @@ class Stepper:
     """A network with its AdamW, trained on one sample again and again: as here, or plainly with anomaly detection."""
 
     def __init__(self, model: nn.Module, data: Sample, plainly: bool):
-        self.model, self.data, self.plainly = model.train(), data, plainly
+        self.model = model.train()
+        self.data = data
+        self.plainly = plainly
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=not plainly)
 
     def seconds(self) -> float:
@@ -158,7 +163,8 @@ class Stepper:
 
     def loss(self) -> Tensor:
         """Return the mean CRPS of the network's two numbers a pixel."""
-        data, context = self.data, self.data.context
+        data = self.data
+        context = self.data.context
         numbers = self.model.numbers(data.inputs, context)
         sums = crps_sums(
             numbers,
@@ -205,7 +211,10 @@ def weights_of(model: nn.Module) -> int:
 def compare_steps(quick: bool, repeats: int) -> list[tuple]:
     """Return a row for each published network: seconds a step here and plainly, and their ratio."""
     data = sample(16 if quick else SIDE)
-    networks = published(16, 50) if quick else published(SIDE, 2500)
+    if quick:
+        networks = published(16, 50)
+    else:
+        networks = published(SIDE, 2500)
     rows = []
     for name, build in networks.items():
         model = build()
@@ -232,11 +241,10 @@ def make_glacier(home: Path, side: int, steps: int) -> Config:
     }
     for name, (shape, kind) in shapes.items():
         with disk.writing_array(folder / f"{name}.npy", shape, kind) as out:
-            out[:] = (
-                random.random(shape) > 0.1
-                if kind is bool
-                else random.random(shape, dtype=np.float32)
-            )
+            if kind is bool:
+                out[:] = random.random(shape) > 0.1
+            else:
+                out[:] = random.random(shape, dtype=np.float32)
     dates = [str(step_date(4 * 2013 + step, 4)) for step in range(steps)]
     record = {
         "dates": dates,
@@ -261,7 +269,8 @@ def compare_reading(home: Path, side: int, steps: int, count: int) -> list[tuple
     one pickle a sample, read by PyTorch's DataLoader: of a sequence alone, inputs and targets, or of the same content.
     """
     glacier = Glacier(make_glacier(home, side, steps), coarse=True)
-    glaciers, windows = Glaciers([glacier]), glacier.patches.windows
+    glaciers = Glaciers([glacier])
+    windows = glacier.patches.windows
     samples = glaciers.draw(glaciers.samples("train"), count, 0, 0)
 
     def sequences(some: np.ndarray) -> list[Tensor]:
@@ -300,7 +309,8 @@ class Pickles(Dataset):
     """Samples, one pickled file each, as a first data set is often written."""
 
     def __init__(self, folder: Path, count: int):
-        self.folder, self.count = folder, count
+        self.folder = folder
+        self.count = count
 
     def __len__(self) -> int:
         return self.count
@@ -319,7 +329,8 @@ def race(home: Path, samples: np.ndarray, read, arrays: bool) -> tuple[str, str,
         with open(home / f"{number}.pkl", "wb") as file:
             parts = [part[0].clone() for part in read(samples[number : number + 1])]
             pickle.dump([part.numpy() if arrays else part for part in parts], file)
-    loader, speeds = DataLoader(Pickles(home, len(samples)), batch_size=BATCH), []
+    loader = DataLoader(Pickles(home, len(samples)), batch_size=BATCH)
+    speeds = []
     for _ in range(5):
         start = time.process_time()
         for first in range(0, len(samples), BATCH):

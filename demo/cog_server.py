@@ -32,11 +32,21 @@ class CogServer:
     """
 
     def __init__(self, folder: Path, latency: float = 0.0, fault_rate: float = 0.0, seed: int = 0):
-        self.folder, self.latency, self.fault_rate = Path(folder), latency, fault_rate
+        self.folder = Path(folder)
+        self.latency = latency
+        self.fault_rate = fault_rate
         self.random = random.Random(seed)
-        self.kinds, self.stall_seconds, self.missing = FAULTS, 60.0, set()
-        self.down, self.token_life, self.refuse_tokens, self.token_delay = False, None, False, 0.0
-        self.requests, self.faults, self.body_bytes, self.secrets = Counter(), Counter(), 0, {}
+        self.kinds = FAULTS
+        self.stall_seconds = 60.0
+        self.missing = set()
+        self.down = False
+        self.token_life = None
+        self.refuse_tokens = False
+        self.token_delay = 0.0
+        self.requests = Counter()
+        self.faults = Counter()
+        self.body_bytes = 0
+        self.secrets = {}
         self.at_once = self.most_at_once = 0
         self.on_request = lambda path: None
         self.content: dict[str, bytes] = {}
@@ -117,7 +127,9 @@ class CogServer:
     async def _file(self, method: str, path: str, head: str, writer) -> bool:
         self.requests[path, method] += 1
         self.on_request(path)
-        kind = self.random.choice(self.kinds) if self.random.random() < self.fault_rate else None
+        kind = None
+        if self.random.random() < self.fault_rate:
+            kind = self.random.choice(self.kinds)
         if kind:
             self.faults[kind] += 1
         if kind == "drop":
@@ -134,7 +146,8 @@ class CogServer:
         if body is None or path in self.missing:
             return await self._send(writer, "404 Not Found")
         wanted = re.search(r"(?im)^range: bytes=(\d+)-(\d*)", head)
-        status, extra = "200 OK", "Accept-Ranges: bytes\r\n"
+        status = "200 OK"
+        extra = "Accept-Ranges: bytes\r\n"
         if wanted:
             first = int(wanted[1])
             last = min(int(wanted[2] or len(body) - 1), len(body) - 1)
@@ -156,7 +169,9 @@ class CogServer:
     ) -> bool:
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{extra}\r\n".encode())
         if method != "HEAD":
-            part = body[: len(body) // 2] if short else body
+            part = body
+            if short:
+                part = body[: len(body) // 2]
             writer.write(part)
             self.body_bytes += len(part)
         await writer.drain()

@@ -26,7 +26,8 @@ from glacier.storage import runner
 DRAWS = 60  # of what may come
 LEVELS = np.linspace(-700, 700, 21)  # m, departures for which the index is worked out
 NOISE = 0.03  # of the index: sensor, haze and resampling
-GREEN, SWIR16 = BANDS.index("green"), BANDS.index("swir16")
+GREEN = BANDS.index("green")
+SWIR16 = BANDS.index("swir16")
 
 
 class IdealForecast:
@@ -44,9 +45,11 @@ class IdealForecast:
         self.dates = truth.dates
         self.reference = makeGlacier.reference_day(truth.dates)
         step = ~truth.transform @ rasterio.Affine(*transform)
-        top, left = round(step.f), round(step.c)
+        top = round(step.f)
+        left = round(step.c)
         self.window = (slice(top, top + shape[0]), slice(left, left + shape[1]))
-        self.steps_per_year, self.x = cfg.stepsPerYear, x
+        self.steps_per_year = cfg.stepsPerYear
+        self.x = x
         self._tables: dict[date, np.ndarray] = {}
 
     def distribution(self, known: date, step: date) -> np.ndarray:
@@ -68,7 +71,9 @@ class IdealForecast:
 
     def draw(self, random: np.random.Generator, known: date, days: Sequence[date]) -> list[float]:
         """Return departures [m] of later days, in their order, as they may come after those known."""
-        last, value, path = known, self.weather.on(known), []
+        last = known
+        value = self.weather.on(known)
+        path = []
         for day in days:
             memory = np.exp(-(day - last).days / self.weather.memory)
             value = memory * value + self.weather.spread * np.sqrt(1 - memory**2) * random.normal()

@@ -183,7 +183,8 @@ def reference_day(dates: list[date]) -> date:
 
 def overpasses(years: tuple[int, int], scenes_per_year: int, first: int) -> list[date]:
     """Return evenly spaced dates from day `first` of the first year to the end of the last."""
-    start, end = date(years[0], 1, 1) + timedelta(days=first), date(years[1], 12, 31)
+    start = date(years[0], 1, 1) + timedelta(days=first)
+    end = date(years[1], 12, 31)
     return [
         start + timedelta(days=days)
         for days in range(0, (end - start).days + 1, int(365.25 // scenes_per_year))
@@ -217,7 +218,8 @@ def place_grid(size: int, margin: int) -> tuple[rasterio.Affine, tuple[float, fl
     west, south, east, north = (
         round(value, 6) for value in box((half - 10) * 2 * half / (east - west))
     )
-    left, top = corner[0] - margin * PIXEL_SIZE, corner[1] + margin * PIXEL_SIZE
+    left = corner[0] - margin * PIXEL_SIZE
+    top = corner[1] + margin * PIXEL_SIZE
     return rasterio.Affine(PIXEL_SIZE, 0, left, 0, -PIXEL_SIZE, top), (west, south, east, north)
 
 
@@ -497,7 +499,8 @@ def read_truth(folder: Path) -> Truth:
     """Return the truth of the archive in `folder`."""
     truth = folder / "truth"
     with rasterio.open(truth / "velocity.tif") as file:
-        velocity, transform = file.read(), file.transform
+        velocity = file.read()
+        transform = file.transform
     with rasterio.open(truth / "elevation.tif") as file:
         elevation = file.read(1)
     with rasterio.open(truth / "ice.tif") as file:
@@ -541,8 +544,12 @@ def make_archive(cfg: Settings, region: int | None = None, valley: int = 0) -> N
 
     region : seed of the weather that it shares with the region's other valleys, None for weather of its own.
     """
-    archive, overlay = cfg.folder / "archive", cfg.folder / "glacier.yaml"
-    present = config.read_yaml(overlay) if overlay.is_file() else {"source": SOURCE}
+    archive = cfg.folder / "archive"
+    overlay = cfg.folder / "glacier.yaml"
+    if overlay.is_file():
+        present = config.read_yaml(overlay)
+    else:
+        present = {"source": SOURCE}
     if present.get("source") != SOURCE:
         raise GlacierError(
             f"{overlay} is of another glacier, with source {present.get('source')}; choose a new --name"
@@ -554,7 +561,10 @@ def make_archive(cfg: Settings, region: int | None = None, valley: int = 0) -> N
         settings |= {"region": region}
         start_values |= {"stepsPerYear": 12}
         weather = valley_weather(cfg.years, region, valley)
-    reason = "--force" if cfg.force else runner.why_stale(archive, settings, {})
+    if cfg.force:
+        reason = "--force"
+    else:
+        reason = runner.why_stale(archive, settings, {})
     if reason is None and overlay.is_file():
         log.info("%s is up to date.", archive)
         return

@@ -15,7 +15,9 @@ from scipy import fft, ndimage
 from demo import landscape as land
 from demo.landscape import BANDS, PIXEL_SIZE, SPECTRA, Landscape, fractal, smoothstep
 
-SCALE, OFFSET = 2.75e-05, -0.2  # reflectance = number * SCALE + OFFSET
+# reflectance = number * SCALE + OFFSET
+SCALE = 2.75e-05
+OFFSET = -0.2
 PAD = 8  # px around the scene that the sensor's blur and shift may reach
 # px, standard deviation of the point spread function; with less, bright edges would ring
 BLUR = 0.65
@@ -75,7 +77,8 @@ def snow_lines(rng: np.random.Generator, dates: list[date]) -> tuple[np.ndarray,
     season = np.array([day.timetuple().tm_yday for day in dates])
     usual = usual_snow_line(season)
 
-    first, last = dates[0].year, dates[-1].year
+    first = dates[0].year
+    last = dates[-1].year
     years = np.arange(first - 1, last + 2)
     middles = [date(year, 7, 1).toordinal() for year in years]
     of_years = rng.normal(0, 130, len(years))

@@ -8,7 +8,8 @@ from datetime import date
 import numpy as np
 
 MEMORY = 45.0  # days, e-folding time of departures; those of real regions last 30 to 60
-REGIONAL, LOCAL = 170.0, 60.0  # m, spread of what all valleys share, and of what a valley has alone
+REGIONAL = 170.0  # m, spread of what all valleys share
+LOCAL = 60.0  # m, of what a valley has alone
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def fading(rng: np.random.Generator, days: int, spread: float) -> np.ndarray:
 
 def valley_weather(years: tuple[int, int], seed: int, valley: int) -> Weather:
     """Return the weather of a valley of a region: equal seeds share the regional part."""
-    first, last = date(years[0], 1, 1), date(years[1], 12, 31)
+    first = date(years[0], 1, 1)
+    last = date(years[1], 12, 31)
     days = (last - first).days + 1
     regional = fading(np.random.default_rng([seed, 3]), days, REGIONAL)
     local = fading(np.random.default_rng([seed, 3, valley]), days, LOCAL)

@@ -92,13 +92,16 @@ def find_biases(overlaps: Sequence[Overlap], sensors: Sequence[str]) -> list[Bia
 
     overlaps : of any two. Each pair of sensors counts with the median of its overlaps, weighed by how sure that is.
     """
-    rows, values, weights = [], [], []
+    rows = []
+    values = []
+    weights = []
     for first, second in sorted({(overlap.first, overlap.second) for overlap in overlaps}):
         if first > second and (second, first) in {(one.first, one.second) for one in overlaps}:
             continue
         differences = both_ways(overlaps, first, second)
         row = np.zeros(len(sensors))
-        row[sensors.index(first)], row[sensors.index(second)] = 1, -1
+        row[sensors.index(first)] = 1
+        row[sensors.index(second)] = -1
         rows.append(row[1:])  # the reference is 0
         values.append(np.median(differences))
         weights.append(1 / standard_error(differences))
@@ -109,9 +112,11 @@ def find_biases(overlaps: Sequence[Overlap], sensors: Sequence[str]) -> list[Bia
     tied = tied_to(sensors[0], overlaps)
     biases = [Bias(sensors[0], 0.0, 0.0, count_of(overlaps, sensors[0]))]
     for number, sensor in enumerate(sensors[1:]):
-        bias, error = float(solution[number]), float(np.sqrt(covariance[number, number]))
+        bias = float(solution[number])
+        error = float(np.sqrt(covariance[number, number]))
         if sensor not in tied:
-            bias, error = math.nan, math.nan
+            bias = math.nan
+            error = math.nan
         biases.append(Bias(sensor, bias, error, count_of(overlaps, sensor)))
     return biases
 
@@ -159,7 +164,9 @@ def compare_sensors(scenes: Iterable[Scene], sensors: Sequence[str]) -> list[Bia
     if len(sensors) < 2:
         return []
     overlaps = find_overlaps(scenes)
-    return find_biases(overlaps, sensors) if overlaps else []
+    if overlaps:
+        return find_biases(overlaps, sensors)
+    return []
 
 
 def table_of(biases: Sequence[Bias], reference: str) -> list[tuple]:

@@ -66,8 +66,11 @@ class Climatology:
         steps, channels, *shape = values.shape
         self.x = x
         self.days = np.array([day.toordinal() for day in dates])
-        self.kept_out = np.zeros(shape, bool) if kept_out is None else kept_out
-        self.values, self.observed = values, observed
+        if kept_out is None:
+            kept_out = np.zeros(shape, bool)
+        self.kept_out = kept_out
+        self.values = values
+        self.observed = observed
         self.bins: np.ndarray | None = None
         if keep_bins:
             self.bins = np.empty(values.shape, np.uint8)

@@ -65,7 +65,8 @@ def fill_gaps(
         near = missing & (weight > 0)
         values[near] = total[near] / weight[near]
         missing &= ~near
-        passes = None if passes is None else passes - 1
+        if passes is not None:
+            passes -= 1
     return values.astype(np.float32)
 
 
@@ -143,7 +144,8 @@ def composite(
     Arrays; None: in memory. admitted : (T,) bool, the scenes that count; None: all.
     """
     numbers = np.array([year_step(day, steps_per_year) for day in dates])
-    admitted = np.ones(len(dates), bool) if admitted is None else admitted
+    if admitted is None:
+        admitted = np.ones(len(dates), bool)
     if not admitted.any():
         raise GlacierError(
             f"none of {len(dates)} scenes is left for composites; raise maxGeometricError, "
@@ -156,7 +158,10 @@ def composite(
             "then run dataAPI.py"
         )
     steps = int(numbers[admitted].max()) - first + 1
-    arrays = out(steps) if out else in_memory(steps, scenes.shape[1:])
+    if out:
+        arrays = out(steps)
+    else:
+        arrays = in_memory(steps, scenes.shape[1:])
     for step in console.progress(range(steps), "composites"):
         members = np.flatnonzero((numbers == first + step) & admitted).tolist()
         median, spread, seen = robust_mean(scenes, members)

@@ -42,7 +42,8 @@ REFUSALS = (
     errno.EISDIR,
     errno.ELOOP,
 )
-FAULT, BROKEN_PIPE = 1, 141
+FAULT = 1
+BROKEN_PIPE = 141
 FAULT_LOG_BYTES = 1 << 20  # of fault.log: then it is put aside, and the one before it goes
 QUIET_S = 30  # between two lines of progress in a log
 # what PyTorch, OpenCV and CUDA say of it

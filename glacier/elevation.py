@@ -26,7 +26,9 @@ NAME = "elevation.npy"
 ASSETS = ("data", "elevation", "dem")  # what archives call a model's file
 ALL_YEARS = (1900, 2100)  # a model has the date of its making
 MISSING = -32768  # fits the whole numbers of most models
-LOWEST, HIGHEST = -500.0, 9000.0  # m, of ground; what lies beyond is a number for missing
+# m, of ground; what lies beyond is a number for missing
+LOWEST = -500.0
+HIGHEST = 9000.0
 
 
 def make_elevation(cfg: Config, grid: Grid) -> int:
@@ -86,7 +88,9 @@ def read_model(model: str, query: Query, grid: Grid) -> np.ndarray:
 def model_file(item: Item) -> str:
     """Return the address of a model's file, empty if the item has none."""
     keys = [key for key in ASSETS if key in item.assets]
-    return item.assets[keys[0]].href if keys else ""
+    if keys:
+        return item.assets[keys[0]].href
+    return ""
 
 
 def mosaic(hrefs: Iterable[str], grid: Grid) -> np.ndarray:
@@ -110,7 +114,8 @@ def write(folder: Path, heights: np.ndarray) -> runner.Result:
     folder.mkdir(parents=True, exist_ok=True)
     with disk.writing_array(folder / NAME, heights.shape) as out:
         out[:] = heights
-    low, high = np.nanmin(heights), np.nanmax(heights)
+    low = np.nanmin(heights)
+    high = np.nanmax(heights)
     part = float(np.isfinite(heights).mean())
     table = [("elevation [m]", f"{low:.0f} to {high:.0f}"), ("known [%]", round(100 * part, 1))]
     return runner.Result([folder / NAME], {"elevation": round(part, 4)}, table)

@@ -69,7 +69,10 @@ def add_composites(dataset: netCDF4.Dataset, series: Composites) -> None:
     netcdf.add_time(dataset, starts, [day + timedelta(days=1) for day in last_days])
     axes = ("time", "y", "x")
     for channel, name in enumerate(series.channels):
-        text = "normalised difference snow index" if name == "ndsi" else f"reflectance of {name}"
+        if name == "ndsi":
+            text = "normalised difference snow index"
+        else:
+            text = f"reflectance of {name}"
         variable = netcdf.add_variable(dataset, name, axes, "f4", "1", text)
         variable.ancillary_variables = "observed"
         for step, values in enumerate(series.values):

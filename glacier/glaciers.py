@@ -41,7 +41,10 @@ def read_rectangle(
             f"{len(features)} shapes are drawn; one glacier is one rectangle: remove the others"
         )
     geometry = features[0]["geometry"]
-    ring = geometry["coordinates"][0] if geometry["type"] == "Polygon" else [(0, 0)]
+    if geometry["type"] == "Polygon":
+        ring = geometry["coordinates"][0]
+    else:
+        ring = [(0, 0)]
     turns = math.floor((min(point[0] for point in ring) + 180) / 360) * 360
     points = {(round(point[0] - turns, 5), round(point[1], 5)) for point in ring}
     if before and len(points) == 4 and len(pulled := points - corners(before)) == 1:
@@ -150,7 +153,9 @@ def zone_of(crs: str) -> str:
     """Return the UTM zone of a projection such as EPSG:32643, for people."""
     hemispheres = {"EPSG:326": "N", "EPSG:327": "S"}
     hemisphere = hemispheres.get(crs[:8])
-    return f"{crs[-2:]} {hemisphere}" if hemisphere else "none, polar stereographic"
+    if hemisphere:
+        return f"{crs[-2:]} {hemisphere}"
+    return "none, polar stereographic"
 
 
 def area_of(box: tuple[float, ...]) -> float:

@@ -69,13 +69,17 @@ def make_grid(box: tuple[float, ...], pixel_size: float, anchor: float | Lattice
     pixel_size [m]. anchor : the lattice of the archive's files, so that scenes which lie on it are copied rather than
     resampled; or a number [m]: pixel edges lie on multiples of the pixel size plus that, in the box's own projection.
     """
-    lattice = anchor if isinstance(anchor, Lattice) else Lattice(box_crs(box), anchor, anchor)
+    if isinstance(anchor, Lattice):
+        lattice = anchor
+    else:
+        lattice = Lattice(box_crs(box), anchor, anchor)
     west, south, east, north = transform_bounds("EPSG:4326", lattice.crs, *box, densify_pts=359)
     columns_before = math.floor((west - lattice.left) / pixel_size)
     rows_before = math.ceil((north - lattice.top) / pixel_size)
     left = lattice.left + pixel_size * columns_before
     top = lattice.top + pixel_size * rows_before
-    width, height = math.ceil((east - left) / pixel_size), math.ceil((top - south) / pixel_size)
+    width = math.ceil((east - left) / pixel_size)
+    height = math.ceil((top - south) / pixel_size)
     return Grid(lattice.crs, (pixel_size, 0.0, left, 0.0, -pixel_size, top), (height, width))
 
 
@@ -108,7 +112,9 @@ def choose_lattice(
 def centre_latitude(grid: Grid) -> float:
     """Return the latitude of a grid's centre [degrees], negative in the south."""
     a, b, c, d, e, f = grid.transform[:6]
-    row, column = grid.shape[0] / 2, grid.shape[1] / 2
-    x, y = a * column + b * row + c, d * column + e * row + f
+    row = grid.shape[0] / 2
+    column = grid.shape[1] / 2
+    x = a * column + b * row + c
+    y = d * column + e * row + f
     _, (latitude,) = transform(grid.crs, "EPSG:4326", [x], [y])
     return latitude

@@ -61,7 +61,8 @@ def expand(text: str) -> list[str]:
 
 def fits(name: str, pattern: str) -> bool:
     """Tell whether a name has as many parts as a pattern, each fitting its part."""
-    parts, patterns = name.split("/"), pattern.split("/")
+    parts = name.split("/")
+    patterns = pattern.split("/")
     if len(parts) != len(patterns):
         return False
     return all(map(fnmatch.fnmatchcase, parts, patterns))

@@ -70,13 +70,16 @@ def read_features(path: str, layer: str | None) -> Features:
     if Path(path).suffix.lower() in TEXT_FILES:
         meta, fids, content, columns = pyogrio.raw.read(path, layer=layer, return_fids=True)
         geometries = flat_geometries(content)
-        crs, bounds = meta["crs"], shapely.bounds(geometries)
+        crs = meta["crs"]
+        bounds = shapely.bounds(geometries)
         fields = dict(zip(meta["fields"], columns, strict=True))
     else:
         info = pyogrio.read_info(path, layer=layer)
         refuse_other_shapes(path, [info["geometry_type"]])
         fids, bounds = pyogrio.read_bounds(path, layer=layer)
-        crs, bounds, geometries = info["crs"], bounds.T, None
+        crs = info["crs"]
+        bounds = bounds.T
+        geometries = None
         id_fields = [name for name in info["fields"] if name.lower() in ID_COLUMNS]
         meta, _, _, columns = pyogrio.raw.read(
             path, layer=layer, columns=id_fields, read_geometry=False
@@ -104,7 +107,10 @@ def choose_layer(path: str, selector: str | None) -> tuple[str | None, str | Non
         raise GlacierError(
             f"iceOutline {path} has the layers {', '.join(names)}; choose one: {path}:{polygons[0]}"
         )
-    layer = polygons[0] if polygons else names[0]
+    if polygons:
+        layer = polygons[0]
+    else:
+        layer = names[0]
     return layer, None if selector == layer else selector
 
 
@@ -118,7 +124,9 @@ def with_id(path: str, features: Features, selector: str) -> np.ndarray:
         every.update(texts)
     if not matches.any():
         nearest = difflib.get_close_matches(selector, sorted(every), n=1, cutoff=0.3)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        hint = ""
+        if nearest:
+            hint = f"; did you mean {nearest[0]}?"
         raise GlacierError(f"iceOutline {path} has no outline {selector!r}{hint}")
     return matches
 
@@ -139,7 +147,8 @@ def layer_crs(path: str, features: Features) -> str:
     crs = features.crs or LONGITUDE_LATITUDE
     if crs != LONGITUDE_LATITUDE:
         return crs
-    lowest, highest = np.nanmin(features.bounds, axis=0), np.nanmax(features.bounds, axis=0)
+    lowest = np.nanmin(features.bounds, axis=0)
+    highest = np.nanmax(features.bounds, axis=0)
     longest = np.array([180, 90]) + 1e-6
     if (lowest[:2] < -longest).any() or (highest[2:] > longest).any():
         states = "no CRS" if features.crs is None else "longitude and latitude as its CRS"
@@ -160,7 +169,8 @@ def near_box(bounds: np.ndarray, grid: Grid, crs: str) -> np.ndarray:
     west, south, east, north = bounds.T
     with np.errstate(invalid="ignore"):  # bounds of nothing are NaN
         upright = (south <= top) & (north >= bottom)
-        beside_east, beside_west = west <= right, east >= left
+        beside_east = west <= right
+        beside_west = east >= left
     across = left > right
     return upright & (beside_east | beside_west if across else beside_east & beside_west)
 

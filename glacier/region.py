@@ -67,7 +67,9 @@ def read(source: str) -> Outlines:
             geometries, lambda points: np.array(transform(crs, "EPSG:4326", *points.T)).T
         )
     read_glaciers = Outlines(path, ids_of(path, features), shapely.make_valid(geometries), features)
-    return read_glaciers if selector is None else only(read_glaciers, (selector,))
+    if selector is None:
+        return read_glaciers
+    return only(read_glaciers, (selector,))
 
 
 def ids_of(path: str, features: outlines.Features) -> list[str]:
@@ -164,7 +166,9 @@ def write_region(
     check_group(cfg.name, cfg.folder)
     everything = read(source)
     tree = shapely.STRtree(everything.geometries)
-    region = only(everything, ids) if ids else everything
+    region = everything
+    if ids:
+        region = only(everything, ids)
     large = areas(region.geometries) >= smallest
     inside = np.ones(len(large), bool)
     if within:
@@ -191,7 +195,10 @@ def write_one(cfg: Config, glacier: str, geometry: Geometry, tree: STRtree) -> t
     """Write a glacier's outline and settings; return its line of the table."""
     box, share = box_of(geometry, tree)
     of_glacier = dataclasses.replace(cfg, name=f"{cfg.name}/{glacier}", boundingBox=box)
-    remark = "" if share >= STABLE else f"less than {STABLE:.0%}: co-registration may fail"
+    if share >= STABLE:
+        remark = ""
+    else:
+        remark = f"less than {STABLE:.0%}: co-registration may fail"
     settings = of_glacier.folder / "glacier.yaml"
     if settings.is_file():
         remark = "was there already"

@@ -168,7 +168,9 @@ class Scene:
         from glacier.ground import ndsi
 
         index = ndsi(self.reflectance("green"), self.reflectance("swir16"))
-        return index - np.float32(self.ndsi_bias) if self.ndsi_bias else index
+        if self.ndsi_bias:
+            return index - np.float32(self.ndsi_bias)
+        return index
 
     def reflectance(self, band: str) -> np.ndarray:
         """Return a band's surface reflectance [1], (H, W) float32, NaN where masked."""
@@ -195,7 +197,9 @@ def write_biases(folder: Path, biases: dict[str, float]) -> Path:
 def read_biases(cfg: Config) -> dict[str, float]:
     """Return by how much each sensor's snow index exceeds the first one's; empty if none overlap."""
     path = cfg.folder / STAGE / BIASES
-    return disk.read_json(path) if path.is_file() else {}
+    if path.is_file():
+        return disk.read_json(path)
+    return {}
 
 
 def read_grid(cfg: Config) -> Grid:
@@ -208,7 +212,9 @@ def read_grid(cfg: Config) -> Grid:
 def read_scenes(cfg: Config) -> Iterator[Scene]:
     """Yield the scenes in time order, one in memory at a time; GlacierError if a file is damaged or incomplete."""
     again = f"run again: {STAGE.command(cfg)} --force"
-    biases = read_biases(cfg) if cfg.harmonise else {}
+    biases = {}
+    if cfg.harmonise:
+        biases = read_biases(cfg)
     for path in year_files(cfg):
         stream = pickles.read_pickles(path)
         header = read_header(path, stream, again)

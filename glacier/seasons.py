@@ -27,7 +27,8 @@ def step_date(step: int, steps_per_year: int) -> date:
 
 def step_middle(step: int, steps_per_year: int) -> date:
     """Return the day in the middle of a step of year_step."""
-    first, after = step_date(step, steps_per_year), step_date(step + 1, steps_per_year)
+    first = step_date(step, steps_per_year)
+    after = step_date(step + 1, steps_per_year)
     return first + (after - first) / 2
 
 

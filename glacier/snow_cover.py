@@ -6,14 +6,19 @@ from datetime import date, timedelta
 
 import numpy as np
 
-NORTHERN_START, SOUTHERN_START = 10, 4  # first month of the hydrological year
+# first month of the hydrological year
+NORTHERN_START = 10
+SOUTHERN_START = 4
 SUMMER_MONTHS = 3  # the last ones of a hydrological year, in which the snow line climbs highest
 
 
 def year_start(day: date, southern: bool) -> date:
     """Return the first day of the hydrological year that holds a day: 1 October, in the south 1 April."""
     month = SOUTHERN_START if southern else NORTHERN_START
-    year = day.year if day.month >= month else day.year - 1
+    if day.month >= month:
+        year = day.year
+    else:
+        year = day.year - 1
     return date(year, month, 1)
 
 
@@ -77,7 +82,9 @@ class SnowYear:
         altitudes: Altitudes | None = None,
         ice: np.ndarray | None = None,
     ):
-        self.start, self.altitudes, self.ice = start, altitudes, ice
+        self.start = start
+        self.altitudes = altitudes
+        self.ice = ice
         self.first = np.full(shape, -1, np.int16)  # day of the year, -1 before any snow
         self.last = np.full(shape, -1, np.int16)
         self.days = np.zeros(shape, np.int16)

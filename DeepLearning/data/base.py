@@ -21,7 +21,8 @@ class Memory:
     """What a glacier may keep: arrays by key, the latest used up to `limit` bytes, and what stays for good."""
 
     def __init__(self, limit: int = KEPT_BYTES):
-        self.limit, self.size = limit, 0
+        self.limit = limit
+        self.size = 0
         self.arrays: OrderedDict[tuple, np.ndarray] = OrderedDict()
 
     def reserve(self, size: int) -> bool:
@@ -66,7 +67,10 @@ class Base:
         floor: float | None,
         memory: Memory,
     ):
-        self.climatology, self.days, self.floor, self.memory = climatology, days, floor, memory
+        self.climatology = climatology
+        self.days = days
+        self.floor = floor
+        self.memory = memory
         self.ordinals = np.array([day.toordinal() for day in days])
         self.training_steps = training_steps
         self.frame = frame

@@ -77,7 +77,10 @@ class Glaciers:
         samples = []
         for number, glacier in enumerate(self.glaciers):
             count = len(glacier.patches.windows)
-            windows = range(count) if part is None else glacier.windows(part)
+            if part is None:
+                windows = range(count)
+            else:
+                windows = glacier.windows(part)
             samples.append(self.samples_of(number, windows, covering))
         return np.concatenate(samples)
 
@@ -96,7 +99,9 @@ class Glaciers:
         for window in windows:
             heads = np.broadcast_to([number, window], (len(places), 2))
             samples.append(np.concatenate([heads, places], axis=1))
-        return np.concatenate(samples) if samples else np.empty((0, 4), int)
+        if samples:
+            return np.concatenate(samples)
+        return np.empty((0, 4), int)
 
     def draw(self, samples: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
         """Return at most `count` samples, as many of each glacier, without replacement; alike for seed and epoch."""
@@ -121,8 +126,10 @@ class Glaciers:
             for piece, turn in zip(pieces, turns, strict=True):
                 turn_piece(piece, turn)
         parts = {name: torch.stack([piece[name] for piece in pieces]) for name in pieces[0]}
-        inputs, targets = parts.pop("inputs"), parts.pop("targets")
-        observed, times = parts.pop("observed"), parts.pop("times")
+        inputs = parts.pop("inputs")
+        targets = parts.pop("targets")
+        observed = parts.pop("observed")
+        times = parts.pop("times")
         context = self.glaciers[0].as_context(times, parts)
         return Batch(inputs, context, targets, observed)
 
@@ -142,4 +149,6 @@ def turn_piece(piece: dict[str, Tensor], turn: int) -> None:
 def turned(image: Tensor, turn: int) -> Tensor:
     """Return (..., h, w), h = w, in one of its eight attitudes: `turn` % 4 quarter turns, mirrored from 4 on."""
     image = torch.rot90(image, turn % 4, (-2, -1))
-    return image.flip(-1) if turn >= 4 else image
+    if turn >= 4:
+        return image.flip(-1)
+    return image

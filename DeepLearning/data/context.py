@@ -91,5 +91,6 @@ def season(time: Tensor) -> Tensor:
 
 def as_year(day: date) -> float:
     """Return a date as a year with decimals: 2 July 2019 is 2019.5."""
-    first, after = date(day.year, 1, 1), date(day.year + 1, 1, 1)
+    first = date(day.year, 1, 1)
+    after = date(day.year + 1, 1, 1)
     return day.year + (day - first) / (after - first)

@@ -36,7 +36,8 @@ def trapezoid_weights(thresholds: np.ndarray, floor: float | None) -> np.ndarray
     x = np.asarray(thresholds, np.float64)
     weights = np.zeros(len(x))
     if floor is None or floor <= 0:
-        first, weights[0] = 0, 0.0
+        first = 0
+        weights[0] = 0.0
     else:
         first = int(np.searchsorted(x, np.float32(floor)))
         weights[first] = x[first]

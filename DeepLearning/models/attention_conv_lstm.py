@@ -37,16 +37,19 @@ class AttentionConvLSTM(ConvLSTM):
     ):
         shape = (patch_size, channels, steps, horizon)
         super().__init__(*shape, hidden, decoder, kernel, fold, context=context, width=width)
-        remembered, out = hidden[-1], self.arguments["decoder"][-1]
+        remembered = hidden[-1]
+        out = self.arguments["decoder"][-1]
         self.query = nn.Conv2d(out, 2 * width, 1)
         self.key = nn.Conv2d(remembered, 2 * width, 1)
         self.value = nn.Conv2d(remembered, 2 * out, 1)
-        self.width, self.out = width, out
+        self.width = width
+        self.out = out
 
     def remember(self, outputs: Tensor) -> tuple[Tensor, ...]:
         """Return keys and values of the encoder's outputs (B, T, hidden, h, w): at each pixel, and on the grid."""
         batch, steps = outputs.shape[:2]
-        keys, values = self.key(outputs.flatten(0, 1)), self.value(outputs.flatten(0, 1))
+        keys = self.key(outputs.flatten(0, 1))
+        values = self.value(outputs.flatten(0, 1))
         key_time, key_space = keys.unflatten(0, (batch, steps)).split(self.width, dim=2)
         value_time, value_space = values.unflatten(0, (batch, steps)).split(self.out, dim=2)
         return key_time, value_time, as_tokens(key_space), as_tokens(value_space)

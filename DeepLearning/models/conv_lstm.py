@@ -31,7 +31,8 @@ class ConvLSTMLayer(nn.Module):
 
         frames : (steps * B, in_channels, h, w), one step after the other. state : (output, cell) before, None for 0.
         """
-        outputs, both = [], torch.cat([self.from_input.weight, self.from_state.weight], dim=1)
+        outputs = []
+        both = torch.cat([self.from_input.weight, self.from_state.weight], dim=1)
         for frame in frames.chunk(steps):
             if state is None:
                 gates = self.from_input(frame)
@@ -82,7 +83,8 @@ class ConvLSTM(Departure):
 
     def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
         """Return a and log b, each (B, horizon, C, h, w)."""
-        steps, size = seen.frames.shape[1], seen.frames.shape[-2:]
+        steps = seen.frames.shape[1]
+        size = seen.frames.shape[-2:]
         folded = self.fold(self.input_planes(seen))  # (B, T, n, h / fold, w / fold)
         outputs = folded.transpose(0, 1).flatten(0, 1)
         states = []

@@ -61,7 +61,9 @@ class Departure(nn.Module, ABC):
             "context": list(context),
             **knobs,
         }
-        self.channels, self.horizon, self.context = channels, horizon, tuple(context)
+        self.channels = channels
+        self.horizon = horizon
+        self.context = tuple(context)
         # planes of an input step: frame and departure, further layers
         self.input_channels = 2 * channels + len(self.context)
         self.carry = nn.Parameter(torch.zeros(horizon, 2))
@@ -183,7 +185,8 @@ def mean_and_spread(context: Context) -> tuple[Tensor, Tensor]:
     weights = base.new_tensor(moment_weights(context.thresholds, context.floor))
     last = float(context.thresholds[-1])
     below = torch.einsum("bhkcyx,mk->mbhcyx", base, weights)
-    mean, square = last - below[0], last**2 - below[1]
+    mean = last - below[0]
+    square = last**2 - below[1]
     return mean, (square - mean**2).clamp_min(1e-8).sqrt()
 
 
@@ -199,7 +202,8 @@ def moment_weights(thresholds: np.ndarray, floor: float | None) -> np.ndarray:
     if floor is not None:
         at_floor = np.array([np.interp(floor, x, row) for row in np.eye(len(x))])
     for number in range(len(x) - 1):
-        low, high = x[number], x[number + 1]
+        low = x[number]
+        high = x[number + 1]
         if floor is not None and low < 0:
             continue
         whole = np.array([high - low, high**2 - low**2]) / 2

@@ -20,7 +20,9 @@ class RecurrentLayers(nn.LSTM):
             return super().forward(tokens, state)
         last = []
         for number, weights in enumerate(self.all_weights):
-            before = None if state is None else (state[0][number], state[1][number])
+            before = None
+            if state is not None:
+                before = (state[0][number], state[1][number])
             tokens, before = run_layer(tokens, before, *weights)
             last.append(before)
         outputs, cells = map(torch.stack, zip(*last, strict=True))

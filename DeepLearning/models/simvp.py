@@ -23,7 +23,8 @@ class GatedAttention(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.norm_gate, self.norm_mix = group_norm(channels), group_norm(channels)
+        self.norm_gate = group_norm(channels)
+        self.norm_mix = group_norm(channels)
         self.inward = nn.Conv2d(channels, channels, 1)
         self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.far = nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)

@@ -26,9 +26,11 @@ def check_pair(
     to_second = matrices[second]
     from_first = np.linalg.inv(matrices[first])
     corrected = to_second @ from_first  # first px -> second px
-    checks_of_first, checks_of_second = [], []
+    checks_of_first = []
+    checks_of_second = []
     for first_image, second_image in zip(stack[first], stack[second], strict=True):
-        one, another = smooth_contrast(first_image), smooth_contrast(second_image)
+        one = smooth_contrast(first_image)
+        another = smooth_contrast(second_image)
         after, nmad_after = agreement(one, another, stable, corrected)
         residual = phase_residual(one, another, stable, corrected)
         before, nmad_before = agreement(one, another, stable, to_second)

@@ -101,7 +101,8 @@ def bridgeless_groups(links: Any) -> np.ndarray:
     for one, another, number in zip(outside.row, outside.col, outside.data, strict=True):
         if number == 0:
             continue
-        one, another = group(one), group(another)
+        one = group(one)
+        another = group(another)
         while one != another:
             if depth[one] < depth[another]:
                 one, another = another, one

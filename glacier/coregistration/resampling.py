@@ -28,7 +28,9 @@ def local_contrast(image: np.ndarray, sigma: float = 5.0) -> np.ndarray:
     centred = (values - mean) * seen
     variance = cv2.GaussianBlur(centred**2, (0, 0), sigma) / share
     deviation = np.sqrt(variance)
-    floor = 0.1 * np.median(deviation[seen > 0]) if seen.any() else 0
+    floor = 0
+    if seen.any():
+        floor = 0.1 * np.median(deviation[seen > 0])
     return np.clip(centred / (deviation + floor + 1e-6), -3, 3)
 
 
@@ -72,11 +74,13 @@ def resample(image: np.ndarray, matrix: np.ndarray, rows: int = ROWS) -> np.ndar
         part = result[top : top + rows]
         down = np.array([[1, 0, 0], [0, 1, top], [0, 0, 1]])
         x, y = coordinates(matrix @ down, part.shape)
-        x, y = np.round(x * STEPS) / STEPS, np.round(y * STEPS) / STEPS
+        x = np.round(x * STEPS) / STEPS
+        y = np.round(y * STEPS) / STEPS
         part[:] = cv2.remap(filled, x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC)
         row = padded_place(y, image.shape[0])
         column = padded_place(x, image.shape[1])
-        whole_x, whole_y = x == np.floor(x), y == np.floor(y)
+        whole_x = x == np.floor(x)
+        whole_y = y == np.floor(y)
         for (height, width), lost in touched.items():
             here = (whole_y == (height == 1)) & (whole_x == (width == 1))
             part[here & lost[row, column]] = np.nan
@@ -139,7 +143,8 @@ def agreement(
     """
     moved = seen_through(second, matrix)
     both = stable & (first != 0) & (moved != 0)
-    one, another = first[both].astype(float), moved[both].astype(float)
+    one = first[both].astype(float)
+    another = moved[both].astype(float)
     norm = np.sqrt((one @ one) * (another @ another))
     if norm == 0:
         return 0.0, np.nan

@@ -32,12 +32,14 @@ csgraph = load("scipy.sparse.csgraph")
 
 log = logging.getLogger(__name__)
 # scenes that each scene is compared with: the most similar ones, and any others
-NEIGHBOURS, FAR = 3, 3
+NEIGHBOURS = 3
+FAR = 3
 MAX_SHIFT = 0.5  # of the frame's shorter side, between two scenes; further off, they share too little ground
 MIN_STABLE = 0.03  # part of the scene that must be stable ground
 MIN_PIXELS = 100 * 100  # stable ground for more than shifts [px]
 # px, how far scenes as delivered lie apart: shifts; rotations and scales
-ARCHIVE_SHIFT, ARCHIVE_SHAPE = 0.4, 0.03
+ARCHIVE_SHIFT = 0.4
+ARCHIVE_SHAPE = 0.03
 
 
 class Method(NamedTuple):
@@ -56,7 +58,8 @@ METHODS = {
 def similarity(stack: Sequence, side: int = 64) -> np.ndarray:
     """Return how alike scenes (T, B, H, W) look, (T, T): correlation of shrunk local contrast x root of the overlap."""
     size = tuple(min(side, length) for length in stack[0].shape[:-3:-1])  # width, height
-    contrasts, shares = [], []
+    contrasts = []
+    shares = []
     for scene in stack:
         images = [local_contrast(image) for image in scene]
         seen = [(image != 0).astype(np.float32) for image in images]
@@ -84,7 +87,8 @@ def neighbour_pairs(
     The tree that connects all is among them. The most similar scenes are of the same season; without the others, each
     season would drift away with its shadows.
     """
-    count, random = len(alike), np.random.default_rng(0)
+    count = len(alike)
+    random = np.random.default_rng(0)
     ranked = np.argsort(-(alike - 3 * np.eye(count)), axis=1, kind="stable")[:, :-1]
     tree = csgraph.minimum_spanning_tree(np.triu(2.0 - alike, 1))
     first, second = tree.nonzero()
@@ -116,7 +120,9 @@ def compare(
     pairs = []
     for second in others:
         for reference, image in zip(references, stack[second], strict=True):
-            match = None if reference is None else method.register(reference, image)
+            match = None
+            if reference is not None:
+                match = method.register(reference, image)
             if match is not None and corner_shift(match.matrix, stable.shape) <= furthest:
                 pairs.append(Pair(first, second, *match))
     return pairs
@@ -159,8 +165,12 @@ def estimate_transforms(
     check_choice("alignmentMethod", method, METHODS)
     if getattr(stack, "ndim", 4) == 3:
         stack = stack[:, None]
-    count, shape = len(stack), stack[0].shape[-2:]
-    stable = np.ones(shape, bool) if weights is None else np.asarray(weights) > 0.5
+    count = len(stack)
+    shape = stack[0].shape[-2:]
+    if weights is None:
+        stable = np.ones(shape, bool)
+    else:
+        stable = np.asarray(weights) > 0.5
     if count < 2:
         return unaligned(count, "the only scene")
     model = affordable(model, stable)
@@ -210,7 +220,8 @@ def check_choice(setting: str, value: str, choices: Iterable[str]) -> None:
 
 def affordable(model: str, stable: np.ndarray) -> str:
     """Return the model that the stable ground (H, W) bool can carry: shifts only if it is little, "" if hardly any."""
-    share, pixels = stable.mean(), stable.sum()
+    share = stable.mean()
+    pixels = stable.sum()
     if share < MIN_STABLE:
         return ""
     little = share < 3 * MIN_STABLE or pixels < MIN_PIXELS

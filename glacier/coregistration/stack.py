@@ -22,7 +22,9 @@ def channel_names(snow_index: bool, bands: Sequence[str]) -> tuple[str, ...]:
 
     snow_index : True for the snow index, False for red, green and blue. bands : of the archive.
     """
-    needed = ("green", "swir16") if snow_index else ("red", "green", "blue")
+    needed: tuple[str, ...] = ("red", "green", "blue")
+    if snow_index:
+        needed = ("green", "swir16")
     missing = [band for band in needed if band not in bands]
     if missing:
         raise GlacierError(
@@ -30,7 +32,9 @@ def channel_names(snow_index: bool, bands: Sequence[str]) -> tuple[str, ...]:
             f"{', '.join(missing)} (it has {', '.join(bands)}); set extractNDSI to {not snow_index} "
             "or choose another collection"
         )
-    return ("ndsi",) if snow_index else needed
+    if snow_index:
+        return ("ndsi",)
+    return needed
 
 
 class Layers(Sequence):
@@ -40,7 +44,8 @@ class Layers(Sequence):
     """
 
     def __init__(self, paths: list[Path], part: slice | int):
-        self.paths, self.part = paths, part
+        self.paths = paths
+        self.part = part
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -77,7 +82,9 @@ def collect(scenes: Iterable[Scene], names: Sequence[str], folder: Path) -> Seri
         np.save(path, np.array(layers, np.float32))
         paths.append(path)
         records.append(record_of(scene))
-    index = Layers(paths, 1) if images > 1 else None
+    index = None
+    if images > 1:
+        index = Layers(paths, 1)
     channels = Layers(paths, slice(-len(names), None))
     return Series(channels, Layers(paths, slice(images)), index, records)
 

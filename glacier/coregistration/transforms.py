@@ -36,20 +36,23 @@ class Match(NamedTuple):
 def unit_frame(shape: tuple[int, int]) -> np.ndarray:
     """Return the matrix (3, 3) from px to a frame around the middle whose longer side goes from -1 to 1."""
     half = max(shape) / 2
-    left, top = -shape[1] / 2 / half, -shape[0] / 2 / half
+    left = -shape[1] / 2 / half
+    top = -shape[0] / 2 / half
     return np.array([[1 / half, 0, left], [0, 1 / half, top], [0, 0, 1]])
 
 
 def middle_shift(matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Return the displacement x, y of the middle of a (H, W) frame [px]."""
-    middle_x, middle_y = shape[1] / 2, shape[0] / 2
+    middle_x = shape[1] / 2
+    middle_y = shape[0] / 2
     x, y, scale = matrix @ [middle_x, middle_y, 1]
     return np.array([x / scale - middle_x, y / scale - middle_y])
 
 
 def corner_shift(matrix: np.ndarray, shape: tuple[int, int]) -> float:
     """Return the largest displacement of the four corners of a (H, W) frame [px]."""
-    right, bottom = shape[1] - 1, shape[0] - 1
+    right = shape[1] - 1
+    bottom = shape[0] - 1
     corners = np.array([(0, 0, 1), (0, bottom, 1), (right, 0, 1), (right, bottom, 1)], float)
     moved = corners @ matrix.T
     shifts = moved[:, :2] / moved[:, 2:] - corners[:, :2]  # (4, 2)
@@ -61,7 +64,8 @@ def motion_basis(model: str, shape: tuple[int, int], places: np.ndarray) -> np.n
     middle = np.array(shape[::-1]) / 2
     half = max(shape) / 2
     x, y = ((places - middle) / half).T
-    one, none = np.ones_like(x), np.zeros_like(x)
+    one = np.ones_like(x)
+    none = np.zeros_like(x)
     shift = [(one, none), (none, one)]
     turn = [(-y, x)]
     linear = [(x, none), (y, none), (none, x), (none, y)]

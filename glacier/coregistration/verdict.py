@@ -70,7 +70,8 @@ def judge(
     central : a scene that is right; None: the frame is the archive's, and a scene whose corners are in place within the
     expected error stays there.
     """
-    count, shape = len(stack), stable.shape
+    count = len(stack)
+    shape = stable.shape
     agreeing = agreeing_pairs(pairs, matrices, shape)
     confirmed = confirmed_scenes(agreeing, count)
     best = pairs_to_check(agreeing, pairs, count)

@@ -47,7 +47,9 @@ def count_parts(
             dates += bool(seen.any())
             pixels += int(seen.sum())
             snow += int((values[step, 0][seen] > SNOW).sum())
-        share = snow / pixels if index and pixels else np.nan
+        share = np.nan
+        if index and pixels:
+            share = snow / pixels
         holdings[part] = Holding(dates, len(targets[part]), pixels, share)
     return holdings
 

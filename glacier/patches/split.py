@@ -58,7 +58,8 @@ def split_windows(
         )
     parts = []
     for start in range(steps - length - horizon + 1):
-        target, end = start + length, start + length + horizon
+        target = start + length
+        end = start + length + horizon
         if end <= validation_start:
             parts.append("train")
         elif validation_start <= target and end <= test_start:
@@ -107,7 +108,8 @@ def choose_block(past: np.ndarray, size: int, stride: int) -> tuple[int, int, in
     tall = max(size, round(BLOCK_SIDE * height))
     wide = max(size, round(BLOCK_SIDE * width))
     image = past.mean(axis=(0, 1))  # (H, W)
-    best, least = None, math.inf
+    best = None
+    least = math.inf
     for top in (0, height - tall):
         for left in (0, width - wide):
             block = (top, top + tall, left, left + wide)
@@ -117,7 +119,8 @@ def choose_block(past: np.ndarray, size: int, stride: int) -> tuple[int, int, in
             inside = image[top : top + tall, left : left + wide]
             difference = abs(inside.mean() - image.mean())
             if difference < least:
-                best, least = block, difference
+                best = block
+                least = difference
     return best
 
 
@@ -147,7 +150,8 @@ def pixels_reached(
     reach = {part: np.zeros(shape, bool) for part in ("train", "block", "gap")}
     parts = patch_parts(shape, size, stride, block)
     for row, column in np.ndindex(parts.shape):
-        top, left = row * stride, column * stride
+        top = row * stride
+        left = column * stride
         reach[str(parts[row, column])][top : top + size, left : left + size] = True
     return reach
 

@@ -187,7 +187,8 @@ def read_patches(cfg: Config) -> Patches:
     folder = cfg.folder / STAGE
     runner.need(cfg, STAGE)
     composites = read_composites(cfg)
-    shape, dates = composites.values.shape[-2:], composites.dates
+    shape = composites.values.shape[-2:]
+    dates = composites.dates
     split, firsts = read_split(folder / "splits.yaml")
     sizes = cfg.patchSize, cfg.stride, cfg.sequenceLength, cfg.horizon
     prove(split, shape, *sizes, advice(folder / "splits.yaml"))
@@ -195,7 +196,8 @@ def read_patches(cfg: Config) -> Patches:
     for start, (first, part) in enumerate(zip(firsts, split.parts, strict=True)):
         middle = start + cfg.sequenceLength
         end = middle + cfg.horizon
-        inputs, targets = tuple(dates[start:middle]), tuple(dates[middle:end])
+        inputs = tuple(dates[start:middle])
+        targets = tuple(dates[middle:end])
         windows.append(Window(first, part, start, inputs, targets, folder))
     return Patches(
         tuple(windows), patch_parts(shape, cfg.patchSize, cfg.stride, split.block), split
