@@ -61,13 +61,17 @@ class Glacier:
         whole: bool = False,
         further: Sequence[str] = (),
     ):
-        self.cfg, self.name, self.further = cfg, cfg.name, tuple(further)
+        self.cfg = cfg
+        self.name = cfg.name
+        self.further = tuple(further)
         self.whole = whole
         self.hash = runner.need(cfg, STAGE)
         self.series = read_series(cfg)
         self.patches = read_patches(cfg)
-        self.sequence_length, self.horizon = cfg.sequenceLength, cfg.horizon
-        self.patch_size, self.stride = cfg.patchSize, cfg.stride
+        self.sequence_length = cfg.sequenceLength
+        self.horizon = cfg.horizon
+        self.patch_size = cfg.patchSize
+        self.stride = cfg.stride
         index = is_index(self.series.channels)
         self.floor = cfg.snowThreshold if index else None
         self.thresholds = distribution.thresholds(index)
@@ -102,7 +106,8 @@ class Glacier:
 
     def middle(self, step: int) -> date:
         """Return the day in the middle of a step."""
-        first, after = self.date(step), self.date(step + 1)
+        first = self.date(step)
+        after = self.date(step + 1)
         return first + (after - first) / 2
 
     def windows(self, part: str) -> list[int]:
@@ -175,9 +180,11 @@ class Glacier:
         """Return a layer of a window over some rows and columns: (steps, ..., h, w), or (C, h, w) of the ground."""
         if layer.steps == "ground":
             return self.ground(layer)[:, rows, columns]
-        start, count = origin.first, self.sequence_length
+        start = origin.first
+        count = self.sequence_length
         if layer.steps == "targets":
-            start, count = origin.target, self.horizon
+            start = origin.target
+            count = self.horizon
         steps = range(start, start + count)
         return np.stack([layer.make(self, origin, step, rows, columns) for step in steps])
 
@@ -252,7 +259,8 @@ class Glacier:
         """Return a and log b of a network over the scene, (2, horizon, C, H, W), with its factor applied."""
         height, width = self.shape
         side = self.patch_size
-        tops, lefts = covering(height, side), covering(width, side)
+        tops = covering(height, side)
+        lefts = covering(width, side)
         places = [(top, left) for top in tops for left in lefts]
 
         def answers():
@@ -270,11 +278,14 @@ class Glacier:
         self, first: int, places: Sequence[tuple[int, int]], trains: bool, further: Sequence[str]
     ) -> tuple[Tensor, Context]:
         """Return inputs and context of patches of a window, cut at places (top, left). further : layers, by name."""
-        origin, side = self.origin(first, trains), self.patch_size
+        origin = self.origin(first, trains)
+        side = self.patch_size
         steps = slice(first, first + self.sequence_length)
-        inputs, contexts = [], []
+        inputs = []
+        contexts = []
         for top, left in places:
-            rows, columns = slice(top, top + side), slice(left, left + side)
+            rows = slice(top, top + side)
+            columns = slice(left, left + side)
             frames = self.series.values[steps, :, rows, columns]
             inputs.append(torch.from_numpy(np.asarray(frames)))
             contexts.append(self.layers_of(origin, rows, columns, further))
@@ -291,7 +302,8 @@ class Glacier:
         """
         window = self.patches.windows[number]
         origin = self.origin(window.start, window.part == "train")
-        top, left = row * self.stride, column * self.stride
+        top = row * self.stride
+        left = column * self.stride
         rows = slice(top, top + self.patch_size)
         columns = slice(left, left + self.patch_size)
         tensors = {

@@ -27,7 +27,9 @@ def orientation(image: np.ndarray) -> np.ndarray:
         sample.append(strength_of(field[rows], image, rows)[-rows.start % 3 :: 3, ::3])
     strengths = np.concatenate(sample)  # enough for a median
     clear = strengths[strengths > LEAST_GRADIENT]
-    usual = np.median(clear) if len(clear) else 1
+    usual = 1
+    if len(clear):
+        usual = np.median(clear)
     for rows in blocks(len(image), BLOCK):
         slope = field[rows]
         strength = strength_of(slope, image, rows)

@@ -30,7 +30,8 @@ SLOPE_STEP = 0.1  # of the surfaces' grid, over which their slope is taken
 def whole_shift(first: np.ndarray, second: np.ndarray, side: int = 256) -> tuple[int, int]:
     """Return the shift x, y [px] at which two orientation fields correlate best, searched at `side` px at most."""
     step = -(-max(first.shape) // side)
-    one, another = shrunk(first, step), shrunk(second, step)
+    one = shrunk(first, step)
+    another = shrunk(second, step)
     size = [fft.next_fast_len(length) for length in one.shape]
     spectrum = np.conj(fft.fft2(one, size)) * fft.fft2(another, size)
     surface = fft.ifft2(half_whitened(spectrum)).real
@@ -44,7 +45,8 @@ def whole_shift(first: np.ndarray, second: np.ndarray, side: int = 256) -> tuple
 
 def shrunk(field: np.ndarray, step: int) -> np.ndarray:
     """Return the sums over squares of `step` px, (H // step, W // step)."""
-    rows, columns = field.shape[0] // step, field.shape[1] // step
+    rows = field.shape[0] // step
+    columns = field.shape[1] // step
     squares = field[: rows * step, : columns * step].reshape(rows, step, columns, step)
     return squares.sum(axis=(1, 3))
 
@@ -69,7 +71,8 @@ def cut_tiles(field: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
     taper = np.hanning(side + 2)[1:-1].astype(np.float32)
     tiles = np.zeros((len(corners), side, side), np.complex64)
     for tile, (x, y) in zip(tiles, corners, strict=True):
-        top, left = max(y, 0), max(x, 0)
+        top = max(y, 0)
+        left = max(x, 0)
         part = field[top : max(y + side, 0), left : max(x + side, 0)]
         height, width = part.shape
         tile[top - y : top - y + height, left - x : left - x + width] = part

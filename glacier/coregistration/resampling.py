@@ -21,19 +21,28 @@ def local_contrast(image: np.ndarray, sigma: float = 5.0) -> np.ndarray:
     Means over the seen pixels only: sums over the neighbourhood, divided by its seen share (normalised convolution,
     Knutsson & Westin 1993, 10.1109/CVPR.1993.341081). OpenCV's own filters would take a gap for a value.
     """
-    seen = np.isfinite(image).astype(np.float32)
-    values = np.where(seen > 0, image, 0).astype(np.float32)
-    share = np.maximum(cv2.GaussianBlur(seen, (0, 0), sigma), 1e-3)
-    mean = cv2.GaussianBlur(values, (0, 0), sigma) / share
+    is_seen = np.isfinite(image)
+    seen = is_seen.astype(np.float32)
+    values = np.where(is_seen, image, 0).astype(np.float32)
+    share = neighbourhood_sum(seen, sigma)
+    share = np.maximum(share, 1e-3)
+    mean = neighbourhood_sum(values, sigma) / share
     centred = (values - mean) * seen
-    variance = cv2.GaussianBlur(centred**2, (0, 0), sigma) / share
+    variance = neighbourhood_sum(centred**2, sigma) / share
     deviation = np.sqrt(variance)
     floor = 0
-    if seen.any():
-        floor = 0.1 * np.median(deviation[seen > 0])
-    return np.clip(centred / (deviation + floor + 1e-6), -3, 3)
+    if is_seen.any():
+        floor = 0.1 * np.median(deviation[is_seen])
+    contrast = centred / (deviation + floor + 1e-6)
+    return np.clip(contrast, -3, 3)
 
 
+def neighbourhood_sum(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Return the sum over each pixel's neighbourhood, weighed by a Gaussian of `sigma` [px]."""
+    return cv2.GaussianBlur(values, (0, 0), sigma)
+
+
+<<<<<<< HEAD
 def coordinates(
     matrix: np.ndarray, shape: tuple[int, int], top: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +52,17 @@ def coordinates(
     """
     rows, columns = np.ogrid[top : top + shape[0], : shape[1]]
     x, y, scale = (row[0] * columns + row[1] * rows + row[2] for row in matrix)
+=======
+def coordinates(matrix: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return where in the scene each pixel of the common frame lies: x and y, each float64 (H, W) [px]."""
+    height, width = shape
+    rows, columns = np.ogrid[:height, :width]
+    products = []
+    for along_columns, along_rows, constant in matrix:
+        product = along_columns * columns + along_rows * rows + constant
+        products.append(product)
+    x, y, scale = products
+>>>>>>> 23e5964 (Distribution, resampling and transforms unpacked: intervals, places and windows have names)
     return x / scale, y / scale
 
 
@@ -76,14 +96,19 @@ def resample(image: np.ndarray, matrix: np.ndarray, rows: int = ROWS) -> np.ndar
         x, y = coordinates(matrix @ down, part.shape)
         x = np.round(x * STEPS) / STEPS
         y = np.round(y * STEPS) / STEPS
-        part[:] = cv2.remap(filled, x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC)
+        map_x = x.astype(np.float32)
+        map_y = y.astype(np.float32)
+        part[:] = cv2.remap(filled, map_x, map_y, cv2.INTER_CUBIC)
         row = padded_place(y, image.shape[0])
         column = padded_place(x, image.shape[1])
         whole_x = x == np.floor(x)
         whole_y = y == np.floor(y)
         for (height, width), lost in touched.items():
-            here = (whole_y == (height == 1)) & (whole_x == (width == 1))
-            part[here & lost[row, column]] = np.nan
+            right_height = whole_y == (height == 1)
+            right_width = whole_x == (width == 1)
+            here = right_height & right_width
+            is_lost = lost[row, column]
+            part[here & is_lost] = np.nan
     return result
 
 
@@ -101,7 +126,9 @@ def touched_stencils(missing: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
 
 def padded_place(places: np.ndarray, length: int) -> np.ndarray:
     """Return in which row or column of a padded image places [px] lie; those far outside at its edge."""
-    return np.clip(np.floor(places), -MARGIN, length + 1).astype(int) + MARGIN
+    whole = np.floor(places)
+    near = np.clip(whole, -MARGIN, length + 1)
+    return near.astype(int) + MARGIN
 
 
 def resample_sharply(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -112,6 +139,7 @@ def resample_sharply(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """
     missing = ~np.isfinite(image)
     filled = np.where(missing, 0, image).astype(np.float32)
+<<<<<<< HEAD
     marked = 255 * missing.astype(np.uint8)
     values = np.empty_like(filled)
     for rows in blocks(len(image), ROWS):
@@ -120,18 +148,31 @@ def resample_sharply(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         part[:] = cv2.remap(filled, x, y, cv2.INTER_LANCZOS4)
         lost = cv2.remap(marked, x, y, cv2.INTER_LINEAR, borderValue=255)
         part[lost > 0] = np.nan
+=======
+    values = cv2.remap(filled, x, y, cv2.INTER_LANCZOS4)
+    gaps = 255 * missing.astype(np.uint8)
+    lost = cv2.remap(gaps, x, y, cv2.INTER_LINEAR, borderValue=255)
+    values[lost > 0] = np.nan
+>>>>>>> 23e5964 (Distribution, resampling and transforms unpacked: intervals, places and windows have names)
     return values
 
 
 def seen_through(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return a local-contrast image on the first one's frame, by linear interpolation, 0 where a gap is touched."""
     seen = (image != 0).astype(np.float32)
+<<<<<<< HEAD
     moved = np.empty_like(image)
     for rows in blocks(len(image), ROWS):
         x, y = sampling_maps(matrix, moved[rows].shape, rows.start)
         whole = cv2.remap(seen, x, y, cv2.INTER_LINEAR) > 0.99
         moved[rows] = cv2.remap(image, x, y, cv2.INTER_LINEAR) * whole
     return moved
+=======
+    share = cv2.remap(seen, x, y, cv2.INTER_LINEAR)
+    whole = share > 0.99
+    values = cv2.remap(image, x, y, cv2.INTER_LINEAR)
+    return values * whole
+>>>>>>> 23e5964 (Distribution, resampling and transforms unpacked: intervals, places and windows have names)
 
 
 def agreement(
@@ -145,11 +186,14 @@ def agreement(
     both = stable & (first != 0) & (moved != 0)
     one = first[both].astype(float)
     another = moved[both].astype(float)
-    norm = np.sqrt((one @ one) * (another @ another))
+    power = one @ one
+    power_of_another = another @ another
+    norm = np.sqrt(power * power_of_another)
     if norm == 0:
         return 0.0, np.nan
-    difference = (another - one)[::3]  # enough for a median
-    return float(one @ another / norm), nmad(difference)
+    difference = another - one
+    correlation = float(one @ another / norm)
+    return correlation, nmad(difference[::3])  # enough for a median
 
 
 def phase_residual(
@@ -158,4 +202,5 @@ def phase_residual(
     """Return the shift [px] that phase correlation finds between two local-contrast images, second through matrix."""
     moved = seen_through(second, matrix)
     both = stable & (first != 0) & (moved != 0)
-    return float(np.hypot(*cv2.phaseCorrelateIterative(first * both, moved * both)))
+    x, y = cv2.phaseCorrelateIterative(first * both, moved * both)
+    return float(np.hypot(x, y))

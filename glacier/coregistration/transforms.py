@@ -35,35 +35,41 @@ class Match(NamedTuple):
 
 def unit_frame(shape: tuple[int, int]) -> np.ndarray:
     """Return the matrix (3, 3) from px to a frame around the middle whose longer side goes from -1 to 1."""
+    height, width = shape
     half = max(shape) / 2
-    left = -shape[1] / 2 / half
-    top = -shape[0] / 2 / half
+    left = -width / 2 / half
+    top = -height / 2 / half
     return np.array([[1 / half, 0, left], [0, 1 / half, top], [0, 0, 1]])
 
 
 def middle_shift(matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Return the displacement x, y of the middle of a (H, W) frame [px]."""
-    middle_x = shape[1] / 2
-    middle_y = shape[0] / 2
+    height, width = shape
+    middle_x = width / 2
+    middle_y = height / 2
     x, y, scale = matrix @ [middle_x, middle_y, 1]
     return np.array([x / scale - middle_x, y / scale - middle_y])
 
 
 def corner_shift(matrix: np.ndarray, shape: tuple[int, int]) -> float:
     """Return the largest displacement of the four corners of a (H, W) frame [px]."""
-    right = shape[1] - 1
-    bottom = shape[0] - 1
+    height, width = shape
+    right = width - 1
+    bottom = height - 1
     corners = np.array([(0, 0, 1), (0, bottom, 1), (right, 0, 1), (right, bottom, 1)], float)
     moved = corners @ matrix.T
-    shifts = moved[:, :2] / moved[:, 2:] - corners[:, :2]  # (4, 2)
-    return float(np.hypot(shifts[:, 0], shifts[:, 1]).max())
+    places = moved[:, :2] / moved[:, 2:]
+    shifts = places - corners[:, :2]  # (4, 2)
+    lengths = np.hypot(shifts[:, 0], shifts[:, 1])
+    return float(lengths.max())
 
 
 def motion_basis(model: str, shape: tuple[int, int], places: np.ndarray) -> np.ndarray:
     """Return (K, N, 2): displacement x, y of places (N, 2) for each parameter, in px at the edge of the frame."""
     middle = np.array(shape[::-1]) / 2
     half = max(shape) / 2
-    x, y = ((places - middle) / half).T
+    from_middle = (places - middle) / half
+    x, y = from_middle.T
     one = np.ones_like(x)
     none = np.zeros_like(x)
     shift = [(one, none), (none, one)]
@@ -76,7 +82,8 @@ def motion_basis(model: str, shape: tuple[int, int], places: np.ndarray) -> np.n
         "affine": shift + linear,
         "homography": shift + linear + perspective,
     }
-    return np.array(parameters[model]).transpose(0, 2, 1)
+    basis = np.array(parameters[model])  # (K, 2, N)
+    return basis.transpose(0, 2, 1)
 
 
 def to_matrix(parameters: np.ndarray, model: str, shape: tuple[int, int]) -> np.ndarray:
@@ -84,11 +91,13 @@ def to_matrix(parameters: np.ndarray, model: str, shape: tuple[int, int]) -> np.
     generator = np.zeros((3, 3))
     generator[:2, 2] = parameters[:2]
     if model == "euclidean":
-        generator[:2, :2] = [[0, -parameters[2]], [parameters[2], 0]]
+        angle = parameters[2]
+        generator[:2, :2] = [[0, -angle], [angle, 0]]
     elif model != "translation":
         generator[:2, :2] = parameters[2:6].reshape(2, 2)
     if model == "homography":
         generator[2, :2] = -parameters[6:]
     frame = unit_frame(shape)
     half = max(shape) / 2
-    return np.linalg.inv(frame) @ linalg.expm(generator / half) @ frame
+    motion = linalg.expm(generator / half)
+    return np.linalg.inv(frame) @ motion @ frame
