@@ -42,7 +42,6 @@ def neighbourhood_sum(values: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(values, (0, 0), sigma)
 
 
-<<<<<<< HEAD
 def coordinates(
     matrix: np.ndarray, shape: tuple[int, int], top: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -52,17 +51,6 @@ def coordinates(
     """
     rows, columns = np.ogrid[top : top + shape[0], : shape[1]]
     x, y, scale = (row[0] * columns + row[1] * rows + row[2] for row in matrix)
-=======
-def coordinates(matrix: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return where in the scene each pixel of the common frame lies: x and y, each float64 (H, W) [px]."""
-    height, width = shape
-    rows, columns = np.ogrid[:height, :width]
-    products = []
-    for along_columns, along_rows, constant in matrix:
-        product = along_columns * columns + along_rows * rows + constant
-        products.append(product)
-    x, y, scale = products
->>>>>>> 23e5964 (Distribution, resampling and transforms unpacked: intervals, places and windows have names)
     return x / scale, y / scale
 
 
@@ -139,7 +127,6 @@ def resample_sharply(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """
     missing = ~np.isfinite(image)
     filled = np.where(missing, 0, image).astype(np.float32)
-<<<<<<< HEAD
     marked = 255 * missing.astype(np.uint8)
     values = np.empty_like(filled)
     for rows in blocks(len(image), ROWS):
@@ -148,31 +135,18 @@ def resample_sharply(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         part[:] = cv2.remap(filled, x, y, cv2.INTER_LANCZOS4)
         lost = cv2.remap(marked, x, y, cv2.INTER_LINEAR, borderValue=255)
         part[lost > 0] = np.nan
-=======
-    values = cv2.remap(filled, x, y, cv2.INTER_LANCZOS4)
-    gaps = 255 * missing.astype(np.uint8)
-    lost = cv2.remap(gaps, x, y, cv2.INTER_LINEAR, borderValue=255)
-    values[lost > 0] = np.nan
->>>>>>> 23e5964 (Distribution, resampling and transforms unpacked: intervals, places and windows have names)
     return values
 
 
 def seen_through(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return a local-contrast image on the first one's frame, by linear interpolation, 0 where a gap is touched."""
     seen = (image != 0).astype(np.float32)
-<<<<<<< HEAD
     moved = np.empty_like(image)
     for rows in blocks(len(image), ROWS):
         x, y = sampling_maps(matrix, moved[rows].shape, rows.start)
         whole = cv2.remap(seen, x, y, cv2.INTER_LINEAR) > 0.99
         moved[rows] = cv2.remap(image, x, y, cv2.INTER_LINEAR) * whole
     return moved
-=======
-    share = cv2.remap(seen, x, y, cv2.INTER_LINEAR)
-    whole = share > 0.99
-    values = cv2.remap(image, x, y, cv2.INTER_LINEAR)
-    return values * whole
->>>>>>> 23e5964 (Distribution, resampling and transforms unpacked: intervals, places and windows have names)
 
 
 def agreement(
