@@ -38,9 +38,11 @@ def clipped(F, x: np.ndarray, floor: float | None):
         return F, x
     first = int(np.searchsorted(x, np.float32(0)))
     levels = x[first:]
+    kept = F[..., first:, :, :, :]
     below = _below(F, floor, x)[..., None, :, :, :]
     lump = _along_thresholds(levels < floor, F)
-    return F[..., first:, :, :, :] * (1 - lump) + below * lump, levels
+    function = kept * (1 - lump) + below * lump
+    return function, levels
 
 
 def _below(F, level: float, x: np.ndarray):
@@ -57,50 +59,68 @@ def crps(F, truth, x: np.ndarray, floor: float | None = None):
     if floor is not None:
         truth = truth * (truth >= floor)
     F, x = clipped(F, x, floor)
-    left, right = F[..., :-1, :, :, :], F[..., 1:, :, :, :]
+    left, right = _ends(F)
     width = _along_thresholds(np.diff(x), F)
     ends = _along_thresholds(x[1:], F)
-    reach = ((ends - truth[..., None, :, :, :]) / width).clip(0, 1)  # share beyond the truth
+    after = ends - truth[..., None, :, :, :]
+    reach = (after / width).clip(0, 1)  # share beyond the truth
     squares = (left**2 + left * right + right**2) / 3
-    beyond = reach * (1 - 2 * right + reach * (right - left))
-    return (width * (squares + beyond)).sum(-4)
+    rise = right - left
+    beyond = reach * (1 - 2 * right + reach * rise)
+    score = width * (squares + beyond)
+    return score.sum(-4)
 
 
 def mean(F, x: np.ndarray, floor: float | None = None):
     """Return the expected value: the last threshold less the integral of F up to it."""
     F, x = clipped(F, x, floor)
-    middles = (F[..., :-1, :, :, :] + F[..., 1:, :, :, :]) / 2
-    return float(x[-1]) - (_along_thresholds(np.diff(x), F) * middles).sum(-4)
+    left, right = _ends(F)
+    middles = (left + right) / 2
+    width = _along_thresholds(np.diff(x), F)
+    integral = (width * middles).sum(-4)
+    return float(x[-1]) - integral
 
 
 def quantile(F, p, x: np.ndarray, floor: float | None = None):
     """Return the value that is not exceeded with probability p, a number or an array (..., C, h, w)."""
     if not np.isscalar(p):
         p = p[..., None, :, :, :]
-    lower = F[..., :-1, :, :, :]
-    rise = F[..., 1:, :, :, :] - lower
-    passed = ((p - lower) / rise.clip(1e-7)).clip(0, 1)  # share of each interval that lies below
-    value = float(x[0]) + (_along_thresholds(np.diff(x), F) * passed).sum(-4)
-    return value if floor is None else value * (value >= floor) + 0.0  # no -0
+    lower, upper = _ends(F)
+    rise = upper - lower
+    passed = (p - lower) / rise.clip(1e-7)
+    passed = passed.clip(0, 1)  # share of each interval that lies below
+    width = _along_thresholds(np.diff(x), F)
+    way = (width * passed).sum(-4)
+    value = float(x[0]) + way
+    if floor is None:
+        return value
+    return value * (value >= floor) + 0.0  # no -0
 
 
 def exceedance(F, level: float, x: np.ndarray):
     """Return the probability of a value above `level`; P(snow) at the level SNOW."""
-    upper = int(np.clip(np.searchsorted(x, np.float32(level)), 1, len(x) - 1))
-    share = float((level - x[upper - 1]) / (x[upper] - x[upper - 1]))
+    place = np.searchsorted(x, np.float32(level))
+    upper = int(np.clip(place, 1, len(x) - 1))
+    lower = upper - 1
+    width = x[upper] - x[lower]
+    share = float((level - x[lower]) / width)
     share = min(max(share, 0.0), 1.0)
-    return 1 - (1 - share) * F[..., upper - 1, :, :, :] - share * F[..., upper, :, :, :]
+    return 1 - (1 - share) * F[..., lower, :, :, :] - share * F[..., upper, :, :, :]
 
 
 def variance(F, x: np.ndarray, floor: float | None = None):
     """Return the variance, in squared units of x: values lie evenly between two thresholds, or in the lump at 0."""
     F, x = clipped(F, x, floor)
-    lower, upper = x[:-1], x[1:]
+    lower = x[:-1]
+    upper = x[1:]
     squares = (lower**2 + lower * upper + upper**2) / 3  # (K - 1,), mean square of an interval
-    rise = F[..., 1:, :, :, :] - F[..., :-1, :, :, :]
-    second_moment = (_along_thresholds(squares, F) * rise).sum(-4)
-    second_moment = second_moment + float(x[0]) ** 2 * F[..., 0, :, :, :]
-    return (second_moment - mean(F, x) ** 2).clip(0)
+    rise = _rise(F)
+    weight = _along_thresholds(squares, F)
+    lump = F[..., 0, :, :, :]
+    second_moment = (weight * rise).sum(-4)
+    second_moment = second_moment + float(x[0]) ** 2 * lump
+    spread = second_moment - mean(F, x) ** 2
+    return spread.clip(0)
 
 
 def rank(F, truth, x: np.ndarray, floor: float | None = None):
@@ -110,17 +130,36 @@ def rank(F, truth, x: np.ndarray, floor: float | None = None):
     threshold. A good forecast's ranks, drawn evenly between the two, lie evenly in [0, 1].
     """
     start = _along_thresholds(x[:-1], F)
-    reach = ((truth[..., None, :, :, :] - start) / _along_thresholds(np.diff(x), F)).clip(0, 1)
-    rise = F[..., 1:, :, :, :] - F[..., :-1, :, :, :]
-    high = F[..., 0, :, :, :] + (rise * reach).sum(-4)
-    low = high * (truth > float(x[0]))
+    width = _along_thresholds(np.diff(x), F)
+    before = truth[..., None, :, :, :] - start
+    reach = (before / width).clip(0, 1)
+    rise = _rise(F)
+    passed = (rise * reach).sum(-4)
+    high = F[..., 0, :, :, :] + passed
+    above_first = truth > float(x[0])
+    low = high * above_first
     if floor is None:
         return low, high
     seen = truth >= floor
-    return low * seen, high * seen + _below(F, floor, x) * ~seen
+    low = low * seen
+    high = high * seen + _below(F, floor, x) * ~seen
+    return low, high
+
+
+def _ends(F):
+    """Return F at the lower and at the upper end of each interval between thresholds, each (..., K - 1, C, h, w)."""
+    return F[..., :-1, :, :, :], F[..., 1:, :, :, :]
+
+
+def _rise(F):
+    """Return the probability (..., K - 1, C, h, w) of each interval between thresholds."""
+    lower, upper = _ends(F)
+    return upper - lower
 
 
 def _along_thresholds(numbers: np.ndarray, like):
     """Return one number a threshold as (K, 1, 1, 1), of the kind of `like`."""
     column = np.asarray(numbers, np.float32).reshape(-1, 1, 1, 1)
-    return column if isinstance(like, np.ndarray) else like.new_tensor(column)
+    if isinstance(like, np.ndarray):
+        return column
+    return like.new_tensor(column)
