@@ -10,6 +10,7 @@ import sys
 import threading
 import typing
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,14 +84,15 @@ def flags_of(cls: type[Config], argv: Sequence[str]) -> dict[str, str]:
 def with_names(cls: type[Config], argv: list[str]) -> list[str]:
     """Return a command line in which --names, of a training, lists the glaciers that fit its patterns today.
 
-    The glacier that is held out is left away.
+    Glaciers that are held out by name are left away.
     """
     flags = flags_of(cls, argv)
     if "names" not in cls.__dataclass_fields__ or not WILD & set(flags.get("names", "")):
         return argv
     names = expand(flags["names"].strip("[]()"))
-    flags["names"] = ",".join(name for name in names if name != flags.get("holdout"))
-    return [f"--{name}={value}" for name, value in flags.items()]
+    held_out = flags.get("holdout", "").split(",")
+    flags["names"] = ",".join(name for name in names if name not in held_out)
+    return words_of(flags)
 
 
 def several(cls: type[Config], argv: list[str]) -> list[str]:
@@ -117,22 +119,32 @@ def at_once(count: int, most: int) -> int:
 def run_each(cls: type[Config], argv: list[str], names: list[str]) -> int:
     """Run this script for each glacier in a process of its own; return the worst exit code.
 
-    A failure stops no other. Each has its share of the workers and cores. A glacier that is up to date says so at once,
-    so the same command again does what is missing.
+    With an `executor` each is a task of the cluster; here each has its share of the workers and cores. A failure stops
+    no other. A glacier that is up to date says so at once, so the same command again does what is missing.
     """
     flags = flags_of(cls, argv)
-    total = config.convert("workers", flags.pop("workers", cls.workers), int, "flag")
-    config.check_rule(cls.__dataclass_fields__["workers"], total)
-    slots = at_once(len(names), total)
-    flags["workers"] = str(max(1, total // slots))
-    log.info("%d glaciers, %d at once", len(names), slots)
-    words = [f"--{name}={value}" for name, value in flags.items() if name != "name"]
-    outcomes = run_processes([sys.executable, sys.argv[0]], names, words, slots)
+    flags.pop("name")
+    scheduler = flags.pop("executor", cls.executor)
+    if scheduler == cls.executor:
+        total = config.convert("workers", flags.pop("workers", cls.workers), int, "flag")
+        config.check_rule(cls.__dataclass_fields__["workers"], total)
+        slots = at_once(len(names), total)
+        flags["workers"] = str(max(1, total // slots))
+        log.info("%d glaciers, %d at once", len(names), slots)
+        outcomes = run_processes([sys.executable, sys.argv[0]], names, words_of(flags), slots)
+    else:
+        script = str(Path(sys.argv[0]).resolve())
+        outcomes = run_on_cluster(scheduler, script, names, words_of(flags))
     rows = [("glacier", "exit code", "last line"), *outcomes]
     log.info("%s", "\n".join(console.lines_of(rows)))
     for page in summarise(outcomes):
         log.info("Summary of the group: %s", page)
     return max(outcome.code for outcome in outcomes)
+
+
+def words_of(flags: dict[str, str]) -> list[str]:
+    """Return flags as words of a command line."""
+    return [f"--{name}={value}" for name, value in flags.items()]
 
 
 def summarise(outcomes: list[Outcome]) -> list[Path]:
@@ -163,22 +175,11 @@ def run_processes(
     def run_one(name: str) -> Outcome:
         if stopped.is_set():
             return Outcome(name, console.FAULT, "stopped")
-        command = [*script, f"--name={name}", *words]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="backslashreplace",
-            env=environment,
-        )
+        process = start([*script, f"--name={name}", *words], environment)
         running.add(process)
-        output = process.communicate()[0].rstrip()
+        output = process.communicate()[0]
         running.discard(process)
-        code = process.returncode
-        log.info("── %s ──\n%s", name, output)
-        last_line = output.rpartition("\n")[2].strip()
-        return Outcome(name, code if code >= 0 else 128 - code, last_line)
+        return outcome_of(name, process.returncode, output)
 
     with workers.threads(slots) as pool:
         try:
@@ -187,3 +188,61 @@ def run_processes(
             stopped.set()
             for process in list(running):
                 process.terminate()
+
+
+def run_on_cluster(
+    scheduler: str, script: str, names: list[str], words: list[str]
+) -> list[Outcome]:
+    """Run a script for each glacier, each a task of the workers of a Dask scheduler, with their Python.
+
+    They see this folder and the glaciers' under the same paths. What has begun there goes on when this process is
+    stopped.
+    """
+    from glacier import workers
+
+    home = str(config.home())
+    with workers.workplace(scheduler, 1) as (pool, slots):
+        log.info("%d glaciers, %d at once on the cluster", len(names), slots)
+        tasks = {}
+        for name in names:
+            arguments = [script, f"--name={name}", *words]
+            tasks[name] = pool.submit(run_there, arguments, home)
+        return [outcome_of(name, *result_of(task)) for name, task in tasks.items()]
+
+
+def result_of(task: Future) -> tuple[int, str]:
+    """Return exit code and output of a task; a fault where its worker ended, however often it was tried."""
+    from distributed.scheduler import KilledWorker
+
+    try:
+        return task.result()
+    except KilledWorker as error:
+        return console.FAULT, f"its worker ended: {error}"
+
+
+def run_there(arguments: list[str], home: str) -> tuple[int, str]:
+    """Run a script with this Python; return its exit code and what it printed."""
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "GLACIER_HOME": home}
+    process = start([sys.executable, *arguments], environment)
+    output = process.communicate()[0]
+    return process.returncode, output
+
+
+def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen:
+    """Start a command whose output and errors are read together, as text."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="backslashreplace",
+        env=environment,
+    )
+
+
+def outcome_of(name: str, code: int, output: str) -> Outcome:
+    """Return how the command of a glacier ended, and say what it printed."""
+    output = output.rstrip()
+    log.info("── %s ──\n%s", name, output)
+    last_line = output.rpartition("\n")[2].strip()
+    return Outcome(name, code if code >= 0 else 128 - code, last_line)

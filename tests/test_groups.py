@@ -88,6 +88,8 @@ def test_training_takes_the_list_of_today_without_the_held_out(home):
     words = ["--names=alps/*,a", "--holdout=alps/two", "--wandb=disabled"]
     expanded = groups.with_names(Training, words)
     assert expanded == ["--names=alps/bad,alps/one,a", *words[1:]]
+    words[1] = "--holdout=alps/two,a"
+    assert groups.with_names(Training, words) == ["--names=alps/bad,alps/one", *words[1:]]
     assert groups.with_names(Config, ["--name=a"]) == ["--name=a"]
     with pytest.raises(GlacierError, match="--names"):
         groups.several(Training, ["--name=alps/*"])
@@ -106,6 +108,31 @@ def test_a_failure_stops_no_other_and_the_worst_code_is_returned(home):
     again = command(home, str(script), "--name=alps/one,alps/bad", "--force")
     assert "up to date" in again
     assert "made with 4" in again
+
+
+def test_a_cluster_runs_each_glacier_as_a_task(home):
+    """Two worker processes: the same rows and code as here, each glacier in one of them, where the flags say."""
+    distributed = pytest.importorskip(
+        "distributed", reason="distributed is not installed: requirements-cluster.txt"
+    )
+    script = home / "stage.py"
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        address = f"--executor={cluster.scheduler_address}"
+        printed = command(
+            home, str(script), "--name=alps/*", "--stepsPerYear=7", "--workers=3", address, code=2
+        )
+    assert "3 glaciers, 2 at once on the cluster" in printed
+    rows = [line.split(maxsplit=2) for line in printed.splitlines() if line.startswith("  alps/")]
+    expected = [
+        ["alps/bad", "2", "error: alps/bad is bad"],
+        ["alps/one", "0", "made with 7, workers 3"],
+        ["alps/two", "0", "made with 7, workers 3"],
+    ]
+    assert rows == expected
+    assert (home / "datasets/alps/two/done").exists()
+    assert (home / "datasets/alps/summary.html").is_file()
 
 
 def test_a_process_that_is_killed_counts_as_the_shell_counts_it(home):
@@ -168,6 +195,34 @@ def test_the_summary_of_a_group_has_its_figures_and_failures(home):
     assert "2 of them failed" in text
     for tag in ("<script>", "<i>", "<b>"):
         assert tag not in text
+
+
+def test_boxes_are_drawn_where_they_lie_in_the_colour_of_their_speed(home):
+    """One in the north-west, fast; two south-east of it, slow and unknown; a degree east is half as long here."""
+    boxes = {
+        "one": (10.0, 60.5, 10.2, 60.6),
+        "two": (11.0, 59.4, 11.2, 59.5),
+        "bad": (10.0, 59.4, 10.2, 59.5),
+    }
+    for name, box in boxes.items():
+        folder = home / "datasets/alps" / name
+        disk.write_yaml(folder / "glacier.yaml", {"boundingBox": list(box)})
+    lines = [
+        group.Line("alps/one", median_speed="50.0 m/yr"),
+        group.Line("alps/two", median_speed="-2.5 m/yr"),
+        group.Line("alps/bad", median_speed="not yet"),
+    ]
+    (drawn,) = group.maps_of(lines)
+    assert (drawn.low, drawn.high) == ("-2.5 m/yr", "50.0 m/yr")
+    one, two, bad = drawn.marks
+    assert (one.left, one.top) == (0, 0)
+    assert bad.left == 0
+    assert bad.top == two.top == pytest.approx(group.MAP_SIDE * 1.1 / 1.2, abs=0.1)
+    assert two.left / two.top == pytest.approx(1 / 1.1 / 2, rel=0.01)
+    assert one.height == pytest.approx(group.MAP_SIDE * 0.1 / 1.2, abs=0.1)
+    assert [mark.colour for mark in drawn.marks] == [group.COLOURS[-1], group.COLOURS[0], "#cccccc"]
+    assert bad.text == "alps/bad: not yet"
+    assert group.maps_of([group.Line("alps/one")]) == []
 
 
 def test_the_summary_tells_area_trend_and_verdict(home, monkeypatch):

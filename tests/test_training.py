@@ -39,7 +39,7 @@ from DeepLearning.training import (
 )
 from DeepLearning.training.mirror import Mirror, key_known
 from DeepLearning.training.networks import choose_device, load_network
-from DeepLearning.training.settings import knobs
+from DeepLearning.training.settings import held_out, knobs, with_held_out
 from glacier.storage import runner
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -324,6 +324,28 @@ def test_several_glaciers_and_one_held_out(toy, toy_home, tmp_path_factory, monk
     assert (run / "evaluation-other" / "scores.csv").is_file()
     with pytest.raises(GlacierError, match="take it out of names"):
         session.train(settings(names=("toy", "twin"), holdout="twin"), build)
+
+
+def test_glaciers_held_out_by_share_by_file_or_by_names(tmp_path):
+    """They leave the names; a share draws as many as it says, alike again, and one more glacier moves few."""
+    names = tuple(f"alps/{number}" for number in range(10))
+    by_share = with_held_out(settings(names=names, holdout="0.2"))
+    drawn = held_out(by_share)
+    assert len(drawn) == 2
+    assert {*drawn, *by_share.names} == set(names)
+    assert not {*drawn} & {*by_share.names}
+    assert with_held_out(settings(names=names[::-1], holdout="0.2")).holdout == by_share.holdout
+    assert with_held_out(settings(names=names, holdout="0.2", seed=3)).holdout != by_share.holdout
+    more = held_out(with_held_out(settings(names=(*names, "alps/new"), holdout="0.2")))
+    assert {*more} & {*drawn}
+    assert len(held_out(with_held_out(settings(names=names[:2], holdout="0.9")))) == 1
+    (tmp_path / "test.txt").write_text("alps/3\nalps/9\n")
+    by_file = with_held_out(settings(names=names, holdout=str(tmp_path / "test.txt")))
+    assert by_file.holdout == "alps/3,alps/9"
+    assert len(by_file.names) == 8
+    assert with_held_out(settings(names=names, holdout="a,b")).holdout == "a,b"
+    with pytest.raises(GlacierError, match="give two or more"):
+        with_held_out(settings(holdout="0.2"))
 
 
 def start(home: Path, *flags: str, processes: int = 0, **variables: str) -> subprocess.Popen:

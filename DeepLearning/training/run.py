@@ -17,7 +17,7 @@ from DeepLearning.training import checkpoints, earning, processes, run_folders
 from DeepLearning.training.loop import Fit
 from DeepLearning.training.mirror import Mirror
 from DeepLearning.training.networks import choose_device
-from DeepLearning.training.settings import TrainingConfig, for_glacier, used
+from DeepLearning.training.settings import TrainingConfig, for_glacier, held_out, used
 from DeepLearning.verification import sections
 from DeepLearning.verification.metrics import skill
 from glacier import console
@@ -101,10 +101,10 @@ def closing_scores(
 ) -> dict[str, dict[str, float]]:
     """Return the CRPS of the network, its factor applied, and of climatology: in validation, and held out."""
     parts = {"validation": scores}
-    if cfg.holdout:
-        glacier = Glacier(for_glacier(cfg, cfg.holdout), coarse=True, further=cfg.context)
+    for name in held_out(cfg):
+        glacier = Glacier(for_glacier(cfg, name), coarse=True, further=cfg.context)
         steps = frozenset(range(len(glacier.series.dates)))
-        parts[f"holdout {cfg.holdout}"] = earning.score(
+        parts[f"holdout {name}"] = earning.score(
             course.average, Glaciers([glacier]), [steps], cfg.batchSize, device, factor=True
         )
     closing = {}

@@ -164,7 +164,8 @@ def runs_for(cfg: Config, wanted: Sequence[str], patches: str) -> list[Path]:
     folders = [find_run(name) for name in wanted] or finished[-1:]
     for folder in folders:
         saved = read_run(folder)
-        if cfg.name not in (*saved["names"], saved["holdout"]):
+        scored = (saved["holdout"] or "").split(",")
+        if cfg.name not in (*saved["names"], *scored):
             known = " and ".join(saved["names"])
             raise GlacierError(
                 f"run {folder.name} was trained on {known}, not on {cfg.name}; "

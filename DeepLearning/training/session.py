@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 
 from config import GlacierError
 from DeepLearning.training import processes, run_folders
-from DeepLearning.training.settings import TrainingConfig, for_glacier, used, with_settings
+from DeepLearning.training.settings import (
+    TrainingConfig,
+    for_glacier,
+    held_out,
+    used,
+    with_held_out,
+    with_settings,
+)
 from glacier import console
 from glacier.patches.windows import STAGE
 from glacier.report import pages
@@ -37,6 +44,7 @@ def train(cfg: TrainingConfig, build: Callable[[TrainingConfig, int], nn.Module]
     """Train unless a finished run has these settings and patches; return the exit code."""
     if not processes.is_writer():
         logging.getLogger().setLevel(logging.WARNING)
+    cfg = with_held_out(cfg)
     hashes = patch_hashes(cfg)
     choice = choose_run(cfg, hashes)
     if choice.finished:
@@ -88,12 +96,12 @@ class Choice:
 def patch_hashes(cfg: TrainingConfig) -> dict[str, str]:
     """Return the hash of the patches of each glacier to train on; GlacierError if the held-out one is among them."""
     names = cfg.names or (cfg.name,)
-    if cfg.holdout in names:
-        raise GlacierError(
-            f"holdout {cfg.holdout} is a glacier to train on as well; take it out of names"
-        )
-    if cfg.holdout:
-        runner.need(for_glacier(cfg, cfg.holdout), STAGE)
+    for name in held_out(cfg):
+        if name in names:
+            raise GlacierError(
+                f"holdout {name} is a glacier to train on as well; take it out of names"
+            )
+        runner.need(for_glacier(cfg, name), STAGE)
     hashes = {}
     for name in names:
         of_name = cfg if name == cfg.name else for_glacier(cfg, name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import config
@@ -64,7 +66,11 @@ class TrainingConfig(Config):
         (), f"further layers the network reads: {', '.join(FURTHER)}; none has paid so far"
     )
     names: tuple[str, ...] = setting((), "glaciers to train on, drawn equally; empty: name alone")
-    holdout: str | None = setting(None, "a glacier never trained on, scored at the end")
+    holdout: str | None = setting(
+        None,
+        "glaciers never trained on, scored at the end: names, a file with one a line, or a share "
+        "of names, as 0.2",
+    )
     start: str | None = setting(None, "run whose weights to start from (fine-tuning)")
     pictureEvery: int = setting(10, "epochs between pictures of a forecast", low=1)
     wandb: str = setting(
@@ -80,6 +86,45 @@ class TrainingConfig(Config):
                     f"context names {name!r}, which is none of {', '.join(FURTHER)}"
                     f"{config.nearest(name, FURTHER)}"
                 )
+
+
+def with_held_out(cfg: TrainingConfig) -> TrainingConfig:
+    """Return the settings with the names of the glaciers that `holdout` asks for, which leave `names`.
+
+    A share is drawn by lot, alike for equal seeds, each glacier's lot its own: a further name changes few others. A
+    name that stands in both is refused later.
+    """
+    if not cfg.holdout:
+        return cfg
+    share = share_of(cfg.holdout)
+    if share is not None:
+        if len(cfg.names) < 2:
+            raise GlacierError(
+                f"holdout {cfg.holdout} is a share of names, which lists {len(cfg.names)}; give two or more"
+            )
+        count = round(share * len(cfg.names))
+        count = min(max(1, count), len(cfg.names) - 1)
+        held_out = sorted(cfg.names, key=lambda name: config.fingerprint([cfg.seed, name]))[:count]
+    elif Path(cfg.holdout).is_file():
+        held_out = Path(cfg.holdout).read_text(encoding="utf-8").split()
+    else:
+        return cfg
+    names = tuple(name for name in cfg.names if name not in held_out)
+    return dataclasses.replace(cfg, names=names, holdout=",".join(sorted(held_out)))
+
+
+def share_of(text: str) -> float | None:
+    """Return the share that a text gives, above 0 and below 1; None if it gives none."""
+    with contextlib.suppress(ValueError):
+        share = float(text)
+        if 0 < share < 1:
+            return share
+    return None
+
+
+def held_out(cfg: TrainingConfig) -> list[str]:
+    """Return the names of the glaciers held out."""
+    return cfg.holdout.split(",") if cfg.holdout else []
 
 
 FREE = ("wandb", "resume", "pictureEvery")  # settings that do not change what a run computes
