@@ -41,8 +41,9 @@ def write(cfg: Config) -> Path:
     ages = [manifest.stat().st_mtime for manifest in manifests if manifest.is_file()]
     if path.is_file() and path.stat().st_mtime >= max(ages, default=0):
         return path
-    from glacier.storage import netcdf
+    from glacier.storage import disk, netcdf
 
+    disk.sweep_parts(path)
     title = f"Snow index, forecast and velocity of {cfg.name}"
     with netcdf.writing(path, title=title) as dataset:
         add_composites(dataset, aligned.read_composites(cfg))

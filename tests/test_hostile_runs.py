@@ -179,6 +179,37 @@ def test_a_lock_of_another_machine_is_believed(home):
     assert locks.is_held(folder)
 
 
+def test_a_lock_that_nobody_touches_is_taken_over(home, monkeypatch):
+    """Of another machine: its holder would have touched it. Our own is touched while we work."""
+    folder = home / "datasets/ridge/rawData"
+    holder = {"pid": 1, "host": "elsewhere", "since": "2026-01-01 00:00:00"}
+    path = write_lock(folder, json.dumps(holder))
+    long_ago = time.time() - locks.DEAD - 100
+    os.utime(path, (long_ago, long_ago))
+    assert not locks.is_held(folder)
+    monkeypatch.setattr(locks, "BEAT", 0.01)
+    with locks.held(folder):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+        os.utime(path, (long_ago, long_ago))
+        end = time.monotonic() + 5
+        while path.stat().st_mtime < long_ago + 50 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert path.stat().st_mtime > long_ago + 50
+    assert not path.exists()
+
+
+def test_parts_of_files_that_several_stages_write_go_after_a_while(home):
+    page = home / "report.html"
+    old, young = home / ".report.html.123.part", home / ".report.html.124.part"
+    for part in (old, young):
+        part.write_text("half")
+    long_ago = time.time() - disk.ABANDONED - 100
+    os.utime(old, (long_ago, long_ago))
+    disk.sweep_parts(page)
+    assert not old.exists()
+    assert young.exists()
+
+
 @pytest.mark.parametrize("content", ["", "not json", "[]", '{"pid": 1}', '{"pid": "x", "host": 3}'])
 def test_a_lock_that_says_nothing_is_taken_over(home, content):
     folder = home / "datasets/ridge/rawData"

@@ -125,6 +125,7 @@ def report(cfg: Config) -> Path:
         data=viewer(cfg, newest(list(finished), "forecast")),
         glossary=GLOSSARY,
     )
+    disk.sweep_parts(path)
     with disk.writing(path) as file:
         file.write(f"{mark}\n{page}".encode())
     return path

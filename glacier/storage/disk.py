@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = [
     "read_json",
     "scratch",
     "sweep",
+    "sweep_parts",
     "write_json",
     "write_yaml",
     "writing",
@@ -49,6 +51,7 @@ REFUSALS = (
 )
 
 SCRATCH = ".scratch-"
+ABANDONED = 3600.0  # seconds after which nobody writes a file any more that others wait for
 
 
 class Tracked(io.FileIO):
@@ -202,6 +205,14 @@ def sweep(folder: Path) -> None:
             remove(path)
 
 
+def sweep_parts(path: Path) -> None:
+    """Remove what killed runs left of a file that several stages write, where it was not touched for long."""
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                part.unlink()
+
+
 def write_yaml(path: Path, content: dict) -> None:
     """Write plain containers as YAML, keys in the order given."""
     with writing(path) as file:
@@ -215,7 +226,7 @@ def read_array(path: Path) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise GlacierError(
-            f"{path} is not a complete array ({error}); run {integrity.command_of(path)}"
+            f"{path} is not a complete array ({error}); run again: {integrity.command_of(path)}"
         ) from error
 
 
@@ -233,10 +244,10 @@ def read_json(path: Path) -> dict:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise GlacierError(
-            f"{path} cannot be read ({error}); run {integrity.command_of(path)}"
+            f"{path} cannot be read ({error}); run again: {integrity.command_of(path)}"
         ) from error
     if not isinstance(content, dict):
-        raise GlacierError(f"{path} holds no record; run {integrity.command_of(path)}")
+        raise GlacierError(f"{path} holds no record; run again: {integrity.command_of(path)}")
     return Record(path, content)
 
 
@@ -249,4 +260,4 @@ class Record(dict):
 
     def __missing__(self, key):
         command = integrity.command_of(self.path)
-        raise GlacierError(f"{self.path} says nothing of {key!r} (damaged); run {command}")
+        raise GlacierError(f"{self.path} says nothing of {key!r} (damaged); run again: {command}")

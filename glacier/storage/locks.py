@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import socket
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +23,10 @@ except ImportError:  # not on Windows
 
 log = logging.getLogger(__name__)
 
+BEAT, DEAD = (
+    30.0,
+    600.0,
+)  # seconds between touches of a lock file; without one for so long its holder is dead
 # what a file system answers that knows no locks
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -41,17 +47,27 @@ def held(folder: Path) -> Iterator[None]:
     """Keep all others out of a folder meanwhile; BusyError if another run works there.
 
     The system gives a lock back when its process ends, however it ends. The lock of another machine on a shared disk
-    is believed; a dead one there has to be removed by hand, and the message says so.
+    is believed as long as its file keeps being touched, which every holder does.
     """
     path = lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = take(path, folder)
+    ended = threading.Event()
+    threading.Thread(target=keep_touching, args=(path, ended), daemon=True).start()
     try:
         yield
     finally:
+        ended.set()
         with suppress(OSError):
             path.unlink()
         os.close(descriptor)
+
+
+def keep_touching(path: Path, ended: threading.Event) -> None:
+    """Touch a lock file every BEAT seconds, so that other machines see that its holder lives."""
+    while not ended.wait(BEAT):
+        with suppress(OSError):
+            os.utime(path)
 
 
 def take(path: Path, folder: Path) -> int:
@@ -59,7 +75,7 @@ def take(path: Path, folder: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         holder = read_holder(descriptor)
-        if not lock(descriptor, holder) or of_another_machine(holder):
+        if not lock(descriptor, holder) or works_elsewhere(descriptor, path, holder):
             os.close(descriptor)
             raise BusyError(busy(folder, path, holder))
         if still_there(descriptor, path):
@@ -116,6 +132,18 @@ def of_another_machine(holder: dict | None) -> bool:
     return holder is not None and holder["host"] != socket.gethostname()
 
 
+def works_elsewhere(descriptor: int, path: Path, holder: dict | None) -> bool:
+    """Return whether an open lock file belongs to a process of another machine that still touches it.
+
+    Its age is told by the disk's own clock: machines' clocks differ.
+    """
+    if not of_another_machine(holder):
+        return False
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name) as fresh:
+        age = os.stat(fresh.name).st_mtime - os.fstat(descriptor).st_mtime
+    return age < DEAD
+
+
 def still_there(descriptor: int, path: Path) -> bool:
     """Return whether an open file still has its name."""
     try:
@@ -133,7 +161,7 @@ def busy(folder: Path, path: Path, holder: dict | None) -> str:
         "wait for it, then run the same command again"
     )
     if of_another_machine(holder):
-        text += f" (if that process has ended, remove {path})"
+        text += f" (if that process has ended, remove {path}, or wait {DEAD / 60:.0f} minutes)"
     return text
 
 
@@ -146,6 +174,6 @@ def is_held(folder: Path) -> bool:
         return False
     try:
         holder = read_holder(descriptor)
-        return of_another_machine(holder) or not lock(descriptor, holder)
+        return works_elsewhere(descriptor, path, holder) or not lock(descriptor, holder)
     finally:
         os.close(descriptor)
