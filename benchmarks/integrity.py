@@ -1,8 +1,8 @@
 """What the look for damage costs each stage:  python benchmarks/integrity.py --name=demo
 
 Every file that a stage reads of the stages before it is compared with its manifest: read whole, once a run. Here all
-their files are compared again (of aligned/ those that the stage reads), and the seconds set against those that the stage
-took when it was made. Needs a glacier that went through all stages (make demo); changes nothing.
+their files are compared again (of aligned/ those that the stage reads), and the seconds set against those of the
+stage when it was made. Needs a glacier that went through all stages (make demo); changes nothing.
 """
 
 from __future__ import annotations

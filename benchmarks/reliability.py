@@ -9,6 +9,7 @@ exit code 1 if there is one. Takes some minutes on two cores; works in a folder 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import logging
@@ -33,8 +34,13 @@ import config
 import createPatches
 import dataAPI
 from config import Config, GlacierError, setting
-from demo import attacks
+from demo import archive_server, attacks
 from glacier import console
+from glacier.satellites import reading, search, web
+from glacier.satellites.items import parse_item
+from glacier.satellites.metadata import OddItemError
+from glacier.satellites.overpasses import overpasses
+from glacier.satellites.selection import select
 from glacier.storage import disk, integrity, manifests, pickles, tensors
 
 GLACIER = ("--size=64", "--years=2013,2017", "--scenesPerYear=8")
@@ -398,6 +404,138 @@ def is_item(path: Path) -> bool:
     return json.loads(path.read_text()).get("type") == "Feature"
 
 
+def item_of(name: str, **changes) -> dict:
+    """Return an item of a made archive with some members changed."""
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": name,
+        "collection": "landsat-c2-l2",
+        "bbox": [77.2, 32.2, 77.8, 32.8],
+        "geometry": None,
+        "properties": {"datetime": "2020-05-01T05:00:00Z", "platform": "landsat-8"},
+        "links": [],
+        "assets": {key: {"href": f"./{key}.tif"} for key in ("green", "swir16", "qa_pixel")},
+    } | changes
+
+
+QUERY = search.Query("", (77.0, 32.0, 78.0, 33.0), (2019, 2021), ("landsat-8-9",))
+
+
+def search_at(address: str) -> None:
+    """Search a source for the scenes of a box, as stage 1 does."""
+    search.search(dataclasses.replace(QUERY, source=address))
+
+
+def strange_items(cfg: Settings) -> Iterator[Case]:
+    """Yield items with members of another kind: read, or left out with the reason, each by itself."""
+    for number in range(2000):
+        random = np.random.default_rng([cfg.seed, number])
+        item = attacks.with_strange_members(random, item_of("scene"))
+        end = refused_or_read(lambda item=item: understand(item))
+        yield f"item {number}: {end} {str(item)[:300]}", end in ("read", "refused")
+
+
+def understand(item: dict) -> None:
+    """Read an item and choose its files; GlacierError, in one line, where it is left out."""
+    try:
+        parsed = parse_item(item, "/archive/item.json")
+    except OddItemError as error:
+        raise GlacierError(str(error)) from None
+    acquisitions, _ = select([parsed], QUERY.sensors, (), 100.0, dict)
+    overpasses(acquisitions, "EPSG:32643")
+
+
+ANSWERS: dict[str, tuple[int, dict, bytes]] = {
+    "a day of patience": (503, {"Retry-After": "86400"}, b"{}"),
+    "a date far off": (429, {"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"}, b"{}"),
+    "an account": (401, {}, b"{}"),
+    "a page to sign in": (200, {"Content-Type": "text/html"}, b"<!DOCTYPE html><html>"),
+    "an error with status 200": (200, {}, b'{"code": "Timeout", "description": "try again"}'),
+    "an address that leads to itself": (302, {"Location": "/stac/search"}, b""),
+    "an address that is none": (302, {"Location": "http://[::1"}, b""),
+    "a file of this machine": (302, {"Location": "file:///etc/passwd"}, b""),
+    "nothing": (204, {}, b""),
+    "half an answer": (200, {}, b'{"features": ['),
+    "a gzip that unpacks without end": (
+        200,
+        {"Content-Encoding": "gzip"},
+        archive_server.bomb(300),
+    ),
+    "no gzip": (200, {"Content-Encoding": "gzip"}, b"plain"),
+    "lists in lists": (200, {}, b"[" * 200_000),
+    "another kind": (200, {}, b'{"features": {"a": 1}}'),
+    "numbers without end": (200, {}, b'{"features": [' + b"9" * 100_000 + b"]}"),
+}
+
+
+def servers_without_end() -> Iterator[Case]:
+    """Yield servers that keep a client waiting or reading: one line, within the patience that is set here."""
+    web.FIRST_PATIENCE = web.PATIENCE = 1.0
+    items = [item_of(f"s{number:03d}") for number in range(300)]
+    turns: dict[str, Callable[[int, int], int]] = {
+        "the same page": lambda start, size: start,
+        "the first page": lambda start, size: 0,
+        "one item further": lambda start, size: start + 1,
+        "empty pages": lambda start, size: start + 10**6,
+    }
+    for methods in (("GET",), ("POST",)):
+        for name, turn in turns.items():
+            with archive_server.ArchiveServer(items) as server:
+                server.methods, server.turn_page, server.endless = methods, turn, True
+                end = refused_or_read(lambda server=server: search_at(server.address))
+            yield f"{name}, {methods}: {end}", end == "refused"
+        for name, answer in ANSWERS.items():
+            with archive_server.ArchiveServer(items) as server:
+                server.methods = methods
+                server.answer = lambda method, path, answer=answer: (
+                    answer if path.endswith("search") else None
+                )
+                end = refused_or_read(lambda server=server: search_at(server.address))
+            yield f"{name}, {methods}: {end}", end == "refused"
+
+
+ADDRESSES = (
+    "/etc/passwd",
+    "/dev/zero",
+    "../../../../../../etc/passwd",
+    "/vsicurl/http://127.0.0.1:1/x.tif",
+    "/vsizip//etc/x.zip/x.tif",
+    "http://127.0.0.1:1/x.tif",
+    "http://[::1",
+    "http://user:geheim@127.0.0.1:1/x.tif",
+    "file:///etc/passwd",
+    "ftp://127.0.0.1/x.tif",
+    "data:image/tiff;base64,SUkqAA==",
+    "s3://",
+    "x" * 5000,
+    "a\x00b.tif",
+    "\x1b[2J.tif",
+    "",
+    "HDF5:/etc/passwd",
+    "<VRTDataset></VRTDataset>",
+)
+
+
+def strange_addresses(reference: Path, folder: Path) -> Iterator[Case]:
+    """Yield items with an address that leads nowhere good: that scene is lost, the others are there."""
+    home = copied(reference, folder)
+    archive = home / "datasets" / "small" / "archive"
+    path = min(path for path in archive.rglob("*.json") if is_item(path))
+    whole = path.read_text()
+    reading.TRIES = 2
+    for address in ADDRESSES:
+        content = json.loads(whole)
+        content["assets"]["green"]["href"] = address
+        path.write_text(json.dumps(content))
+        with data_in(home):
+            given = config.load(Config, name="small", years=(2013, 2013), force=True)
+            end = refused_or_read(lambda given=given: dataAPI.run(given))
+            scenes = len(list(dataAPI.read_scenes(given))) if end == "read" else 0
+        yield f"{address[:60]!r}: {end}, {scenes} scenes", end == "read" and scenes > 0
+    path.write_text(whole)
+
+
 # ── Disks, kills, races ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -466,6 +604,31 @@ def kills(cfg: Settings, reference: Path, folder: Path) -> Iterator[Case]:
             same = again.returncode == 0 and contents(stage) == expected
             yield f"{script}, {number.name}, again: {again.returncode} {again.stderr}", same
             shutil.rmtree(home)
+
+
+def killed_trainings(cfg: Settings, reference: Path, folder: Path) -> Iterator[Case]:
+    """Yield trainings that are stopped at some moment: how they end, and the bytes after a rerun."""
+    random = np.random.default_rng(cfg.seed)
+    words = ("DeepLearning/trainConvLSTM.py", *TRAINING)
+    for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        home = copied(reference, folder)
+        runs = home / "DeepLearning" / "runs"
+        expected = trained(runs)
+        shutil.rmtree(runs)
+        done = killed(home, number, words, random.uniform(3.0, 9.0))
+        not_begun = done.returncode == -number and not done.stdout
+        held = done.returncode in (0, code) or not_begun
+        yield f"{number.name}: {done.returncode} {done.stderr}", held
+        again = run(home, *words)
+        same = again.returncode == 0 and trained(runs) == expected
+        yield f"{number.name}, again: {again.returncode} {again.stderr}", same
+        shutil.rmtree(home)
+
+
+def trained(runs: Path) -> dict[str, bytes]:
+    """Return the bytes of what a training leaves; last.pt, which is to go on from, aside."""
+    files = contents(runs)
+    return {name: content for name, content in files.items() if not name.endswith("last.pt")}
 
 
 def races(reference: Path, folder: Path) -> Iterator[Case]:
@@ -546,8 +709,12 @@ def attack(cfg: Settings) -> int:
                 "damaged records": damaged_metadata(reference, folder),
                 "folders that are no runs": strange_folders(reference, folder),
                 "harmed items and files of the archive": harmed_archive(cfg, reference, folder),
+                "items with members of another kind": strange_items(cfg),
+                "addresses that lead nowhere": strange_addresses(reference, folder),
+                "servers without end": servers_without_end(),
                 "full disks, and the rerun": full_disks(reference, folder),
                 "kills, and the rerun": kills(cfg, reference, folder),
+                "trainings killed, and the rerun": killed_trainings(cfg, reference, folder),
                 "two runs at once": races(reference, folder),
                 "settings": wrong_settings(),
             }

@@ -5,9 +5,11 @@ Everything is made from a seed, so that an attack can be repeated.
 
 from __future__ import annotations
 
+import copy
 import pickle
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -189,3 +191,61 @@ def one_bit_flipped(content: bytes, seed: int) -> bytes:
     changed = bytearray(content)
     changed[int(random.integers(len(changed)))] ^= 1 << int(random.integers(8))
     return bytes(changed)
+
+
+# ── Records ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+STRANGE = (
+    None,
+    True,
+    -1,
+    1e308,
+    float("nan"),
+    float("inf"),
+    10**400,
+    "",
+    "a",
+    "\x00\x1b[2J",
+    "é" * 3000,
+    [],
+    {},
+    [[]],
+    [None],
+    [1, 2, 3, 4],
+    {"a": 1},
+    [{}],
+    ["a", "b"],
+    [float("nan")] * 6,
+    "0000-00-00T00:00:00Z",
+    "9999-12-31T23:59:59-23:59",
+    "EPSG:99999999",
+    "http://[::1",
+    "..",
+)
+
+
+def with_strange_members(random: np.random.Generator, content: Any) -> Any:
+    """Return plain containers of which one to three members have values of another kind, or are gone."""
+    changed = copy.deepcopy(content)
+    for _ in range(int(random.integers(1, 4))):
+        places = list(places_in(changed))
+        if not places:
+            break
+        parent, key = places[int(random.integers(len(places)))]
+        if random.random() < 0.2:
+            del parent[key]
+        else:
+            parent[key] = copy.deepcopy(STRANGE[int(random.integers(len(STRANGE)))])
+    return changed
+
+
+def places_in(content: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each container within plain containers, with each of its keys or numbers."""
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(content, dict):
+        pairs = list(content.items())
+    elif isinstance(content, list):
+        pairs = list(enumerate(content))
+    for key, value in pairs:
+        yield content, key
+        yield from places_in(value)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archive_server import ArchiveServer, bomb
 
 import config
 import dataAPI
 from config import Config, GlacierError
+from demo.archive_server import ArchiveServer, bomb
 from glacier.satellites import api, planning, search, web
 from glacier.satellites.search import Query
 
@@ -251,6 +251,16 @@ def test_a_page_to_sign_in_is_told_at_once(server):
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("methods", [("GET",), ("POST",)])
+@pytest.mark.parametrize("target", ["http://[::1", "file:///etc/passwd", "ftp://127.0.0.1/x"])
+def test_an_address_that_leads_to_none_of_the_web(server, methods, target):
+    moved = 302, {"Location": target}, b""
+    server.methods = methods
+    server.answer = lambda method, path: moved if path.endswith("search") else None
+    with pytest.raises(GlacierError, match="does not answer"):
+        names_of(server.address)
+
+
 def test_an_address_that_leads_on_for_ever(server):
     server.answer = lambda method, path: (302, {"Location": "/stac/other"}, b"")
     with pytest.raises(GlacierError, match="from one address to the next without end"):
@@ -380,13 +390,22 @@ def test_a_page_of_a_catalogue_that_fails_for_now_ends_the_search(server):
         ({"href": "file:///data/k%20l.tif"}, "/data/k l.tif"),
         ({"href": "../k.tif"}, "/k.tif"),
         ({"href": "/absolute/k.tif"}, "/absolute/k.tif"),
+        ({"href": "http://[::1"}, None),
     ],
 )
 def test_addresses_of_files(tmp_path, asset, expected):
     path = write(tmp_path / "x" / "item.json", item_of("a", assets={"green": asset}))
     (item,), _ = search.search(Query(str(path), BOX, YEARS, SENSORS))
-    href = item.assets["green"].href
-    assert href == expected or href == str(tmp_path) + expected
+    hrefs = [asset.href for asset in item.assets.values()]
+    assert hrefs in ([], [expected], [f"{tmp_path}{expected}"])
+    assert bool(hrefs) == bool(expected)
+
+
+def test_a_next_page_without_an_address_ends_the_search(server):
+    server.methods = ("GET",)
+    server.next_link = lambda *words: {"rel": "next", "href": "http://[::1"}
+    with pytest.raises(GlacierError, match="its next page has no address that can be read"):
+        names_of(server.address)
 
 
 # ── What a user gets wrong ───────────────────────────────────────────────────────────────────────────────────────

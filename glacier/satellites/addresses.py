@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -25,7 +26,7 @@ def read_href(content: dict, name: str, base: str, address: str) -> str | None:
     href = hrefs[0]
     if is_s3(href):
         href = next(filter(is_web, hrefs), href)
-    return file_beside(href, name, address) or resolve(href, base)
+    return file_beside(href, name, address) or resolve(href, base) or None
 
 
 def file_beside(href: str, name: str, address: str) -> str | None:
@@ -33,7 +34,7 @@ def file_beside(href: str, name: str, address: str) -> str | None:
 
     Such files carry the id of the item (`name`) in their own name; their address on the web asks for an account.
     """
-    file_name = unquote(urlsplit(href).path.rpartition("/")[2])
+    file_name = unquote(path_in(href).rpartition("/")[2])
     if is_web(address) or "://" not in href or not file_name.startswith(name):
         return None
     beside = Path(address).parent / file_name
@@ -55,14 +56,26 @@ def has_s3_account() -> bool:
     return any(os.environ.get(name) for name in S3_ACCOUNT)
 
 
+def path_in(address: str) -> str:
+    """Return the path that an address names, empty for what is no address, such as http://[::1."""
+    with suppress(ValueError):
+        return urlsplit(address).path
+    return ""
+
+
 def resolve(href: str, base: str) -> str:
-    """Return an address as seen from the page or file that names it."""
-    if href.startswith("file://"):
-        return unquote(urlsplit(href).path)
+    """Return an address as seen from the page or file that names it; empty for what is no address."""
+    try:
+        parts = urlsplit(href)
+        joined = urljoin(base, href)
+    except ValueError:
+        return ""
+    if parts.scheme == "file":
+        return unquote(parts.path)
     if "://" in href:
         return href
     if is_web(base):
-        return urljoin(base, href)
+        return joined
     return os.path.normpath(Path(base).parent / href)
 
 

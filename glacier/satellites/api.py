@@ -223,6 +223,8 @@ def next_page(page: Page, content: dict) -> Page | None:
         return None
     link = following[0]
     address = resolve(link["href"], page.address)
+    if not address:
+        raise SourceError("its next page has no address that can be read")
     body = link.get("body")
     implied = "POST" if isinstance(body, dict) else "GET"
     if str(link.get("method") or implied).upper() != "POST":

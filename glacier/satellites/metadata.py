@@ -9,7 +9,8 @@ import datetime as dt
 import math
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+
+from glacier.satellites.addresses import path_in
 
 WORLD = (-180.0, -90.0, 180.0, 90.0)
 TIERS = ("T1", "T2", "RT")
@@ -160,7 +161,7 @@ def read_collection(feature: dict, told: dict, collection_address: str) -> str:
     for value in (feature.get("collection"), told.get("collection")):
         if isinstance(value, str) and value:
             return value
-    page = urlsplit(collection_address).path.rpartition("/")[2]
+    page = path_in(collection_address).rpartition("/")[2]
     plain = page.removesuffix(".json")
     return "" if plain in ("collection", "catalog") else plain
 

@@ -127,6 +127,8 @@ class Reader:
             raise SourceError("it leads from one address to the next without end") from None
         except (requests.exceptions.RequestException, OSError) as error:
             raise TemporaryError(connection_reason(error)) from None
+        except ValueError:
+            raise SourceError("it leads to an address that is none") from None
 
     def send(self, address: str, body: dict | None):
         """Return the answer to one request, whose content is still to come."""

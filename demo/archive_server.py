@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +32,7 @@ class ArchiveServer:
 
     def __enter__(self) -> ArchiveServer:
         handler = type("Handler", (Handler,), {"archive": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server = Server(("127.0.0.1", 0), handler)
         self.address = f"http://127.0.0.1:{self.server.server_port}/stac"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
         return self
@@ -78,6 +79,14 @@ class ArchiveServer:
         collections = ",".join(ask.get("collections") or [])
         query = f"limit={limit}&token={start}&collections={collections}&datetime={ask['datetime']}"
         return {"rel": "next", "href": f"/stac/search?{query}"}
+
+
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that hang up, as they should on what never ends."""
+
+    def handle_error(self, request, client_address) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
