@@ -6,12 +6,14 @@ steps of the year. Memory is the proportional share (PSS) of all processes of a 
     python benchmarks/scale.py                          # small sizes, some minutes
     python benchmarks/scale.py --full=True              # to 2048 px, 800 scenes, 46 steps a year: hours
     python benchmarks/scale.py --largest=4096 --limit=4 # one run of that size; no process takes more than 4 GB
+    python benchmarks/scale.py --glaciers=16            # many: a shell loop, a group with two workers, a Dask cluster
 
 One tiny network is trained on few patches: a network's own time does not grow with the scene.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import resource
@@ -21,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +39,7 @@ log = logging.getLogger("benchmark")
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "benchmark"
 YEARS = (2015, 2018)
+SHORT = (2015, 2016)  # of one large glacier: as few steps as can be split
 INTERVAL = 0.1  # seconds between two looks at the memory
 WINDOWS = ("--sequenceLength=2", "--horizon=1")
 TRAINING = ("--epochs=1", "--samplesPerEpoch=64", "--hidden=8", "--wandb=disabled")
@@ -57,6 +60,7 @@ class Settings(Config):
     full: bool = setting(False, "the large sizes as well; takes hours")
     sizes: tuple[int, ...] = setting((), "sides of the scene [px]; empty: 128,256", low=64)
     largest: int = setting(0, "only one run of this size [px]", low=0)
+    glaciers: int = setting(0, "only so many glaciers of the first size, in three ways", low=0)
     scenesPerYear: int = setting(12, "of the glacier from which the others differ", low=1)
     limit: float = setting(0.0, "memory of its own that a process may take [GB]; 0: all", low=0)
     keep: str | None = setting(None, "folder in which the glaciers stay", path=True)
@@ -64,11 +68,15 @@ class Settings(Config):
 
 @dataclass(frozen=True)
 class Case:
-    """A glacier to run on. size : side [px]. scenes_per_year : in the archive. steps : composites a year."""
+    """A glacier to run on.
+
+    size : side [px]. scenes_per_year : in the archive. steps : composites a year. years : first and last.
+    """
 
     size: int
     scenes_per_year: int
     steps: int
+    years: tuple[int, int] = YEARS
 
     @property
     def pixels(self) -> int:
@@ -76,7 +84,7 @@ class Case:
 
     @property
     def scenes(self) -> int:
-        return self.scenes_per_year * (YEARS[1] - YEARS[0] + 1)
+        return self.scenes_per_year * (self.years[1] - self.years[0] + 1)
 
 
 class Usage(NamedTuple):
@@ -166,20 +174,22 @@ def size_on_disk(folder: Path) -> dict[str, int]:
 # ── The glaciers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def make_archive(home: Path, case: Case) -> None:
-    """Write the archive of a case and its glacier.yaml."""
-    folder = home / "datasets" / NAME
+def make_archive(folder: Path, case: Case, seed: int = 0) -> None:
+    """Write the archive of a case and its glacier.yaml into a glacier's folder."""
     truth = make_glacier(
-        folder / "archive", size=case.size, years=YEARS, scenes_per_year=case.scenes_per_year
+        folder / "archive",
+        size=case.size,
+        years=case.years,
+        scenes_per_year=case.scenes_per_year,
+        seed=seed,
     )
     box = ", ".join(map(str, truth.bounding_box))
     lines = [
         "source: archive/catalog.json",
         f"boundingBox: [{box}]",
-        f"years: [{YEARS[0]}, {YEARS[1]}]",
+        f"years: [{case.years[0]}, {case.years[1]}]",
         f"stepsPerYear: {case.steps}",
         "maxCloudPercent: 100.0",
-        "workers: 2",
         "sequenceLength: 2",
         "horizon: 1",
     ]
@@ -188,13 +198,14 @@ def make_archive(home: Path, case: Case) -> None:
 
 def run_case(case: Case, home: Path, limit: float) -> dict[str, Usage]:
     """Run all stages on the glacier of a case; return what each took. Stops at the first that fails."""
-    if not (home / "datasets" / NAME / "archive" / "catalog.json").is_file():
-        make_archive(home, case)
+    folder = home / "datasets" / NAME
+    if not (folder / "archive" / "catalog.json").is_file():
+        make_archive(folder, case)
     environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"}
     usages = {}
     with open(home / "log.txt", "w") as output:
         for script, *flags in STAGES:
-            command = [sys.executable, str(ROOT / script), f"--name={NAME}", *flags]
+            command = [sys.executable, str(ROOT / script), f"--name={NAME}", "--workers=2", *flags]
             usage = measure(command, environment, limit, output)
             usages[script] = usage
             log.info("  %s", line_of(case, script, usage))
@@ -212,6 +223,104 @@ def line_of(case: Case, script: str, usage: Usage) -> str:
         f"{case.size:5d} px {case.scenes:4d} scenes {case.steps:3d} steps  {script:30s} "
         f"{usage.seconds:7.1f} s {usage.cpu:7.1f} CPU s {share:7.0f} MB ({anonymous:.0f} of its own)"
     )
+
+
+# ── Many glaciers ────────────────────────────────────────────────────────────────────────────────────────────────
+
+GROUP = "alps"
+TRAIN = "DeepLearning/trainConvLSTM.py"
+
+
+def commands_of(names: Sequence[str], *further: str) -> list[list[str]]:
+    """Return the command lines that bring glaciers from the archive to the summary.
+
+    names : as --name takes them, each in turn; training takes all in one. further : flags of all others.
+    """
+    commands = []
+    for script, *flags in STAGES:
+        if script == TRAIN:
+            commands.append([script, f"--names={GROUP}/*", *flags])
+            continue
+        for name in names:
+            commands.append([script, f"--name={name}", *flags, *further])
+    return commands
+
+
+def run_commands(home: Path, commands: Sequence[Sequence[str]]) -> float:
+    """Run command lines one after the other; return their seconds. Ends the benchmark if one fails."""
+    environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    started = time.perf_counter()
+    with open(home / "log.txt", "w") as output:
+        for script, *flags in commands:
+            command = [sys.executable, str(ROOT / script), *flags]
+            done = subprocess.run(command, env=environment, stdout=output, stderr=output)
+            if done.returncode:
+                sys.exit(
+                    f"error: {' '.join(command)} ended with {done.returncode}; see {output.name}"
+                )
+    return time.perf_counter() - started
+
+
+def run_on_dask(home: Path) -> float:
+    """Bring the group to the summary on a Dask cluster of two worker processes; return the seconds."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        address = f"--executor={cluster.scheduler_address}"
+        return run_commands(home, commands_of([f"{GROUP}/*"], "--workers=1", address))
+
+
+def bytes_of(home: Path) -> dict[str, bytes]:
+    """Return a hash of each file that the stages made, by name; what tells times of day and runs is left out."""
+    hashes = {}
+    for folder in (home / "datasets", home / "DeepLearning"):
+        for path in folder.rglob("*"):
+            plain = path.is_file() and path.suffix in (
+                ".npy",
+                ".pkl",
+                ".pt",
+                ".tif",
+                ".csv",
+                ".png",
+            )
+            if plain and "wandb" not in path.parts and path.name != "metrics.csv":
+                name = str(path.relative_to(home))
+                hashes[name] = hashlib.sha256(path.read_bytes()).digest()
+    return hashes
+
+
+def many_glaciers(place: Path, case: Case, count: int) -> list[str]:
+    """Return how long a group takes as a shell loop, as a group, on a cluster, and whether the bytes are the same."""
+    source = place / "group"
+    for number in range(count):
+        make_archive(source / "datasets" / GROUP / f"g{number:02d}", case, number)
+    names = sorted(path.parent.name for path in source.glob(f"datasets/{GROUP}/*/glacier.yaml"))
+    in_turn = commands_of([f"{GROUP}/{name}" for name in names], "--workers=2")
+    ways: dict[str, Callable[[Path], float]] = {
+        "shell loop": lambda home: run_commands(home, in_turn),
+        "group, --workers=2": lambda home: run_commands(
+            home, commands_of([f"{GROUP}/*"], "--workers=2")
+        ),
+        "Dask, two processes": run_on_dask,
+    }
+    lines = ["", f"## {count} glaciers of {case.size} px", ""]
+    lines += ["| way | seconds | ratio | same bytes |", "|---|---|---|---|"]
+    seconds: dict[str, float] = {}
+    expected: dict[str, bytes] = {}
+    for way, run in ways.items():
+        home = place / way.replace(" ", "-")
+        shutil.copytree(source, home)
+        seconds[way] = run(home)
+        hashes = bytes_of(home)
+        expected = expected or hashes
+        others = {name for name in {*hashes, *expected} if hashes.get(name) != expected.get(name)}
+        ratio = seconds[way] / seconds["shell loop"]
+        same = "yes" if not others else f"no: {len(others)} of {len(expected)}, as {min(others)}"
+        lines.append(f"| {way} | {seconds[way]:.0f} | {ratio:.2f} | {same} |")
+        log.info("%s", lines[-1])
+    return lines
 
 
 # ── Tables ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -270,7 +379,7 @@ def series_of_cases(cfg: Settings) -> dict[str, list[Case]]:
     usual = cfg.scenesPerYear
     sizes = cfg.sizes or ((256, 512, 1024, 2048) if cfg.full else (128, 256))
     if cfg.largest:
-        return {"pixels": [Case(cfg.largest, usual, 4)]}
+        return {"pixels": [Case(cfg.largest, usual, 4, SHORT)]}
     many_scenes = (usual, 50, 200) if cfg.full else (usual, 4 * usual)
     many_steps = (4, 12, 46) if cfg.full else (4, 12)
     side = sizes[0]
@@ -284,6 +393,10 @@ def series_of_cases(cfg: Settings) -> dict[str, list[Case]]:
 def main(cfg: Settings) -> int:
     """Run all cases, print the tables; exit code 1 if a stage failed or took too much memory."""
     place = Path(cfg.keep or tempfile.mkdtemp(prefix="scale-"))
+    if cfg.glaciers:
+        case = Case((cfg.sizes or (256,))[0], cfg.scenesPerYear, 4)
+        log.info("%s", "\n".join(many_glaciers(place, case, cfg.glaciers)))
+        return 0
     done: dict[Case, dict[str, Usage]] = {}
     disks: dict[Case, dict[str, int]] = {}
     lines = []
