@@ -1,10 +1,12 @@
 """What a run may use: the bounds of affinity and control groups are kept."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from glacier import machine
+from glacier.satellites import fetching
 
 MEMINFO = "MemTotal: 9000 kB\nMemAvailable: 8000 kB\n"
 
@@ -62,3 +64,18 @@ def test_group_named_as_seen_from_outside_a_container(root):
     write(top / "memory.max", "max\n")
     assert machine.cores() == 1
     assert machine.free_memory() == 8000 * 1024
+
+
+def test_fewer_scenes_are_read_at_once_where_they_are_large(monkeypatch):
+    """Seven bands: all at 1000 px, two at 4096, one of a full scene, and one where there is hardly any memory."""
+    monkeypatch.setattr(machine, "free_memory", lambda: 64e9)
+
+    def fitting(side):
+        grid = SimpleNamespace(shape=(side, side))
+        return fetching.fitting(SimpleNamespace(grid=grid, bands=("green",) * 7))
+
+    assert fitting(1000) > 30
+    assert fitting(4096) == 2
+    assert fitting(7700) == 1
+    monkeypatch.setattr(machine, "free_memory", lambda: 1e6)
+    assert fitting(1000) == 1

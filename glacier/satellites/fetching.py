@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -9,13 +10,16 @@ from dataclasses import dataclass
 from itertools import islice
 
 from config import GlacierError
+from glacier import machine
 from glacier.satellites.assembly import Job, fetch
 from glacier.satellites.items import Item
 from glacier.satellites.metadata import printable
 from glacier.satellites.overpasses import Acquisition, Dropped
 from glacier.satellites.selection import count_reasons
 from glacier.satellites.waiting import Outcome
-from glacier.workers import workplace
+from glacier.workers import THREADS, workplace
+
+BAND_A_PIXEL = 8  # bytes that a band takes while its scene is read, scaled, and written
 
 
 class AllLostError(GlacierError):
@@ -42,6 +46,8 @@ class Harvest:
 def fetch_all(scenes: list[list[Acquisition]], job: Job, executor: str) -> Iterator[Outcome]:
     """Yield what became of each scene, as they finish; few wait at a time, so memory stays flat."""
     with workplace(executor, job.workers) as (pool, at_once):
+        if executor == THREADS:
+            at_once = min(at_once, fitting(job))
         rest = iter(scenes)
         running: set[Future[Outcome]] = set()
         while True:
@@ -51,6 +57,13 @@ def fetch_all(scenes: list[list[Acquisition]], job: Job, executor: str) -> Itera
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
+
+
+def fitting(job: Job) -> int:
+    """Return how many scenes fit into memory while they are read, 1 at least."""
+    pixels = math.prod(job.grid.shape)
+    a_scene = BAND_A_PIXEL * len(job.bands) * pixels
+    return max(1, int(machine.stage_memory(pixels) // a_scene))
 
 
 def gather(scenes: list[list[Acquisition]], outcomes: list[Outcome], dropped: Dropped) -> Harvest:
