@@ -140,8 +140,9 @@ def run(cfg: Settings) -> int:
     command = console.command("DeepLearning/evaluate.py", cfg.name, *chosen)
     runner.make(cfg, folder, {"glacier": cfg.name}, inputs, work, command)
     page = pages.report(cfg)
-    log.info("Skill is 1 - CRPS / CRPS of climatology: 0 is no better, below 0 is worse.")
-    log.info("All methods, regions and seasons: %s; pictures: %s", folder / "scores.csv", page)
+    log.info(
+        "Skill is 1 - CRPS / CRPS of climatology. The rest: %s, %s", folder / "scores.csv", page
+    )
     log.info("Next: %s", console.command("DeepLearning/forecast.py", cfg.name))
     return 0
 

@@ -346,6 +346,11 @@ def test_scores(trained, caplog):
     names = {path.name for path in (trained / "evaluation").iterdir()}
     pictures = {"skill.png", "reliability.png", "ranks.png", "bands.png", "patches.png"}
     assert {"scores.csv", "manifest.yaml", "section.html", *pictures} <= names
+    printed = "\n".join(caplog.messages).splitlines()
+    assert len(printed) <= 12  # and three of the settings
+    assert max(len(line) for line in printed if line.startswith("  ")) <= 100
+    (heads,) = [line for line in printed if line.startswith("  skill [%]")]
+    assert heads.split()[-6:] == ["lead", "1", "lead", "2", "all", "leads"]
     (sentence,) = [text for text in caplog.messages if "clear-sky dates (n_eff" in text]
     assert sentence.startswith("On 6 clear-sky dates")
     assert sentence in (trained / "evaluation" / "section.html").read_text()

@@ -21,9 +21,9 @@ from glacier.seasons import step_name
 
 SCREEN = 480  # px a side of a map in an animation, at most
 REGIONS = {
-    "seen": "region seen: the scene that was trained on, at other times",
-    "block": "region block: the part of the scene that was never trained on",
-    scoring.ALL_YEARS: "region seen, all years: what needs no training",
+    "seen": "seen: trained on, at other times",
+    "block": "block: never trained on",
+    scoring.ALL_YEARS: "seen, all years: what needs no training",
 }
 
 
@@ -38,7 +38,9 @@ def draw_skill(path: Path, rows: Sequence[dict]) -> Path:
     for region in REGIONS:
         lines = skill_lines(rows, region)
         if lines:
-            panels[f"{REGIONS[region]}; bars: 95 % intervals"] = lines
+            known = any(np.isfinite(line.low).any() for line in lines.values())
+            bars = "bars: 95 % intervals" if known else "too few 3-month blocks for intervals"
+            panels[f"{REGIONS[region]}; {bars}"] = lines
     return skill.skill_by_lead(path, panels, "CRPS skill [1]")
 
 
@@ -278,13 +280,22 @@ def draw_patches(
     places.sort(key=lambda place: place.error)
     named = {"best": places[0], "median": places[len(places) // 2], "worst": places[-1]}
     sheets = [patch_sheet(glacier, network, device, place) for place in named.values()]
+    seen = [last_input_seen(glacier, place) for place in named.values()]  # the first column
     firsts_of_rows = [f"{kind}, MSE {place.error:.4f}" for kind, place in named.items()]
     columns = []
     for name in sheets[0]:
         above = [""] * len(sheets) if columns else firsts_of_rows
         titles = [f"{head}\n{name}" for head in above]
-        columns.append(value_column(glacier, [sheet[name] for sheet in sheets], titles))
+        images = [sheet[name] for sheet in sheets]
+        columns.append(value_column(glacier, images, titles, None if columns else seen))
     return map_table(path, columns, abs(glacier.series.transform[0]))
+
+
+def last_input_seen(glacier: Glacier, place: Place) -> np.ndarray:
+    """Return which pixels of a patch were observed in the step before the first target, bool (side, side)."""
+    side = glacier.patch_size
+    observed = glacier.series.observed[place.first + glacier.sequence_length - 1]
+    return observed[place.top : place.top + side, place.left : place.left + side]
 
 
 def patch_sheet(

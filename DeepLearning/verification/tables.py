@@ -90,16 +90,19 @@ def skill_by_lead(rows: Sequence[dict], networks: Sequence[str]) -> list[tuple]:
     wanted = {"region": region, "season": "all"}
     scored = [row for row in rows if wanted.items() <= row.items()]
     leads = sorted({row["lead"] for row in scored if row["lead"] != "all"})
-    places = np.linspace(0, len(leads) - 1, min(len(leads), LEADS)).round().astype(int)
-    chosen = [*dict.fromkeys(leads[place] for place in places), "all"]
+    count = min(len(leads), LEADS)
+    places = np.linspace(0, len(leads) - 1, count).round().astype(int)
+    columns = [leads[place] for place in places]
+    columns.append("all")
     by_place = {(row["method"], row["lead"]): row for row in scored}
     methods = [name for name in networks if (name, "all") in by_place]
     baselines = [row for row in overall(rows, region) if is_rival(row, networks)]
     if baselines:
         methods.append(min(baselines, key=lambda row: row["crps"])["method"])
-    lines: list[tuple] = [("skill [%], 95 %", *(head_of(lead) for lead in chosen))]
+    heads = [head_of(lead) for lead in columns]
+    lines: list[tuple] = [("skill [%], 95 %", *heads)]
     for name in methods[:MOST_METHODS]:
-        cells = [percent_cell(by_place.get((name, lead))) for lead in chosen]
+        cells = [percent_cell(by_place.get((name, lead))) for lead in columns]
         lines.append((name, *cells))
     return lines
 

@@ -60,36 +60,22 @@ def calendar(
     from matplotlib.figure import Figure
 
     years = [day.year for day in dates]
-    figure = Figure(
-        figsize=(WIDTH, 1.4 + 0.22 * (max(years) - min(years) + 1)), layout="constrained"
-    )
+    days = [day.timetuple().tm_yday for day in dates]
+    height = 1.4 + 0.22 * (max(years) - min(years) + 1)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axis = figure.subplots()
-    shown = axis.scatter(
-        [day.timetuple().tm_yday for day in dates],
-        years,
-        c=values,
-        s=90,
-        marker="|",
-        linewidths=4,
-        cmap="cividis",
-        vmin=limits[0],
-        vmax=limits[1],
-    )
-    axis.set_xticks(
-        *zip(
-            *(
-                (dt.date(2001, month, 1).timetuple().tm_yday, f"{dt.date(2001, month, 1):%b}")
-                for month in range(1, 13)
-            ),
-            strict=True,
-        ),
-        fontsize=9,
-    )
+    low, high = limits
+    mark = {"s": 90, "marker": "|", "linewidths": 4}
+    drawn = axis.scatter(days, years, c=values, cmap="cividis", vmin=low, vmax=high, **mark)
+    first_days = [dt.date(2001, month, 1) for month in range(1, 13)]
+    places = [day.timetuple().tm_yday for day in first_days]
+    names = [f"{day:%b}" for day in first_days]
+    axis.set_xticks(places, names, fontsize=9)
     axis.set_yticks(range(min(years), max(years) + 1))
     axis.set_xlim(0, 367)
-    axis.invert_yaxis()
+    axis.set_ylim(max(years) + 0.7, min(years) - 0.7)  # the first year on top
     axis.grid(axis="x", alpha=0.3)
-    figure.colorbar(shown, label=label)
+    figure.colorbar(drawn, label=label)
     return save(figure, path)
 
 
@@ -164,9 +150,9 @@ def intervals(path: Path, curves: Mapping[str, Sequence[Mapping]], y_label: str)
     axis = figure.subplots()
     for number, (name, rows) in enumerate(curves.items()):
         colour = f"C{number % 10}"
-        starts = [dt.date.fromisoformat(row["start"]) for row in rows]
-        ends = [dt.date.fromisoformat(row["end"]) for row in rows]
-        middles = [start + (end - start) / 2 for start, end in zip(starts, ends, strict=True)]
+        starts = np.array([dt.date.fromisoformat(row["start"]) for row in rows])
+        ends = np.array([dt.date.fromisoformat(row["end"]) for row in rows])
+        middles = starts + (ends - starts) / 2
         speeds = [row["speed_m_per_yr"] for row in rows]
         low = [row["low_m_per_yr"] for row in rows]
         high = [row["high_m_per_yr"] for row in rows]
@@ -208,9 +194,10 @@ def windows(path: Path, bars: Sequence[tuple[int, int, int, str]], dates: Sequen
 
 def step_ticks(dates: Sequence[str], most: int = 8) -> tuple[list[int], list[str]]:
     """Return at most about `most` places of an axis of steps, and their names: years, or months of a short series."""
-    years = [
-        place for place, day in enumerate(dates) if day[:4] != dates[place - 1][:4] or not place
-    ]
+    years = []
+    for place, day in enumerate(dates):
+        if place == 0 or day[:4] != dates[place - 1][:4]:
+            years.append(place)
     if len(years) > 2:
         places = years[:: -(-len(years) // most)]
         return places, [dates[place][:4] for place in places]

@@ -64,7 +64,9 @@ def paint(
     image : (H, W) or (3, H, W), hatched where NaN. seen : bool or the seen share (H, W); the rest is pale.
     """
     options = {"interpolation": "nearest", "extent": extent}
-    known = np.isfinite(image) if image.ndim == 2 else np.isfinite(image).all(axis=0)
+    known = np.isfinite(image)
+    if image.ndim == 3:
+        known = known.all(axis=0)
     if image.ndim == 2:
         low, high = limits
         drawn = axis.imshow(image, vmin=low, vmax=high, cmap=colours, **options)
@@ -89,16 +91,8 @@ def veil(seen: np.ndarray, known: np.ndarray) -> np.ndarray:
 def say(axis, words: str) -> None:
     """Write words into the middle of a map that holds nothing."""
     box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-    axis.text(
-        0.5,
-        0.5,
-        words,
-        ha="center",
-        va="center",
-        fontsize=8,
-        transform=axis.transAxes,
-        bbox=box,
-    )
+    middle = {"ha": "center", "va": "center", "transform": axis.transAxes}
+    axis.text(0.5, 0.5, words, fontsize=8, bbox=box, **middle)
 
 
 def add_scale(axis, width: int, pixel_size: float) -> None:
@@ -112,35 +106,17 @@ def add_scale(axis, width: int, pixel_size: float) -> None:
     length = round_length(0.35 * width * pixel_size)
     text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
     share = length / (width * pixel_size)
-    axis.plot(
-        [0.05, 0.05 + share],
-        [0.04, 0.04],
-        "k-",
-        linewidth=3,
-        transform=axis.transAxes,
-        path_effects=[withStroke(linewidth=6, foreground="white")],
-    )
-    axis.text(
-        0.05 + share / 2,
-        0.06,
-        text,
-        ha="center",
-        va="bottom",
-        fontsize=8,
-        transform=axis.transAxes,
-        path_effects=outline,
-    )
+    thick_outline = [withStroke(linewidth=6, foreground="white")]
+    bar = {"linewidth": 3, "path_effects": thick_outline, "transform": axis.transAxes}
+    axis.plot([0.05, 0.05 + share], [0.04, 0.04], "k-", **bar)
+    middle = {"ha": "center", "path_effects": outline}
+    above = {"va": "bottom", "fontsize": 8, "transform": axis.transAxes}
+    axis.text(0.05 + share / 2, 0.06, text, **middle, **above)
+    ends = {"xy": (0.95, 0.97), "xytext": (0.95, 0.84)}
+    places = {"xycoords": "axes fraction", "textcoords": "axes fraction"}
+    arrow = {"arrowstyle": "-|>", "color": "black"}
     north = axis.annotate(
-        "N",
-        xy=(0.95, 0.97),
-        xytext=(0.95, 0.84),
-        ha="center",
-        va="center",
-        fontsize=9,
-        xycoords="axes fraction",
-        textcoords="axes fraction",
-        path_effects=outline,
-        arrowprops={"arrowstyle": "-|>", "color": "black"},
+        "N", **ends, **places, **middle, va="center", fontsize=9, arrowprops=arrow
     )
     north.arrow_patch.set_path_effects(outline)
 
@@ -176,32 +152,27 @@ def arrows(
     figure = Figure(figsize=(WIDTH, WIDTH / len(images) * height / width + 1), layout="constrained")
     axes = figure.subplots(1, len(images), squeeze=False)[0]
     lengths = np.concatenate([np.hypot(*field).ravel() for field in fields])
-    longest = max(float(np.nanpercentile(lengths, 99)) if np.isfinite(lengths).any() else 0.0, 1e-6)
+    longest = 1e-6
+    if np.isfinite(lengths).any():
+        longest = max(float(np.nanpercentile(lengths, 99)), longest)
     every = max(1, -(-max(len(rows), len(columns)) // 32))
     reach = 2.2 * every * (columns[1] - columns[0])  # px, of the longest arrow
+    outline = [withStroke(linewidth=1.2, foreground="black")]
     for axis, image, field, title in zip(axes, images, fields, titles, strict=True):
         prepare(axis, title, 11 if len(images) == 1 else 9)
         paint(axis, image, limits_of_grey(image), "gray")
         right, up = (part[::every, ::every] for part in field)
-        drawn = axis.quiver(
-            columns[::every],
-            rows[::every],
-            right,
-            up,
-            np.hypot(right, up),
-            cmap="plasma",
-            clim=(0, longest),
-            angles="uv",
-            scale_units="xy",
-            scale=longest / reach,
-            width=0.004,
-            path_effects=[withStroke(linewidth=1.2, foreground="black")],
-        )
+        scaling = {"angles": "uv", "scale_units": "xy", "scale": longest / reach, "width": 0.004}
+        colouring = {"cmap": "plasma", "clim": (0, longest), "path_effects": outline}
+        speed = np.hypot(right, up)
+        across, down = columns[::every], rows[::every]
+        drawn = axis.quiver(across, down, right, up, speed, **scaling, **colouring)
         add_scale(axis, width, pixel_size)
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
         if not np.isfinite(field).any():
             say(axis, "no motion that is sure")
-    figure.colorbar(drawn, ax=list(axes), label=label, location="bottom", fraction=0.05, aspect=40)
+    below = {"location": "bottom", "fraction": 0.05, "aspect": 40}
+    figure.colorbar(drawn, ax=list(axes), label=label, **below)
     return save(figure, path)
 
 
@@ -235,15 +206,8 @@ def draw_maps(images, titles, label, limits, colours, columns, seen=None, empty=
     for axis in axes[len(images) :]:
         axis.remove()
     if drawn is not None:
-        figure.colorbar(
-            drawn,
-            ax=list(axes[: len(images)]),
-            label=label,
-            location="bottom",
-            fraction=0.15 / tall,
-            pad=0.1 / tall,
-            aspect=40,
-        )
+        below = {"location": "bottom", "fraction": 0.15 / tall, "pad": 0.1 / tall, "aspect": 40}
+        figure.colorbar(drawn, ax=list(axes[: len(images)]), label=label, **below)
     return figure, axes
 
 

@@ -15,6 +15,7 @@ from glacier.figures.maps import WIDTH, save
 
 BAND, LINE, TRUTH = "#31688e", "#1f3d55", "#b2182b"
 MARKERS = "osD^P*X<>"
+ENDS = (-0.02, 1.02)  # of an axis of probabilities: so that no marker is cut
 LOWEST = -0.3  # a skill below it is drawn at the edge
 
 
@@ -58,9 +59,6 @@ def draw_lines(axis, lines: Mapping[str, Line], names: Sequence[str]) -> dict:
     names : of all methods of the picture, which keep their marker and colour in every panel.
     """
     axis.axhline(0, color="0.3", linewidth=1)
-    if not any(np.isfinite(line.low).any() for line in lines.values()):
-        words = "no intervals: too few three-month blocks of dates"
-        axis.text(0.01, 0.03, words, fontsize=7, color="0.3", transform=axis.transAxes)
     low_end, high_end = limits_around(lines)
     handles = {}
     for name, line in lines.items():
@@ -114,7 +112,7 @@ def reliability(path: Path, tables: Mapping[str, np.ndarray], event: str) -> Pat
         edges = np.linspace(0, 1, len(table) + 1)
         share = table[:, 0] / max(table[:, 0].sum(), 1)
         lower.stairs(share, edges, linestyle=style, linewidth=1.5)
-    upper.set(ylabel=f"how often {event} came [1]", xlim=(0, 1), ylim=(0, 1))
+    upper.set(ylabel=f"how often {event} came [1]", xlim=ENDS, ylim=ENDS)
     lower.set(xlabel=f"forecast probability of {event} [1]", ylabel="share of\nforecasts [1]")
     add_legend(figure, upper)
     for axis in (upper, lower):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -152,48 +153,31 @@ def describe(cfg: Config, folder: Path, table: list[tuple], warning: str = "") -
     scenes, composites = read_aligned_scenes(cfg), read_composites(cfg)
     quicklooks = folder / "quicklooks"
     moved, better = draw_corrections(folder, scenes)
-    seen = charts.curves(
-        quicklooks / "observed.png",
-        [date.fromisoformat(day) for day in composites.dates],
-        {"observed": composites.observed.mean(axis=(1, 2))},
-        "date",
-        "observed part of the scene [1]",
-    )
+    days = [date.fromisoformat(day) for day in composites.dates]
+    shares = {"observed": composites.observed.mean(axis=(1, 2))}
+    labels = "date", "observed part of the scene [1]"
+    seen = charts.curves(quicklooks / "observed.png", days, shares, *labels)
     sheets = draw_composites(quicklooks, composites)
     spread = draw_spread(folder, composites)
-    section = pages.section(
-        folder,
-        "Co-registration and composites",
-        [("what", "number"), *table],
-        *([warning + "."] if warning else []),
-        pages.Picture(
-            moved,
-            "How far each scene lay from the common frame before co-registration, which undid it",
-        ),
-        pages.Picture(
-            better,
-            "How far each scene differs from its two best neighbours over stable ground, in "
-            "deviations of local contrast: below 'before' is better",
-        ),
-        pages.Picture(
-            seen, "How much of each composite was seen; the rest is filled from earlier steps"
-        ),
-        pages.Picture(
-            sheets[-1],
-            f"The composites of the last year, each from its first day on, what was filled pale: "
-            f"{', '.join(composites.channels)}",
-        ),
-        pages.Picture(
-            spread,
-            "How far the scenes of each of these steps differ, where at least two saw the pixel: "
-            "where snow came or went, or a cloud was missed",
-        ),
-        pages.Picture(
-            folder / BEFORE_AFTER,
-            "Clear scenes as delivered (left) and co-registered: on the "
-            "right only the ice and the snow line may still move",
-        ),
-    )
+    captions = {
+        moved: "How far each scene lay from the common frame before co-registration, which undid it",
+        better: "How far each scene differs from its two best neighbours over stable ground, in deviations of local "
+        "contrast: below 'before' is better",
+        seen: "How much of each composite was seen; the rest is filled from earlier steps",
+        sheets[
+            -1
+        ]: f"The composites of the last year, what was filled pale: {', '.join(composites.channels)}",
+        spread: "How far the scenes of each of these steps differ, where at least two saw the pixel: where snow came "
+        "or went, or a cloud was missed",
+        folder
+        / BEFORE_AFTER: "Clear scenes as delivered (left) and co-registered: on the right only the ice and the "
+        "snow line may still move",
+    }
+    content: list[Any] = [[("what", "number"), *table]]
+    if warning:
+        content.append(f"{warning}.")
+    content += [pages.Picture(path, caption) for path, caption in captions.items()]
+    section = pages.section(folder, "Co-registration and composites", *content)
     return [*sheets, moved, better, seen, spread, section]
 
 
@@ -203,25 +187,15 @@ def draw_corrections(folder: Path, scenes: AlignedScenes) -> tuple[Path, Path]:
     shape = scenes.values.shape[-2:]
     middles = np.array([middle_shift(matrix, shape) for matrix in scenes.matrices])  # px
     shifts = np.where(scenes.accepted[:, None], middles, np.nan) * scenes.transform[0]
-    moved = charts.curves(
-        folder / "quicklooks" / "shifts.png",
-        days,
-        {"east": shifts[:, 0], "north": -shifts[:, 1]},
-        "date",
-        "shift as delivered [m]",
-        apart=True,
-    )
+    lines = {"east": shifts[:, 0], "north": -shifts[:, 1]}
+    labels = "date", "shift as delivered [m]"
+    moved = charts.curves(folder / "quicklooks" / "shifts.png", days, lines, *labels, apart=True)
     records = disk.read_json(folder / "quality.json")["scenes"]
     before = np.array([record["nmad_before"] for record in records], float)
     after = np.array([record["nmad_after"] for record in records], float)
-    better = charts.curves(
-        folder / "quicklooks" / "quality.png",
-        days,
-        {"before": before, "after": after},
-        "date",
-        "difference to the neighbours, NMAD [1]",
-        apart=True,
-    )
+    lines = {"before": before, "after": after}
+    labels = "date", "difference to the neighbours, NMAD [1]"
+    better = charts.curves(folder / "quicklooks" / "quality.png", days, lines, *labels, apart=True)
     return moved, better
 
 

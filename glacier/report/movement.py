@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,40 +44,20 @@ def draw(
     one_year = days[0].year == days[-1].year
     years = [f"{days[0]} to {days[-1]}" if one_year else f"{days[0].year}-{days[-1].year}"]
     top = max(float(np.nanpercentile(speed, 99.5)), 1.0)
-    files += [
-        maps.map_row(
-            folder / "speed.png",
-            [speed],
-            years,
-            "speed [m/yr]",
-            (0, top),
-            "viridis",
-            pixel_size=pixel * SPACING,
-        ),
-        maps.map_row(
-            folder / "error.png",
-            [error],
-            years,
-            "standard error [m/yr]",
-            (0, float(np.nanpercentile(error, 98))),
-            "magma",
-            pixel_size=pixel * SPACING,
-        ),
-    ]
+    most = float(np.nanpercentile(error, 98))
+    style: dict[str, Any] = {"titles": years, "pixel_size": pixel * SPACING}
+    speed_style = style | {"limits": (0, top), "colours": "viridis"}
+    error_style = style | {"limits": (0, most), "colours": "magma"}
+    files.append(maps.map_row(folder / "speed.png", [speed], label="speed [m/yr]", **speed_style))
+    label = "standard error [m/yr]"
+    files.append(maps.map_row(folder / "error.png", [error], label=label, **error_style))
     texture = scene_texture(results.records, len(days))
     clearest = clearest_scene(images, texture, moving, nodes)
-    files.append(
-        maps.arrows(
-            folder / "arrows.png",
-            [images[clearest]],
-            [np.where(moving, field.velocity, np.nan)],
-            nodes.rows,
-            nodes.columns,
-            [f"ice velocity over {band} of {days[clearest]}"],
-            "velocity [m/yr]",
-            pixel,
-        )
-    )
+    title = f"ice velocity over {band} of {days[clearest]}"
+    certain_velocity = np.where(moving, field.velocity, np.nan)
+    places = nodes.rows, nodes.columns
+    shown = [images[clearest]], [certain_velocity], *places, [title], "velocity [m/yr]", pixel
+    files.append(maps.arrows(folder / "arrows.png", *shown))
     if moving.any():
         part = moving_part(moving, nodes)
         scenes = scene_a_year(images, days, texture, part, clearest)
@@ -119,8 +100,10 @@ def clearest_scene(
         weight = np.maximum(blur(seen, DETAIL), 1e-6)
         mean = blur(np.nan_to_num(image), DETAIL) / weight
         squares = blur(np.nan_to_num(image) ** 2, DETAIL) / weight
-        deviation = np.sqrt(np.maximum(squares - mean**2, 0)) / np.maximum(np.abs(mean), 1e-3)
-        contrast.append(np.median(nodes.of(np.where(seen > 0, deviation, 0))[place]))
+        variance = np.maximum(squares - mean**2, 0)
+        deviation = np.sqrt(variance) / np.maximum(np.abs(mean), 1e-3)
+        at_nodes = nodes.of(np.where(seen > 0, deviation, 0))
+        contrast.append(np.median(at_nodes[place]))
     return int(best[int(np.argmax(contrast))])
 
 
@@ -131,14 +114,9 @@ def draw_flow_line(path: Path, field: Field, line: np.ndarray, pixel_size: float
     distance = np.concatenate([[0], np.cumsum(steps)])
     speed = np.hypot(*field.velocity)[row, column]
     margin = NINETY_PERCENT * speed_error(field)[row, column]
-    return charts.banded(
-        path,
-        distance,
-        speed,
-        (np.maximum(speed - margin, 0), speed + margin),
-        "distance down the flow line [km]",
-        "speed [m/yr], 90 % interval",
-    )
+    interval = np.maximum(speed - margin, 0), speed + margin
+    labels = "distance down the flow line [km]", "speed [m/yr], 90 % interval"
+    return charts.banded(path, distance, speed, interval, *labels)
 
 
 def draw_points(path: Path, rows: Sequence[dict]) -> list[Path]:
@@ -223,9 +201,8 @@ def describe(folder: Path, result: runner.Result) -> Path:
         "itslive": "Speed against that of ITS_LIVE",
     }
     pictures = {path.stem: path for path in result.files if path.parent.name == "quicklooks"}
-    shown = [
-        pages.Picture(pictures[name], caption)
-        for name, caption in captions.items()
-        if name in pictures
-    ]
+    shown = []
+    for name, caption in captions.items():
+        if name in pictures:
+            shown.append(pages.Picture(pictures[name], caption))
     return pages.section(folder, "Movement", [("what", "number"), *result.table], *shown)

@@ -114,10 +114,9 @@ def report(cfg: Config) -> Path:
     first_page = answer(cfg, list(finished))
     room = Room(pictures_of(first_page, finished))
     chapters = [chapter(folder, finished[folder], present, room) for folder in finished]
-    pictures: list[Any] = [
-        {"source": room.source(picture.path), "caption": picture.caption}
-        for picture in first_page.pictures
-    ]
+    pictures: list[Any] = []
+    for path_of_picture, caption in first_page.pictures:
+        pictures.append({"source": room.source(path_of_picture), "caption": caption})
     page = template("page.html.j2").render(
         name=cfg.name,
         answer=first_page._replace(pictures=pictures),
@@ -155,7 +154,8 @@ def chapter(folder: Path, manifest: dict, present: dict[str, str], room: Room) -
 
 def with_sections(cfg: Config) -> list[Path]:
     """Return the folders of a glacier that have a section: stages in run order, then each run and what it has below."""
-    stages, name = [cfg.folder / stage for stage in STAGES], re.escape(config.file_name(cfg.name))
+    stages = [cfg.folder / stage for stage in STAGES]
+    name = re.escape(config.file_name(cfg.name))
     runs = config.home() / "DeepLearning" / "runs"
     own = re.compile(rf"{name}-\w+-[\d-]+(/(evaluation|forecast))?|.*/(evaluation|forecast)-{name}")
     sections = [*runs.glob(f"*/{SECTION}"), *runs.glob(f"*/*/{SECTION}")]

@@ -76,27 +76,35 @@ def candidate(scene: Scene) -> Candidate:
     """Return what is needed to draw a scene: its colours if it has them, at the size of the screen."""
     colours = [band for band in ("red", "green", "blue") if band in scene.bands]
     every = -(-max(scene.mask.shape) // LONGEST)
+    if len(colours) < 3:
+        colours = colours[:1]
     bands = [scene.reflectance(band)[::every, ::every] for band in colours]
     title = f"{scene.date:%Y-%m-%d}, {scene.platform}"
     image = np.stack(bands) if len(bands) == 3 else bands[0]
     seen = 1 - scene.missing_fraction
-    return Candidate(title, seen, image, ", ".join(colours[: len(bands)]), every)
+    return Candidate(title, seen, image, ", ".join(colours), every)
 
 
 def clearest_of(candidates: Sequence[Candidate]) -> Candidate:
-    """Return, of the scenes that see most, the one most like their median.
+    """Return, of the scenes that see most, the one that is most like their median and sees much.
 
     A cloud that no mask knows, or a dark day, hides the ground that all others show. Likeness is the correlation.
     """
     stack = np.stack([one.image.reshape(-1) for one in candidates])  # (N, pixels)
     median, _ = nan_median(stack)
     typical = median.reshape(-1)
-    likeness = []
-    for values in stack:
+    worth = []
+    for one, values in zip(candidates, stack, strict=True):
         both = np.isfinite(values) & np.isfinite(typical)
-        spread = min(np.std(values[both]), np.std(typical[both])) if both.any() else 0
-        likeness.append(np.corrcoef(values[both], typical[both])[0, 1] if spread > 0 else -1)
-    return candidates[int(np.argmax(likeness))]
+        worth.append(one.seen * correlation(values[both], typical[both]))
+    return candidates[int(np.argmax(worth))]
+
+
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the correlation of two rows of values (N,); -1 where one of them tells nothing."""
+    if len(first) == 0 or first.std() == 0 or second.std() == 0:
+        return -1.0
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def brightest(image: np.ndarray) -> float:
