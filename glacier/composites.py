@@ -17,6 +17,7 @@ from glacier.seasons import step_date, year_step
 DISTANCE = np.hypot(*np.mgrid[-2:3, -2:3])
 # 1 / distance [1/px]
 KERNEL = np.divide(1.0, DISTANCE, out=np.zeros_like(DISTANCE), where=DISTANCE > 0)
+AT_ONCE = 30_000_000  # values of all scenes of a step that are read at once
 NARROW = 2  # passes of the kernel, 4 px, by which a gap is filled from around
 
 
@@ -25,7 +26,7 @@ def robust_mean(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return median, spread and count of some scenes: float32 (C, H, W), float32 (C, H, W), uint16 (H, W).
 
-    scenes : (T, C, H, W), NaN where missing; `rows` rows are read at a time, so it may be memory-mapped.
+    scenes : (T, C, H, W), NaN where missing; at most `rows` rows are read at a time, so it may be memory-mapped.
     The median is NaN where none saw the pixel. Spread: 1.4826 x median distance from it (NMAD), NaN where fewer than
     two did. Count : scenes that saw every channel.
     """
@@ -35,6 +36,8 @@ def robust_mean(
     count = np.zeros(shape[1:], np.uint16)
     if not len(members):
         return median, spread, count
+    a_row = len(members) * shape[0] * shape[2]  # values
+    rows = max(1, min(rows, AT_ONCE // a_row))
     for top in range(0, shape[1], rows):
         block = slice(top, top + rows)
         part = np.array([scenes[scene, :, block] for scene in members])  # (members, C, rows, W)

@@ -82,7 +82,7 @@ class Glaciers:
             else:
                 windows = glacier.windows(part)
             samples.append(self.samples_of(number, windows, covering))
-        return np.concatenate(samples)
+        return samples[0] if len(samples) == 1 else np.concatenate(samples)
 
     def samples_of(self, number: int, windows: Sequence[int], covering: bool) -> np.ndarray:
         """Return the samples of some windows of a glacier, none that touches its kept-out block.
@@ -91,7 +91,7 @@ class Glaciers:
         (patchSize / stride)^2 times.
         """
         glacier = self.glaciers[number]
-        places = np.argwhere(glacier.patches.patch_parts == "train")  # (N, 2): row, column
+        places = np.argwhere(glacier.patches.patch_parts == "train").astype(np.int32)  # (N, 2)
         if covering:
             every = max(1, glacier.patch_size // glacier.stride)
             places = places[(places % every == 0).all(axis=1)]
@@ -109,7 +109,9 @@ class Glaciers:
         share = -(-count // len(self.glaciers))
         drawn = []
         for number in range(len(self.glaciers)):
-            of_glacier = samples[samples[:, 0] == number]
+            of_glacier = samples
+            if len(self.glaciers) > 1:
+                of_glacier = samples[samples[:, 0] == number]
             order = random.permutation(len(of_glacier))
             drawn.append(of_glacier[order[:share]])
         fewest = min(map(len, drawn))
