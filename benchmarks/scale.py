@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,8 @@ ROOT = Path(__file__).resolve().parents[1]
 NAME = "benchmark"
 YEARS = (2015, 2018)
 SHORT = (2015, 2016)  # of one large glacier: as few steps as can be split
+QUICK_SIZES = (128, 256)  # px
+FULL_SIZES = (256, 512, 1024, 2048)
 INTERVAL = 0.1  # seconds between two looks at the memory
 WINDOWS = ("--sequenceLength=2", "--horizon=1")
 TRAINING = ("--epochs=1", "--samplesPerEpoch=64", "--hidden=8", "--wandb=disabled")
@@ -242,7 +245,8 @@ def commands_of(names: Sequence[str], *further: str) -> list[list[str]]:
             commands.append([script, f"--names={GROUP}/*", *flags])
             continue
         for name in names:
-            commands.append([script, f"--name={name}", *flags, *further])
+            flags_of_all = [f"--name={name}", *flags]
+            commands.append([script, *flags_of_all] + list(further))
     return commands
 
 
@@ -298,11 +302,10 @@ def many_glaciers(place: Path, case: Case, count: int) -> list[str]:
         make_archive(source / "datasets" / GROUP / f"g{number:02d}", case, number)
     names = sorted(path.parent.name for path in source.glob(f"datasets/{GROUP}/*/glacier.yaml"))
     in_turn = commands_of([f"{GROUP}/{name}" for name in names], "--workers=2")
+    together = commands_of([f"{GROUP}/*"], "--workers=2")
     ways: dict[str, Callable[[Path], float]] = {
-        "shell loop": lambda home: run_commands(home, in_turn),
-        "group, --workers=2": lambda home: run_commands(
-            home, commands_of([f"{GROUP}/*"], "--workers=2")
-        ),
+        "shell loop": partial(run_commands, commands=in_turn),
+        "group, --workers=2": partial(run_commands, commands=together),
         "Dask, two processes": run_on_dask,
     }
     lines = ["", f"## {count} glaciers of {case.size} px", ""]
@@ -315,9 +318,11 @@ def many_glaciers(place: Path, case: Case, count: int) -> list[str]:
         seconds[way] = run(home)
         hashes = bytes_of(home)
         expected = expected or hashes
-        others = {name for name in {*hashes, *expected} if hashes.get(name) != expected.get(name)}
+        differing = set(dict(hashes.items() ^ expected.items()))  # names in one only, or unlike
         ratio = seconds[way] / seconds["shell loop"]
-        same = "yes" if not others else f"no: {len(others)} of {len(expected)}, as {min(others)}"
+        same = "yes"
+        if differing:
+            same = f"no: {len(differing)} of {len(expected)}, as {min(differing)}"
         lines.append(f"| {way} | {seconds[way]:.0f} | {ratio:.2f} | {same} |")
         log.info("%s", lines[-1])
     return lines
@@ -377,17 +382,16 @@ def over_budget(case: Case, usages: dict[str, Usage]) -> list[str]:
 def series_of_cases(cfg: Settings) -> dict[str, list[Case]]:
     """Return the cases to compare: by pixels, by scenes, by steps."""
     usual = cfg.scenesPerYear
-    sizes = cfg.sizes or ((256, 512, 1024, 2048) if cfg.full else (128, 256))
+    sizes = cfg.sizes or (FULL_SIZES if cfg.full else QUICK_SIZES)
     if cfg.largest:
         return {"pixels": [Case(cfg.largest, usual, 4, SHORT)]}
     many_scenes = (usual, 50, 200) if cfg.full else (usual, 4 * usual)
     many_steps = (4, 12, 46) if cfg.full else (4, 12)
     side = sizes[0]
-    return {
-        "pixels": [Case(size, usual, 4) for size in sizes],
-        "scenes": [Case(side, count, 4) for count in many_scenes],
-        "steps": [Case(side, 50, steps) for steps in many_steps],
-    }
+    by_pixels = [Case(size, usual, 4) for size in sizes]
+    by_scenes = [Case(side, count, 4) for count in many_scenes]
+    by_steps = [Case(side, 50, steps) for steps in many_steps]
+    return {"pixels": by_pixels, "scenes": by_scenes, "steps": by_steps}
 
 
 def main(cfg: Settings) -> int:
@@ -413,10 +417,11 @@ def main(cfg: Settings) -> int:
         lines += disk_table(case, sizes_of_case)
     faults = [line for case, usages in done.items() for line in over_budget(case, usages)]
     failed = [usage for usages in done.values() for usage in usages.values() if usage.code]
-    log.info("%s", "\n".join([*lines, "", *faults]))
+    lines += ["", *faults]
+    log.info("%s", "\n".join(lines))
     if not cfg.keep:
         shutil.rmtree(place)
-    return 1 if faults or failed else 0
+    return int(bool(faults or failed))
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ def write_composite_records(
     """Write composites.json; return its path. steps : first day of each composite."""
     days = [date.fromisoformat(scenes.dates[i]) for i in np.flatnonzero(scenes.in_composites)]
     scenes_of_step = Counter(year_step(day, steps_per_year) for day in days)
+    counts = [scenes_of_step[year_step(day, steps_per_year)] for day in steps]
     content = {
         "schema": disk.SCHEMA,
         "channels": scenes.channels,
@@ -99,7 +100,7 @@ def write_composite_records(
         "transform": scenes.transform,
         "steps_per_year": steps_per_year,
         "dates": [day.isoformat() for day in steps],
-        "counts": [scenes_of_step[year_step(day, steps_per_year)] for day in steps],
+        "counts": counts,
     }
     return disk.write_json(folder / "composites.json", content)
 

@@ -11,6 +11,7 @@ import threading
 import typing
 from collections.abc import Sequence
 from concurrent.futures import Future
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +37,10 @@ class Outcome(NamedTuple):
 def glaciers() -> list[str]:
     """Return the names of all glaciers with a glacier.yaml, those of groups as group/name."""
     datasets = config.home() / "datasets"
-    paths = [*datasets.glob("*/glacier.yaml"), *datasets.glob("*/*/glacier.yaml")]
-    return sorted(path.parent.relative_to(datasets).as_posix() for path in paths)
+    alone = datasets.glob("*/glacier.yaml")
+    in_groups = datasets.glob("*/*/glacier.yaml")
+    folders = [path.parent for path in chain(alone, in_groups)]
+    return sorted(folder.relative_to(datasets).as_posix() for folder in folders)
 
 
 def expand(text: str) -> list[str]:
@@ -175,7 +178,8 @@ def run_processes(
     def run_one(name: str) -> Outcome:
         if stopped.is_set():
             return Outcome(name, console.FAULT, "stopped")
-        process = start([*script, f"--name={name}", *words], environment)
+        command = script + [f"--name={name}"] + words
+        process = start(command, environment)
         running.add(process)
         output = process.communicate()[0]
         running.discard(process)
@@ -207,7 +211,11 @@ def run_on_cluster(
         for name in names:
             arguments = [script, f"--name={name}", *words]
             tasks[name] = pool.submit(run_there, arguments, home)
-        return [outcome_of(name, *result_of(task)) for name, task in tasks.items()]
+        outcomes = []
+        for name, task in tasks.items():
+            code, output = result_of(task)
+            outcomes.append(outcome_of(name, code, output))
+        return outcomes
 
 
 def result_of(task: Future) -> tuple[int, str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from config import GlacierError
 from DeepLearning.data.context import Context
-from DeepLearning.data.glacier import Glacier
+from DeepLearning.data.glacier import Glacier, stack_layers
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Glaciers:
         if turns is not None:
             for piece, turn in zip(pieces, turns, strict=True):
                 turn_piece(piece, turn)
-        parts = {name: torch.stack([piece[name] for piece in pieces]) for name in pieces[0]}
+        parts = stack_layers(pieces)
         inputs = parts.pop("inputs")
         targets = parts.pop("targets")
         observed = parts.pop("observed")

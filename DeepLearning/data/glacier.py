@@ -317,7 +317,10 @@ class Glacier:
 
 def stack_layers(pieces: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Return dictionaries of tensors with the same names as one, stacked along a new first axis."""
-    return {name: torch.stack([piece[name] for piece in pieces]) for name in pieces[0]}
+    stacked = {}
+    for name in pieces[0]:
+        stacked[name] = torch.stack([piece[name] for piece in pieces])
+    return stacked
 
 
 def training_thresholds(thresholds: np.ndarray, floor: float | None) -> np.ndarray:

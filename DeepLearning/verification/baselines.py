@@ -266,9 +266,10 @@ class DampedPersistence(Fitted):
             square[sample.lead] += predictors @ predictors.T / wanted.size
             product[sample.lead] += predictors @ wanted / wanted.size
             dates[sample.lead] += 1
-        self.factors = np.array(
-            [solve(*sums, PRIOR_DATES) for sums in zip(square, product, dates, strict=True)]
-        )
+        factors = []
+        for lead in range(glacier.horizon):
+            factors.append(solve(square[lead], product[lead], dates[lead], PRIOR_DATES))
+        self.factors = np.array(factors)
 
     @staticmethod
     def predictors(departures: np.ndarray, scene_mean: np.ndarray) -> np.ndarray:
@@ -336,7 +337,8 @@ class Ridge(Fitted):
         dates = np.zeros(horizon)
         for step, lead in self.training_targets():
             dates[lead] += self.counted(step).any()
-        return [CommonSums(*sums) for sums in zip(square, product, number, dates, strict=True)]
+        leads = zip(square, product, number, dates, strict=True)
+        return list(map(CommonSums._make, leads))
 
     def new_sums(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
         """Return sums over the dates of some rows: (horizon, C, h, W, n, n) and (horizon, C, h, W, n).
