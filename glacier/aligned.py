@@ -17,7 +17,7 @@ from config import Config, GlacierError
 from glacier import stages
 from glacier.coregistration.transforms import middle_shift
 from glacier.coregistration.verdict import Transforms
-from glacier.figures import qgis
+from glacier.figures import looks, qgis
 from glacier.grid import Grid
 from glacier.seasons import step_date, year_step
 from glacier.storage import disk, geotiff
@@ -198,7 +198,7 @@ def write_map(folder: Path, series: Composites) -> Path:
     if len(series.channels) == 3:
         qgis.write_true_colour(path, (band, band + 1, band + 2), 0.5)
     else:
-        qgis.write_ramp(path, band, (0.0, 1.0), (-1.0, 1.0), "cividis", "")
+        qgis.write_ramp(path, band, looks.INDEX.limits, (-1.0, 1.0), looks.INDEX.colours, "")
     return path
 
 

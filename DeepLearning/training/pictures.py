@@ -9,7 +9,7 @@ import torch
 
 from DeepLearning.data.batches import Glaciers
 from glacier import distribution
-from glacier.figures import maps
+from glacier.figures import looks, maps
 
 
 @torch.no_grad()
@@ -29,8 +29,8 @@ def draw_sample(
     images, titles = [], []
     for name, frames in parts.items():
         for step, image in enumerate(frames[0].numpy(), 1):
-            images.append(image[0] if len(image) == 1 else image[:3])
+            images.append(looks.picture_of(image))
             titles.append(f"{name} {step}")
     columns = max(batch.inputs.shape[1], median.shape[1])
-    label = "NDSI [1]" if glaciers.channels == 1 else "reflectance [1]"
+    label = looks.look_of(glaciers.channels).label
     maps.map_row(path, images, titles, label, columns=columns)

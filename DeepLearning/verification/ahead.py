@@ -16,8 +16,7 @@ from DeepLearning.data.glacier import Glacier
 from DeepLearning.verification import members
 from DeepLearning.verification.members import Agreement
 from glacier import distribution
-from glacier.figures import qgis
-from glacier.figures.forecasts import BARE_TO_SNOW
+from glacier.figures import looks, qgis
 from glacier.patches.windows import is_index
 from glacier.storage import disk, geotiff
 from glacier.storage.geotiff import Band
@@ -172,8 +171,8 @@ def write_ahead(
 def write_style(path: Path, glacier: Glacier) -> Path:
     """Write how QGIS shows a forecast.tif: P(snow), or the median, of the first step; return its path."""
     if is_index(glacier.series.channels):
-        limits = (0.0, 1.0)
-        return qgis.write_ramp(path, 1, limits, limits, BARE_TO_SNOW, "")
+        limits = looks.SNOW.limits
+        return qgis.write_ramp(path, 1, limits, limits, looks.SNOW.colours, "")
     return qgis.write_true_colour(path, (1, 2, 3), 0.5)
 
 

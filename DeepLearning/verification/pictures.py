@@ -14,9 +14,8 @@ from DeepLearning.verification import diagnosis, scoring
 from DeepLearning.verification.ahead import Ahead
 from DeepLearning.verification.diagnosis import Diagnosis
 from glacier import distribution
-from glacier.figures import animations, skill
-from glacier.figures.forecasts import BARE_TO_SNOW, Column, map_table, screen_size
-from glacier.patches.windows import is_index
+from glacier.figures import animations, looks, skill
+from glacier.figures.forecasts import Column, map_table, screen_size
 from glacier.seasons import step_name
 
 SCREEN = 480  # px a side of a map in an animation, at most
@@ -29,7 +28,7 @@ REGIONS = {
 
 def label_of(glacier: Glacier) -> str:
     """Return quantity and unit of what is forecast."""
-    return "NDSI [1]" if is_index(glacier.series.channels) else "reflectance [1]"
+    return looks.look_of(len(glacier.series.channels)).label
 
 
 def draw_skill(path: Path, rows: Sequence[dict]) -> Path:
@@ -138,7 +137,7 @@ def probability_column(
     """Return the column of P(snow) of some lead times; the title of each row's first map is its dates."""
     images = [probability[lead, 0] for lead in leads]
     titles = [f"{name_of(glacier, target + lead)}\nP(snow)" for lead in leads]
-    return Column("P(snow) [1]", images, titles, BARE_TO_SNOW)
+    return Column(looks.SNOW.label, images, titles, looks.SNOW.colours)
 
 
 def value_column(

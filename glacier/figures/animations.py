@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glacier.figures.looks import INDEX
 from glacier.figures.maps import add_scale, draw_maps
 from glacier.storage.disk import writing
 
@@ -21,7 +22,7 @@ def animation(
     titles: Sequence[str],
     label: str,
     limits: tuple[float, float] = (0.0, 1.0),
-    colours: str = "cividis",
+    colours: str = INDEX.colours,
     seconds: float = 0.7,
     pixel_size: float | None = None,
     seen: Sequence[np.ndarray | None] | None = None,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glacier.figures.looks import INDEX
 from glacier.figures.maps import WIDTH, save
 
 STYLES = ("-", "--", "-.", ":")

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from glacier.figures.looks import INDEX
 from glacier.figures.maps import DOTS, WIDTH, add_scale, paint, prepare, save
-
-BARE_TO_SNOW = (
-    "BrBG"  # brown where it is bare, white where nobody knows, blue-green where it is snow
-)
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class Column:
     label: str
     images: Sequence[np.ndarray | None]
     titles: Sequence[str]
-    colours: str = "cividis"
+    colours: str = INDEX.colours
     limits: tuple[float, float] = (0.0, 1.0)
     seen: Sequence[np.ndarray | None] | None = None
     empty: str = "not observed"

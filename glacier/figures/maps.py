@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glacier.figures.looks import INDEX
 from glacier.storage.disk import writing
 
 WIDTH = 5.9  # of a picture [inches]: the page of a report, and still to be read on a phone
@@ -22,7 +23,7 @@ def map_row(
     titles: Sequence[str],
     label: str,
     limits: tuple[float, float] = (0.0, 1.0),
-    colours: str = "cividis",
+    colours: str = INDEX.colours,
     columns: int = 2,
     pixel_size: float | None = None,
     seen: Sequence[np.ndarray | None] | None = None,
@@ -54,7 +55,7 @@ def paint(
     axis,
     image: np.ndarray,
     limits: tuple[float, float] = (0.0, 1.0),
-    colours: str = "cividis",
+    colours: str = INDEX.colours,
     seen: np.ndarray | None = None,
     extent: tuple[float, float, float, float] | None = None,
     empty: str = "not observed",

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from glacier.figures.forecasts import screen_size
+from glacier.figures.looks import INDEX
 from glacier.figures.maps import DOTS, WIDTH, paint, prepare, save
 
 FEW, COLUMNS, MANY = 12, 4, 8  # up to so many maps a sheet, so many side by side, else so many
 LINE = 0.13  # inches that a line of a title takes
-COLOURS = "cividis"
+COLOURS = INDEX.colours
 
 
 @dataclass(frozen=True)

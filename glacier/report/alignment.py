@@ -20,7 +20,7 @@ from glacier.aligned import (
 from glacier.coregistration.stack import Series
 from glacier.coregistration.transforms import corner_shift, middle_shift
 from glacier.coregistration.verdict import allowed_error
-from glacier.figures import animations, charts, maps
+from glacier.figures import animations, charts, looks, maps
 from glacier.figures.sheets import FEW, Thumbnail, contact_sheet
 from glacier.grid import Grid
 from glacier.report import pages
@@ -142,7 +142,9 @@ def share_seen(seen: np.ndarray) -> str:
 
 def label_of(scene: np.ndarray) -> str:
     """Return quantity and unit of what is drawn of a scene (C, H, W)."""
-    return "NDSI [1]" if len(scene) == 1 else "reflectance x 2 [1]"
+    if len(scene) == 1:
+        return looks.INDEX.label
+    return "reflectance x 2 [1]"  # as it is drawn
 
 
 def describe(cfg: Config, folder: Path, table: list[tuple], warning: str = "") -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from glacier.figures import animations, charts, maps
+from glacier.figures import animations, charts, looks, maps
 from glacier.grid import Grid
 from glacier.report import pages
 from glacier.storage import runner

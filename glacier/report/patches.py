@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from config import Config
-from glacier.figures import charts, maps
+from glacier.figures import charts, looks, maps
 from glacier.patches.census import Holding
 from glacier.patches.split import PARTS, Split
 from glacier.patches.windows import Series
@@ -81,11 +81,11 @@ def draw_window(cfg: Config, folder: Path, series: Series, start: int) -> Path:
         seen = series.observed[step]
         if role == "target":  # only what was seen is the truth
             image = np.where(seen, image, np.nan)
-        images.append(image[0] if len(image) == 1 else image)
+        images.append(looks.picture_of(image))
         masks.append(seen)
         name = step_name(date.fromisoformat(series.dates[step]), series.steps_per_year)
         titles.append(f"{role}: {name}\n{100 * seen.mean():.0f} % observed")
-    label = "NDSI [1]" if len(series.channels) == 1 else "reflectance [1]"
+    label = looks.look_of(len(series.channels)).label
     path = folder / "quicklooks" / "window.png"
     size = series.transform[0]
     return maps.map_row(path, images, titles, label, columns=4, pixel_size=size, seen=masks)

@@ -17,7 +17,7 @@ from config import Config
 from glacier import aligned, distribution
 from glacier.aligned import Composites
 from glacier.climatology import Climatology
-from glacier.figures.forecasts import BARE_TO_SNOW
+from glacier.figures import looks
 from glacier.stages import ALIGNED, MOVEMENT
 from glacier.storage import runner
 
@@ -26,6 +26,7 @@ MOST_SEASONS = 12  # of which the climatology is shown
 QUANTILES = {"low": 0.05, "middle": 0.5, "high": 0.95}  # of climatology
 QUANTITIES = {"mean": "mean", "low": "q05", "high": "q95", "probability": "p_snow"}  # forecast.tif
 MISSING = 255
+PALETTES = (looks.INDEX.colours, looks.SNOW.colours, looks.SPEED.colours)
 
 
 def viewer(cfg: Config, forecast: Path | None) -> dict | None:
@@ -53,8 +54,8 @@ def viewer(cfg: Config, forecast: Path | None) -> dict | None:
         "seen": encode(seen),
         "climatology": climatology(series, every),
         "seasons": seasons(spans, series.steps_per_year),
-        "snow_colours": BARE_TO_SNOW,
-        "palettes": {name: palette(name) for name in ("cividis", BARE_TO_SNOW, "viridis")},
+        "snow_colours": looks.SNOW.colours,
+        "palettes": {name: palette(name) for name in PALETTES},
     }
     for name in (*QUANTITIES, "member"):
         if name in ahead:

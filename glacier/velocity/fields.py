@@ -11,7 +11,7 @@ import numpy as np
 
 from config import Config
 from glacier import stages
-from glacier.figures import qgis
+from glacier.figures import looks, qgis
 from glacier.grid import Grid
 from glacier.storage import disk, geotiff
 from glacier.velocity import displacement, velocities
@@ -83,7 +83,7 @@ def write_style(path: Path, field: Field) -> Path:
         top = max(float(np.nanpercentile(speed, 99.5)), 1.0)
         most = float(np.nanmax(speed))
     band = BANDS.index("speed") + 1
-    return qgis.write_ramp(path, band, (0.0, top), (0.0, most), "viridis", "m/yr")
+    return qgis.write_ramp(path, band, (0.0, top), (0.0, most), looks.SPEED.colours, "m/yr")
 
 
 def period(pairs: Sequence[Pair], days: Sequence[date]) -> str:
