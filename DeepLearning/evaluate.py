@@ -24,10 +24,10 @@ from config import Config, GlacierError, setting  # first: it tells who forgot t
 import torch
 
 from DeepLearning.data.glacier import Glacier
-from DeepLearning.training import run_folders
+from DeepLearning.training import choice, run_folders
 from DeepLearning.training.mirror import MODES, Mirror
 from DeepLearning.training.networks import choose_device, load_network
-from DeepLearning.verification import choice, motion, pictures, regions, sections, tables
+from DeepLearning.verification import motion, pictures, regions, sections, tables
 from DeepLearning.verification.baselines import fitted, unfitted
 from DeepLearning.verification.diagnosis import Diagnosis
 from DeepLearning.verification.scoring import REFERENCE, rolling_rows, rows_of, score

@@ -20,9 +20,9 @@ from config import Config, setting  # first: it tells who forgot to activate .ve
 import torch
 
 from DeepLearning.data.glacier import Glacier
-from DeepLearning.training import run_folders
+from DeepLearning.training import choice, run_folders
 from DeepLearning.training.networks import choose_device, load_network
-from DeepLearning.verification import ahead, choice, motion, pictures, sections, snow_series
+from DeepLearning.verification import ahead, motion, pictures, sections, snow_series
 from glacier import console, export
 from glacier.patches.windows import is_index
 from glacier.report import pages

@@ -27,11 +27,11 @@ from torch.utils.data import DataLoader, Dataset
 import config
 import createPatches
 from config import Config
+from DeepLearning.data.adjustment import crps_sums
 from DeepLearning.data.batches import Glaciers
 from DeepLearning.data.context import Context
 from DeepLearning.data.glacier import Glacier, training_thresholds
 from DeepLearning.models import LSTM, AttentionLSTM, ConvLSTM, UNet
-from DeepLearning.models.adjustment import crps_sums
 from glacier import console, distribution
 from glacier.seasons import step_date
 from glacier.storage import disk, runner

@@ -24,20 +24,24 @@ from glacier.tables import lines_of as lines_of
 
 log = logging.getLogger(__name__)
 
-# what the machine or the user's rights refuse: the user's to mend, whichever library meets it
-REFUSALS = (
+# what a disk answers that cannot take a file
+DISK_REFUSALS = (
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EROFS,
     errno.EACCES,
     errno.EPERM,
     errno.EFBIG,
+    errno.ENAMETOOLONG,
+)
+# what the machine or the user's rights refuse: the user's to mend, whichever library meets it
+REFUSALS = (
+    *DISK_REFUSALS,
     errno.EMFILE,
     errno.ENFILE,
     errno.ENOMEM,
     errno.EAGAIN,
     errno.EIO,
-    errno.ENAMETOOLONG,
     errno.ENOTDIR,
     errno.EISDIR,
     errno.ELOOP,

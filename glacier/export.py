@@ -56,7 +56,7 @@ def write(cfg: Config) -> Path:
 
 def newest_forecast(name: str) -> Path | None:
     """Return the forecast.tif of a glacier's runs that was written last; None if there is none."""
-    runs = config.home() / "DeepLearning" / "runs"
+    runs = stages.runs_folder()
     forecasts = list(runs.glob(f"{config.file_name(name)}-*/forecast/forecast.tif"))
     return max(forecasts, key=lambda path: path.stat().st_mtime, default=None)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import config
 from glacier.storage.runner import Stage
 
 RAW_DATA = Stage("rawData", "dataAPI.py", (), "alignment.py")
@@ -12,3 +15,8 @@ MOVEMENT = Stage(
     "movement", "movement.py", (RAW_DATA, ALIGNED), "DeepLearning/trainAttentionLSTM.py"
 )
 STAGES = (RAW_DATA, CONTEXT, ALIGNED, PATCHES, MOVEMENT)
+
+
+def runs_folder() -> Path:
+    """Return the folder of all runs of networks."""
+    return config.home() / "DeepLearning" / "runs"

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 import config
 from config import GlacierError
-from glacier.satellites import signing
+from glacier.texts import reason_of
 
 THREADS = "threads"  # the executor that needs no scheduler
 SCHEDULER_TIMEOUT = 20  # seconds
@@ -103,7 +103,7 @@ def workplace(executor: str, workers: int) -> Iterator[tuple[Executor, int]]:
         ) from error
     except (OSError, ValueError) as error:
         raise GlacierError(
-            f"no Dask scheduler at executor {executor} ({signing.reason_of(error)}); "
+            f"no Dask scheduler at executor {executor} ({reason_of(error)}); "
             "give its address, as tcp://10.0.0.5:8786, or threads"
         ) from error
     project = str(config.ROOT)

@@ -15,11 +15,11 @@ from toy import RUN, SIDE, YEARS, read, read_csv, settings
 
 from config import GlacierError
 from DeepLearning import evaluate, forecast
+from DeepLearning.data.adjustment import adjust
 from DeepLearning.data.base import Memory
 from DeepLearning.data.batches import Glaciers
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.data.layers import age_of
-from DeepLearning.models.adjustment import adjust
 from DeepLearning.trainAttentionLSTM import build
 from DeepLearning.training import checkpoints, run_folders, session
 from DeepLearning.training.networks import load_network

@@ -146,6 +146,23 @@ def test_the_house_has_few_arrows_and_none_runs_back_up():
     assert without_order(pairs) == set()
 
 
+def room_of(path: Path) -> str:
+    """The room of a module: a folder of glacier/ or DeepLearning/, or a module beside those; else its first folder."""
+    if path.parts[0] in ("glacier", "DeepLearning"):
+        return "/".join(path.parts[:2])
+    return path.parts[0]
+
+
+def test_rooms_can_be_read_in_an_order():
+    """No two import each other, nor in a circle; only a script's `main` hands several glaciers over to groups."""
+    pairs = arrows(room_of) - {("glacier/console.py", "glacier/groups.py")}
+    assert {
+        ("glacier/velocity", "glacier/storage"),
+        ("glacier/scenes.py", "glacier/grid.py"),
+    } <= pairs
+    assert without_order(pairs) == set()
+
+
 def test_benchmarks_and_tests_do_not_import_each_other():
     for path in (ROOT / "tests").glob("*.py"):
         assert not [name for name in imported(path) if name.split(".")[0] == "benchmarks"]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from DeepLearning.data.adjustment import ThresholdCrps, adjust, crps_sums
 from DeepLearning.data.batches import turned
 from DeepLearning.data.context import Context, as_year, season
 from DeepLearning.data.glacier import covering, training_thresholds
 from DeepLearning.models import MODELS, AttentionLSTM
-from DeepLearning.models.adjustment import ThresholdCrps, adjust, crps_sums
 from DeepLearning.models.departure import mean_and_spread
 from DeepLearning.models.recurrent import RecurrentLayers
 from glacier import distribution

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from DeepLearning.training import run_folders
-from DeepLearning.verification import ahead, choice, pictures, snow_series
+from DeepLearning.training import choice, run_folders
+from DeepLearning.verification import ahead, pictures, snow_series
 from DeepLearning.verification.members import Agreement
 from DeepLearning.verification.snow_series import PastStep, SnowSeries, make_ground, past_members
 from glacier import distribution

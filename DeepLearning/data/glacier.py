@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from config import Config, GlacierError
+from DeepLearning.data.adjustment import adjust
 from DeepLearning.data.base import Base, Memory
 from DeepLearning.data.context import Context, Place, as_year
 from DeepLearning.data.layers import ALWAYS, LAYERS, Layer
-from DeepLearning.models.adjustment import adjust
 from glacier import distribution
 from glacier.aligned import read_seen
 from glacier.climatology import Climatology

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from DeepLearning.data.adjustment import adjust, stretch
 from DeepLearning.data.context import Context
-from DeepLearning.models.adjustment import adjust, stretch
 from glacier import distribution
 
 # AdamW moves every parameter alike; the carry is of order 1, weights of order 0.1

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from DeepLearning.data.adjustment import crps_sums
 from DeepLearning.data.batches import Batch, Glaciers
 from DeepLearning.data.glacier import Glacier
-from DeepLearning.models.adjustment import crps_sums
 from DeepLearning.training import processes
 from DeepLearning.verification.intervals import date_blocks
 from glacier.patches.split import YEARS_TO_VALIDATE, target_steps

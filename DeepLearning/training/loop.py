@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from config import GlacierError
+from DeepLearning.data.adjustment import crps_sums
 from DeepLearning.data.batches import Batch, Glaciers
-from DeepLearning.models.adjustment import crps_sums
 from DeepLearning.training import checkpoints, earning, processes, run_folders
 from DeepLearning.training.interrupts import Interrupts
 from DeepLearning.training.mirror import Mirror

@@ -19,6 +19,7 @@ import yaml
 import config
 from config import Config, GlacierError
 from glacier import console
+from glacier.stages import runs_folder as runs_folder
 from glacier.storage import disk, integrity, runner
 
 log = logging.getLogger(__name__)
@@ -26,11 +27,6 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 # Of runs and checkpoints: 2 answers a distribution function by two numbers a pixel. Others are refused.
 FORMAT = 2
 LONGEST_NAME = 150  # bytes of the glaciers' names in a folder's name
-
-
-def runs_folder() -> Path:
-    """Return the folder of all runs."""
-    return config.home() / "DeepLearning" / "runs"
 
 
 def list_runs(network: str | None = None, name: str | None = None) -> list[Path]:

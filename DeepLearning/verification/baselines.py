@@ -19,9 +19,9 @@ from torch import Tensor
 
 from DeepLearning.data.context import Context
 from DeepLearning.data.glacier import Glacier
-from DeepLearning.training.run_folders import runs_folder
 from glacier import distribution
 from glacier.climatology import UNIT, WIDTH, kernel
+from glacier.stages import runs_folder
 from glacier.storage import disk
 
 CARRY, CARRY_DAYS = (

@@ -14,10 +14,10 @@ from config import Config, GlacierError
 from DeepLearning.data.context import Context
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.data.layers import year_ago
-from DeepLearning.training.run_folders import runs_folder
 from glacier.climatology import PRIOR
 from glacier.figures import maps
 from glacier.seasons import step_name
+from glacier.stages import runs_folder
 from glacier.storage import disk, runner
 from glacier.velocity import fields, velocities
 from glacier.velocity.displacement import nodes, track

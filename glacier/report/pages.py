@@ -18,7 +18,7 @@ from config import Config
 from glacier.report.answer import answer, newest
 from glacier.report.glossary import GLOSSARY
 from glacier.report.viewer import viewer
-from glacier.stages import STAGES
+from glacier.stages import STAGES, runs_folder
 from glacier.storage import disk, runner
 
 SECTION = "section.html"  # of each folder that has something to show

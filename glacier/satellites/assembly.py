@@ -23,7 +23,6 @@ from glacier.satellites.image_checks import (
     check_scale,
 )
 from glacier.satellites.items import Item
-from glacier.satellites.metadata import printable
 from glacier.satellites.overpasses import Acquisition, File
 from glacier.satellites.reading import How, Layer, read_file
 from glacier.satellites.scaling import Statement
@@ -31,6 +30,7 @@ from glacier.satellites.selection import NEEDED
 from glacier.satellites.sensors import Sensor
 from glacier.satellites.waiting import Outcome, keep_reason, keep_scene, read_waiting, waiting_file
 from glacier.storage import disk
+from glacier.texts import printable
 
 log = logging.getLogger(__name__)
 TOO_MUCH_MISSING = "more missing than maxMissingFraction"

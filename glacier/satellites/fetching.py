@@ -13,7 +13,6 @@ from config import GlacierError
 from glacier import machine
 from glacier.satellites.assembly import Job, fetch
 from glacier.satellites.items import Item
-from glacier.satellites.metadata import printable
 from glacier.satellites.overpasses import Acquisition, Dropped
 from glacier.satellites.selection import count_reasons
 from glacier.satellites.waiting import Outcome

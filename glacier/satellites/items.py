@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from glacier.satellites import metadata
 from glacier.satellites.addresses import base_address, file_beside, linked, read_href
-from glacier.satellites.metadata import OddItemError, as_list, first_number, number, printable
+from glacier.satellites.metadata import OddItemError, as_list, first_number, number
+from glacier.texts import printable
 
 ROLES_LEFT_OUT = {"thumbnail", "overview", "visual", "metadata"}
 # of reflectance [1]: that of numbers which are reflectance already, and more than any archive adds

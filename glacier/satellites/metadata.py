@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 
 from glacier.satellites.addresses import path_in
+from glacier.texts import printable
 
 WORLD = (-180.0, -90.0, 180.0, 90.0)
 TIERS = ("T1", "T2", "RT")
@@ -21,14 +22,6 @@ SHORT_PLATFORMS = {"lc": "landsat-", "le": "landsat-", "lt": "landsat-", "lo": "
 
 class OddItemError(ValueError):
     """An item that cannot be used; the text says why."""
-
-
-def printable(text: str) -> str:
-    """Return a text of an archive with control characters escaped, at most 200 characters."""
-    if text.isprintable():
-        return text[:200]
-    escaped = [repr(letter)[1:-1] for letter in text]
-    return "".join(escaped)[:200]
 
 
 # ── Plain values ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -22,9 +22,9 @@ from rasterio.windows import Window
 from glacier.grid import Grid
 from glacier.satellites.addresses import is_s3, is_web
 from glacier.satellites.image_checks import UnreadableError, check_file
-from glacier.satellites.metadata import printable
-from glacier.satellites.signing import BLOBS, reason_of, sign
+from glacier.satellites.signing import BLOBS, sign
 from glacier.satellites.web import MEGABYTE
+from glacier.texts import printable, reason_of
 
 log = logging.getLogger(__name__)
 

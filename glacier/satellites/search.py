@@ -18,9 +18,10 @@ from glacier.satellites import sensors
 from glacier.satellites.addresses import is_web, resolve
 from glacier.satellites.api import search_api
 from glacier.satellites.items import Item, parse_item
-from glacier.satellites.metadata import OddItemError, as_list, plain_collection, printable
+from glacier.satellites.metadata import OddItemError, as_list, plain_collection
 from glacier.satellites.web import NotStacError, Reader, SourceError
 from glacier.storage import disk
+from glacier.texts import printable
 
 log = logging.getLogger(__name__)
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from glacier.satellites import sensors
 from glacier.satellites.addresses import S3_ADVICE, has_s3_account, is_s3
 from glacier.satellites.items import Asset, Item
-from glacier.satellites.metadata import plain_collection, plain_platform, printable
+from glacier.satellites.metadata import plain_collection, plain_platform
 from glacier.satellites.overpasses import Acquisition, Dropped, File, without_duplicates
 from glacier.satellites.scaling import (
     Statement,
@@ -17,6 +17,7 @@ from glacier.satellites.scaling import (
     own_statements,
 )
 from glacier.satellites.sensors import Sensor
+from glacier.texts import printable
 
 # bands without which a scene is of no use; of the others, those that are there
 NEEDED = ("green", "swir16")

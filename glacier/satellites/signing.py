@@ -5,24 +5,16 @@ A signature lives 45 minutes; what follows the `?` of a signed address is a secr
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
 
 from config import GlacierError
-from glacier.satellites.metadata import printable
+from glacier.texts import reason_of
 
 BLOBS = ".blob.core.windows.net"  # files there need a token
 TOKEN_TIMEOUT = 120  # seconds
 SIGNING = threading.Lock()  # one request for a token, however many files wait for it
-
-
-def reason_of(error: BaseException) -> str:
-    """Return an error's text on one line, at most 200 characters, without what follows the `?` of an address."""
-    text = " ".join(str(error).split())
-    without_secrets = re.sub(r"\?[^\s'\")]*", "", text)
-    return printable(without_secrets) or type(error).__name__
 
 
 def ask_for_signature(href: str) -> str:

@@ -11,8 +11,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from glacier.satellites.addresses import is_web
-from glacier.satellites.metadata import printable
-from glacier.satellites.signing import reason_of
+from glacier.texts import printable, reason_of
 
 MEGABYTE = 1 << 20
 TRIES = 6  # of each page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import math
@@ -19,6 +18,7 @@ import numpy as np
 import yaml
 
 from config import GlacierError
+from glacier.console import DISK_REFUSALS
 from glacier.storage import integrity
 from glacier.storage.integrity import SCHEMA, file_hash
 
@@ -37,18 +37,6 @@ __all__ = [
     "writing",
     "writing_array",
 ]
-
-
-# what a disk answers that cannot take a file: the user's to mend
-REFUSALS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EFBIG,
-    errno.ENAMETOOLONG,
-)
 
 SCRATCH = ".scratch-"
 ABANDONED = 3600.0  # seconds after which nobody writes a file any more that others wait for
@@ -148,7 +136,7 @@ def reserve(file: IO[bytes]) -> None:
 
 def refuse(path: Path, error: Exception, size: int = 0) -> None:
     """Raise GlacierError if a file could not be written for what the user can mend. size : needed, if known [bytes]."""
-    if not isinstance(error, OSError) or not (error.errno in REFUSALS or cut_short(error)):
+    if not isinstance(error, OSError) or not (error.errno in DISK_REFUSALS or cut_short(error)):
         return
     needs = f"; it needs {size / 1e6:.0f} MB" if size else ""
     raise GlacierError(
