@@ -67,7 +67,7 @@ def calendar(
     axis = figure.subplots()
     low, high = limits
     mark = {"s": 90, "marker": "|", "linewidths": 4}
-    drawn = axis.scatter(days, years, c=values, cmap="cividis", vmin=low, vmax=high, **mark)
+    drawn = axis.scatter(days, years, c=values, cmap=INDEX.colours, vmin=low, vmax=high, **mark)
     first_days = [dt.date(2001, month, 1) for month in range(1, 13)]
     places = [day.timetuple().tm_yday for day in first_days]
     names = [f"{day:%b}" for day in first_days]

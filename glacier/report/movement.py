@@ -46,9 +46,11 @@ def draw(
     top = max(float(np.nanpercentile(speed, 99.5)), 1.0)
     most = float(np.nanpercentile(error, 98))
     style: dict[str, Any] = {"titles": years, "pixel_size": pixel * SPACING}
-    speed_style = style | {"limits": (0, top), "colours": "viridis"}
+    speed_style = style | {"limits": (0, top), "colours": looks.SPEED.colours}
     error_style = style | {"limits": (0, most), "colours": "magma"}
-    files.append(maps.map_row(folder / "speed.png", [speed], label="speed [m/yr]", **speed_style))
+    files.append(
+        maps.map_row(folder / "speed.png", [speed], label=looks.SPEED.label, **speed_style)
+    )
     label = "standard error [m/yr]"
     files.append(maps.map_row(folder / "error.png", [error], label=label, **error_style))
     texture = scene_texture(results.records, len(days))

@@ -156,7 +156,7 @@ def with_sections(cfg: Config) -> list[Path]:
     """Return the folders of a glacier that have a section: stages in run order, then each run and what it has below."""
     stages = [cfg.folder / stage for stage in STAGES]
     name = re.escape(config.file_name(cfg.name))
-    runs = config.home() / "DeepLearning" / "runs"
+    runs = runs_folder()
     own = re.compile(rf"{name}-\w+-[\d-]+(/(evaluation|forecast))?|.*/(evaluation|forecast)-{name}")
     sections = [*runs.glob(f"*/{SECTION}"), *runs.glob(f"*/*/{SECTION}")]
     folders = sorted(path.parent for path in sections)

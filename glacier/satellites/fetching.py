@@ -16,6 +16,7 @@ from glacier.satellites.items import Item
 from glacier.satellites.overpasses import Acquisition, Dropped
 from glacier.satellites.selection import count_reasons
 from glacier.satellites.waiting import Outcome
+from glacier.texts import printable
 from glacier.workers import THREADS, workplace
 
 BAND_A_PIXEL = 8  # bytes that a band takes while its scene is read, scaled, and written
