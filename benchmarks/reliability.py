@@ -36,12 +36,14 @@ import dataAPI
 from config import Config, GlacierError, setting
 from demo import archive_server, attacks
 from glacier import console
+from glacier.aligned import read_aligned_scenes, read_composites
 from glacier.satellites import reading, search, web
 from glacier.satellites.items import parse_item
 from glacier.satellites.metadata import OddItemError
 from glacier.satellites.overpasses import overpasses
 from glacier.satellites.selection import select
 from glacier.storage import disk, integrity, manifests, pickles, tensors
+from glacier.velocity.fields import read_movement
 
 GLACIER = ("--size=64", "--years=2013,2017", "--scenesPerYear=8")
 STAGES = ("dataAPI.py", "alignment.py", "createPatches.py", "movement.py")
@@ -333,6 +335,30 @@ def damaged_metadata(reference: Path, folder: Path) -> Iterator[Case]:
                 end = refused_or_read(lambda cfg=cfg: createPatches.read_patches(cfg))
                 yield f"{name}, {kind}: {end}", end == "refused"
             path.write_bytes(whole)
+
+
+def forged_records(cfg: Settings, reference: Path, folder: Path) -> Iterator[Case]:
+    """Yield records whose members are of another kind though all hashes fit, seen by who reads them."""
+    home = copied(reference, folder)
+    readers = {
+        "aligned/scenes.json": read_aligned_scenes,
+        "aligned/composites.json": read_composites,
+        "movement/movement.json": read_movement,
+    }
+    with data_in(home):
+        given = config.load(Config, name="small")
+        for name, reader in readers.items():
+            path = given.folder / name
+            record = json.loads(path.read_text())
+            manifest = integrity.read_manifest(path.parent)
+            files = [path.parent / output for output in manifest["outputs"]]
+            for number in range(50):
+                random = np.random.default_rng([cfg.seed, number])
+                forged = attacks.with_strange_members(random, record)
+                disk.write_json(path, forged)
+                manifests.write_manifest(path.parent, {}, {}, files, {}, 0.0)
+                end = refused_or_read(lambda reader=reader: reader(given))
+                yield f"{name}, {number}: {end}", end in ("read", "refused")
 
 
 def strange_folders(reference: Path, folder: Path) -> Iterator[Case]:
@@ -694,6 +720,7 @@ def attack(cfg: Settings) -> int:
                 "flipped bits, by who reads": flipped_bits(cfg, folder),
                 "flipped bits, by command": noticed_by_commands(cfg, reference, folder),
                 "damaged records": damaged_metadata(reference, folder),
+                "records forged and signed": forged_records(cfg, reference, folder),
                 "folders that are no runs": strange_folders(reference, folder),
                 "harmed items and files of the archive": harmed_archive(cfg, reference, folder),
                 "items with members of another kind": strange_items(cfg),

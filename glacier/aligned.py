@@ -21,13 +21,25 @@ from glacier.figures import looks, qgis
 from glacier.grid import Grid
 from glacier.seasons import step_date, year_step
 from glacier.storage import disk, geotiff
+from glacier.storage.forms import Form, is_count, is_day, is_finite, is_matrix, is_transform
 
 STAGE = stages.ALIGNED
 # as composites.Arrays has them
 COMPOSITES = ("composites.npy", "observed.npy", "seen.npy", "spread.npy")
 BEFORE_AFTER = "quicklooks/coregistration.gif"
 # of a scene in scenes.json, as AlignedScenes holds them
-SCENE_COLUMNS = ("id", "date", "matrix", "quality", "accepted", "reason", "in_composites")
+SCENE_COLUMNS: dict[str, Form] = {
+    "id": str,
+    "date": is_day,
+    "matrix": is_matrix,
+    "quality": is_finite,
+    "accepted": bool,
+    "reason": str,
+    "in_composites": bool,
+}
+PLACE: dict[str, Form] = {"channels": [str], "crs": str, "transform": is_transform}
+SCENES_FORM = PLACE | {"scenes": [SCENE_COLUMNS]}
+COMPOSITES_FORM = PLACE | {"dates": [is_day], "counts": [is_count], "steps_per_year": is_count}
 # what is made with scenes.json, which stands for it
 BESIDE_SCENES = ("scenes.npy", "quality.json", BEFORE_AFTER)
 MAP = ("composites.tif", "composites.qml")
@@ -205,7 +217,7 @@ def write_map(folder: Path, series: Composites) -> Path:
 def read_composites(cfg: Config) -> Composites:
     """Return the composites of a glacier; GlacierError if they are missing or damaged."""
     folder = cfg.folder / STAGE
-    record = disk.read_json(folder / "composites.json")
+    record = disk.read_json(folder / "composites.json", COMPOSITES_FORM)
     return Composites(
         disk.read_array(folder / "composites.npy"),
         disk.read_array(folder / "observed.npy"),
@@ -226,7 +238,7 @@ def read_seen(cfg: Config) -> np.ndarray:
 def read_aligned_scenes(cfg: Config) -> AlignedScenes:
     """Return the co-registered scenes of a glacier; GlacierError if they are missing or damaged."""
     folder = cfg.folder / STAGE
-    record = disk.read_json(folder / "scenes.json")
+    record = disk.read_json(folder / "scenes.json", SCENES_FORM)
     columns: dict[str, list] = {}
     for name in SCENE_COLUMNS:
         columns[name] = [scene[name] for scene in record["scenes"]]

@@ -20,6 +20,7 @@ from glacier.satellites.assembly import TOO_MUCH_MISSING
 from glacier.satellites.fetching import Harvest
 from glacier.satellites.waiting import Outcome, keep_reason, keep_scene, waiting_file
 from glacier.storage import disk, pickles
+from glacier.storage.forms import is_finite
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +199,8 @@ def read_biases(cfg: Config) -> dict[str, float]:
     """Return by how much each sensor's snow index exceeds the first one's; empty if none overlap."""
     path = cfg.folder / STAGE / BIASES
     if path.is_file():
-        return disk.read_json(path)
+        biases = disk.read_json(path)
+        return {name: float(bias) for name, bias in biases.items() if is_finite(bias)}
     return {}
 
 

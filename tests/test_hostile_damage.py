@@ -1,5 +1,6 @@
 """A bit that flips on the disk is noticed before what stands there is used: one line, the file and the command."""
 
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -7,15 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import config
 import createPatches
 from config import Config, GlacierError
 from DeepLearning import evaluate
 from demo import attacks
+from glacier.aligned import read_aligned_scenes, read_composites
 from glacier.patches.windows import load_tensor
 from glacier.scenes import read_grid, read_scenes
-from glacier.storage import disk, integrity, pickles, runner
+from glacier.storage import disk, forms, integrity, pickles, runner
+from glacier.velocity.fields import read_movement
 
 SCENES = runner.Stage("rawData", "dataAPI.py", (), "alignment.py")
 
@@ -264,3 +268,101 @@ def test_a_header_that_lacks_something_is_one_line(tmp_path, monkeypatch, key):
         list(read_scenes(cfg))
     with pytest.raises(GlacierError, match=r"2015.pkl"):
         read_grid(cfg)
+
+
+# ── Records forged and signed ────────────────────────────────────────────────────────────────────────────────────
+
+PLACE = {
+    "channels": ["ndsi"],
+    "crs": "EPSG:32643",
+    "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0],
+}
+SCENE = {
+    "id": "scene",
+    "date": "2015-05-01",
+    "matrix": np.eye(3).tolist(),
+    "quality": 0.8,
+    "accepted": True,
+    "reason": "",
+    "in_composites": True,
+}
+RECORDS = {
+    "aligned/scenes.json": (PLACE | {"scenes": [SCENE, SCENE]}, read_aligned_scenes),
+    "aligned/composites.json": (
+        PLACE | {"dates": ["2015-05-01"], "counts": [2], "steps_per_year": 4},
+        read_composites,
+    ),
+    "movement/movement.json": (
+        PLACE
+        | {
+            "shape": [60, 60],
+            "pairs": [{"first": 0, "second": 1, "years": 1.0}],
+            "dates": ["2015-05-01", "2016-05-01"],
+        },
+        read_movement,
+    ),
+}
+
+
+def signed_record(folder: Path, name: str, record: dict) -> None:
+    """Write a record, its arrays and a manifest whose hashes fit."""
+    path = folder / name
+    disk.write_json(path, record)
+    for array in ("scenes", "composites", "observed", "pairs", "stable"):
+        with disk.writing_array(path.parent / f"{array}.npy", (1, 1, 6, 6)) as values:
+            values[:] = 1
+    runner.write_manifest(path.parent, {}, {}, path.parent.glob("*.*"), {}, 0)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_forged_and_signed_is_read_or_refused_in_one_line(tmp_path, monkeypatch, name):
+    """Members of another kind, or gone: no reader falls over them, whatever the hash says."""
+    monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
+    cfg = config.load(Config, name="ridge")
+    record, read = RECORDS[name]
+    signed_record(cfg.folder, name, record)
+    read(cfg)
+    lines = []
+    for seed in range(40):
+        forged = attacks.with_strange_members(np.random.default_rng(seed), record)
+        signed_record(cfg.folder, name, forged)
+        try:
+            read(cfg)
+        except GlacierError as error:
+            lines.append(str(error))
+    assert len(lines) > 20
+    assert all("run again: " in line and "\n" not in line for line in lines)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_manifest_forged_and_signed_is_one_or_none(made, seed):
+    path = made.folder / SCENES / "manifest.yaml"
+    forged = attacks.with_strange_members(
+        np.random.default_rng(seed), yaml.safe_load(path.read_text())
+    )
+    forged.pop("check", None)
+    path.write_bytes(integrity.signed(yaml.safe_dump(forged).encode()))
+    with contextlib.suppress(GlacierError):
+        runner.need(made, SCENES)
+    runner.why_stale(made.folder / SCENES, {}, {})
+    integrity.command_of(made.folder / SCENES / "scenes.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "where"),
+    [
+        ({"a": [1, 2.5]}, {"a": [forms.is_number]}, ""),
+        ({"a": [1, True]}, {"a": [forms.is_number]}, "a, 1"),
+        ({"a": [{"b": "x"}]}, {"a": [{"b": forms.is_day}]}, "a, 0, b"),
+        ({}, {"a": str}, "a"),
+        ([], dict, "itself"),
+        ([30, 0, 5, 0, -30, 7], forms.is_transform, ""),
+        ([30, 60, 5, -15, -30, 7], forms.is_transform, "itself"),
+        (float("nan"), forms.is_finite, "itself"),
+        (10**400, forms.is_finite, "itself"),
+        (-1, forms.is_count, "itself"),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, "1"]], forms.is_matrix, "itself"),
+    ],
+)
+def test_forms_tell_the_first_place_that_does_not_fit(value, form, where):
+    assert forms.misfit(value, form) == where

@@ -8,6 +8,13 @@ from pathlib import Path
 import config
 from DeepLearning.training import run_folders
 from glacier.storage import runner
+from glacier.storage.forms import is_count, is_finite, misfit
+
+# of the counts of a run whose validation decides something
+SCORED = {
+    "validation_years": is_count,
+    "crps": {"validation": {"network": is_finite, "climatology": is_finite}},
+}
 
 
 def finished_runs(name: str, patches: str) -> list[Path]:
@@ -28,8 +35,10 @@ def finished_runs(name: str, patches: str) -> list[Path]:
 def validation_skill(run: Path) -> float | None:
     """Return a run's CRPS skill against climatology in validation, None where validation decides nothing."""
     counts = runner.read_manifest(run)["counts"]
-    score = counts.get("crps", {}).get("validation")
-    if not counts.get("validation_years") or not score or not score["climatology"]:
+    if misfit(counts, SCORED) or not counts["validation_years"]:
+        return None
+    score = counts["crps"]["validation"]
+    if not score["climatology"]:
         return None
     return 1 - score["network"] / score["climatology"]
 

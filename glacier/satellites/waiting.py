@@ -65,5 +65,6 @@ def read_waiting(folder: Path, identity: tuple[str, str]) -> Outcome | None:
         return Outcome(identity, note.read_text(encoding="utf-8"))
     if not waiting_file(folder, identity).is_file():
         return None
-    facts = disk.read_json(waiting_file(folder, identity, "json"))
+    form = {"resampled": bool, "warning": str}
+    facts = disk.read_json(waiting_file(folder, identity, "json"), form)
     return Outcome(identity, resampled=facts["resampled"], warning=facts["warning"])

@@ -20,6 +20,7 @@ import yaml
 from config import GlacierError
 from glacier.console import DISK_REFUSALS
 from glacier.storage import integrity
+from glacier.storage.forms import Form, misfit
 from glacier.storage.integrity import SCHEMA, file_hash
 
 # What those who write files need as well.
@@ -225,8 +226,8 @@ def write_json(path: Path, content: dict) -> Path:
     return path
 
 
-def read_json(path: Path) -> dict:
-    """Return plain containers from JSON; GlacierError if it is missing or damaged."""
+def read_json(path: Path, form: Form = dict) -> dict:
+    """Return plain containers from JSON; GlacierError if it is missing or damaged, or has not the form of its kind."""
     integrity.check(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -234,8 +235,11 @@ def read_json(path: Path) -> dict:
         raise GlacierError(
             f"{path} cannot be read ({error}); run again: {integrity.command_of(path)}"
         ) from error
-    if not isinstance(content, dict):
-        raise GlacierError(f"{path} holds no record; run again: {integrity.command_of(path)}")
+    where = misfit(content, form)
+    if where:
+        raise GlacierError(
+            f"{path} is no record of its kind (see {where}); run again: {integrity.command_of(path)}"
+        )
     return Record(path, content)
 
 

@@ -15,6 +15,7 @@ import yaml
 
 import config
 from config import GlacierError
+from glacier.storage.forms import is_count, misfit
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ WITHDRAWN = ".manifest.yaml"  # its name while the stage works
 CHECK = b"check: "  # begins the last line of a manifest: the hash of the lines before
 # folders between a file and its manifest, at most
 DEPTH = 3
+FORM = {"settings": dict, "inputs": dict, "outputs": dict, "counts": dict, "command": str}
+OUTPUT = {"bytes": is_count, "sha256": str}
 # path: (bytes, time) of each file that was compared in this run
 _compared: dict[Path, tuple[int, int]] = {}
 # files that this run wrote itself
@@ -75,11 +78,12 @@ def parse_manifest(content: bytes) -> dict:
     manifest = config.load_yaml(content.decode())
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise ValueError("it is no manifest of this version")
-    for key in ("settings", "inputs", "outputs", "counts"):
-        if not isinstance(manifest.get(key), dict):
-            raise ValueError(f"it has no {key}")
+    where = misfit({"command": ""} | manifest, FORM)
+    if where:
+        raise ValueError(f"it is no manifest (see {where})")
     for name, output in manifest["outputs"].items():
-        if not {"bytes", "sha256"} <= set(output):
+        where = misfit(output, OUTPUT)
+        if where or not isinstance(name, str):
             raise ValueError(f"it says nothing of {name}")
     return manifest
 

@@ -14,11 +14,20 @@ from glacier import stages
 from glacier.figures import looks, qgis
 from glacier.grid import Grid
 from glacier.storage import disk, geotiff
+from glacier.storage.forms import Form, is_count, is_day, is_finite, is_shape, is_transform
 from glacier.velocity import displacement, velocities
 from glacier.velocity.velocities import SPACING, Field, Nodes, Pair
 
 STAGE = stages.MOVEMENT
 BANDS = ("speed", "vx", "vy", "vx_error", "vy_error", "pairs", "margin")
+# of movement.json
+FORM: dict[str, Form] = {
+    "crs": str,
+    "transform": is_transform,
+    "shape": is_shape,
+    "pairs": [{"first": is_count, "second": is_count, "years": is_finite}],
+    "dates": [is_day],
+}
 UNITS = ("m/yr",) * 5 + ("1",) * 2
 YEARLY_SPAN = 1.5  # years; longer pairs do not tell one year's velocity
 
@@ -139,7 +148,7 @@ class Movement:
 def read_movement(cfg: Config) -> Movement:
     """Return what the stage made; GlacierError if it is missing or damaged."""
     folder = cfg.folder / STAGE
-    record = disk.read_json(folder / "movement.json")
+    record = disk.read_json(folder / "movement.json", FORM)
     nodes = Nodes.over(
         Grid(record["crs"], tuple(record["transform"]), tuple(record["shape"])), SPACING
     )
