@@ -1,7 +1,7 @@
 """How time, memory and disk of every stage grow:  python benchmarks/scale.py
 
 Runs all stages, from the archive to the forecast, on glaciers made for it: in turn more pixels, more scenes, and more
-steps of the year. Memory is the proportional share (PSS) of all processes of a stage, looked at ten times a second.
+steps of the year. Memory is the proportional share (PSS) of all processes of a stage, looked at twice a second.
 
     python benchmarks/scale.py                          # small sizes, some minutes
     python benchmarks/scale.py --full=True              # to 2048 px, 800 scenes, 46 steps a year: hours
@@ -43,7 +43,7 @@ YEARS = (2015, 2018)
 SHORT = (2015, 2016)  # of one large glacier: as few steps as can be split
 QUICK_SIZES = (128, 256)  # px
 FULL_SIZES = (256, 512, 1024, 2048)
-INTERVAL = 0.1  # seconds between two looks at the memory
+INTERVAL = 0.5  # seconds between two looks at the memory
 WINDOWS = ("--sequenceLength=2", "--horizon=1")
 TRAINING = ("--epochs=1", "--samplesPerEpoch=64", "--hidden=8", "--wandb=disabled")
 STAGES = (

@@ -44,8 +44,13 @@ def threads(count: int) -> Iterator[Executor]:
 def processes(count: int, initializer: Callable[[], None] | None = None) -> Iterator[Executor]:
     """Give worker processes that end with this one, however it ends: they watch a pipe that only this one holds open.
 
-    initializer : called in each of them first.
+    initializer : called in each of them first. Meanwhile OpenCV works on one thread here: a process that is forked from
+    one with more waits for ever for threads that it does not have.
     """
+    import cv2
+
+    threads_here = cv2.getNumThreads()
+    cv2.setNumThreads(1)
     reader, writer = multiprocessing.Pipe(duplex=False)
     pool = ProcessPoolExecutor(
         count, initializer=start_worker, initargs=(reader, writer, initializer)
@@ -58,6 +63,7 @@ def processes(count: int, initializer: Callable[[], None] | None = None) -> Iter
         pool.shutdown(wait=finished, cancel_futures=not finished)
         writer.close()
         reader.close()
+        cv2.setNumThreads(threads_here)
 
 
 def start_worker(

@@ -3,9 +3,11 @@
 import os
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 
-from glacier import machine
+from glacier import machine, workers
 from glacier.satellites import fetching
 
 MEMINFO = "MemTotal: 9000 kB\nMemAvailable: 8000 kB\n"
@@ -79,3 +81,17 @@ def test_fewer_scenes_are_read_at_once_where_they_are_large(monkeypatch):
     assert fitting(7700) == 1
     monkeypatch.setattr(machine, "free_memory", lambda: 1e6)
     assert fitting(1000) == 1
+
+
+def test_processes_are_forked_from_one_thread_of_opencv():
+    """Forked while a thread of OpenCV's pool held its lock, alignment's processes once waited for it for ever."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        cv2.dilate(np.zeros((2048, 2048), np.uint8), np.ones((7, 7), np.uint8))  # makes the pool
+        with workers.processes(1) as pool:
+            assert cv2.getNumThreads() == 1
+            assert pool.submit(abs, -3).result(timeout=60) == 3
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
