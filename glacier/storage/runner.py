@@ -199,7 +199,8 @@ def make(
         write_manifest(folder, settings, inputs, keep, result.counts, seconds, again)
     if result.table:
         log.info("%s", "\n".join(lines_of(result.table)))
-    log.info("  %d files in %.1f s", len(keep), seconds)
+    files = "file" if len(keep) == 1 else "files"
+    log.info("  %d %s in %.1f s", len(keep), files, seconds)
     return result.exit_code
 
 
