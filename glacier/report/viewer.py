@@ -52,6 +52,7 @@ def viewer(cfg: Config, forecast: Path | None) -> dict | None:
         "past": len(series.dates),
         "index": encode(index_bytes(series.values[:, 0][thin])),
         "seen": encode(seen),
+        "shares": [round(100 * float(step.mean())) for step in series.observed],
         "climatology": climatology(series, every),
         "seasons": seasons(spans, series.steps_per_year),
         "snow_colours": looks.SNOW.colours,
