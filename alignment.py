@@ -92,13 +92,6 @@ def stable_ground(cfg: Config, grid: Grid, series: Series) -> np.ndarray:
     return (~ice).astype(np.float32)
 
 
-def processes_for(workers: int, pixels: int) -> int:
-    """Return how many processes compare scenes of so many pixels: `workers`, if cores and memory allow."""
-    each = PROCESS + PROCESS_A_PIXEL * pixels
-    by_memory = int(machine.stage_memory(pixels) // each)
-    return max(1, min(workers, machine.cores(), by_memory))
-
-
 @contextlib.contextmanager
 def workplace(cfg: Config, pixels: int) -> Iterator[Executor | None]:
     """Give what compares the scenes: `workers` processes here (None for one), or the workers of a Dask scheduler."""
@@ -106,7 +99,7 @@ def workplace(cfg: Config, pixels: int) -> Iterator[Executor | None]:
         with workers.workplace(cfg.executor, cfg.workers) as (cluster, _):
             yield cluster
         return
-    processes = processes_for(cfg.workers, pixels)
+    processes = machine.at_once(cfg.workers, pixels, PROCESS_A_PIXEL, PROCESS)
     if processes == 1:
         yield None
         return

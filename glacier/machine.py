@@ -46,6 +46,16 @@ def stage_memory(pixels: int) -> float:
     return min(STAGE + STAGE_A_PIXEL * pixels, free_memory())
 
 
+def at_once(most: int, pixels: int, a_pixel: float, fixed: float = 0.0) -> int:
+    """Return how many tasks on scenes of so many pixels run at once: `most`, if cores and memory allow.
+
+    a_pixel, fixed : bytes that a task takes, for each pixel and besides.
+    """
+    each = fixed + a_pixel * pixels
+    by_memory = int(stage_memory(pixels) // each)
+    return max(1, min(most, cores(), by_memory))
+
+
 def free_on_machine() -> float:
     """Return the bytes that the machine still has; infinite where it does not tell."""
     with suppress(OSError), open(ROOT / "proc" / "meminfo") as file:

@@ -14,7 +14,6 @@ import alignment
 import config
 import dataAPI
 from config import GlacierError
-from glacier import machine
 from glacier.aligned import holds_scenes, read_aligned_scenes, read_composites
 from glacier.composites import KERNEL, KINDS, Arrays, composite, fill_gaps, shapes
 from glacier.coregistration import edges, resampling
@@ -394,19 +393,6 @@ def test_images_in_blocks_of_rows_are_the_same(monkeypatch):
     monkeypatch.setattr(edges, "BLOCK", 31)
     monkeypatch.setattr(resampling, "ROWS", 31)
     assert made() == whole
-
-
-def test_few_processes_compare_large_scenes(monkeypatch):
-    """Together they take no more than a stage may, or the machine has."""
-    monkeypatch.setattr(machine, "cores", lambda: 16)
-    monkeypatch.setattr(machine, "free_memory", lambda: 64e9)
-    assert alignment.processes_for(8, 256**2) == 8
-    assert alignment.processes_for(8, 2048**2) == 4
-    assert alignment.processes_for(8, 7700**2) == 1
-    monkeypatch.setattr(machine, "free_memory", lambda: 1e9)
-    assert alignment.processes_for(8, 256**2) == 6
-    monkeypatch.setattr(machine, "cores", lambda: 2)
-    assert alignment.processes_for(8, 256**2) == 2
 
 
 def test_resample_moves_a_scene_back():

@@ -16,7 +16,7 @@ from toy import RUN, SIDE, YEARS, read, read_csv, settings
 from config import GlacierError
 from DeepLearning import evaluate, forecast
 from DeepLearning.data.adjustment import adjust
-from DeepLearning.data.base import Memory
+from DeepLearning.data.base import Memory, rows_at_once
 from DeepLearning.data.batches import Glaciers
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.data.layers import age_of
@@ -113,6 +113,10 @@ def test_what_stays_in_memory_is_taken_from_the_budget(toy):
         assert glacier.memory.limit == limit - size * kept
         functions.append(glacier.base.distribution(9, None, slice(8), slice(8)))
     assert functions[0] == pytest.approx(functions[1], abs=2e-6)
+
+
+def test_wide_scenes_are_worked_on_fewer_rows_at_once():
+    assert [rows_at_once(width) for width in (48, 1024, 4096, 200_000)] == [64, 64, 16, 1]
 
 
 def test_a_series_stays_on_disk(toy):

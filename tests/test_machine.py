@@ -83,6 +83,21 @@ def test_fewer_scenes_are_read_at_once_where_they_are_large(monkeypatch):
     assert fitting(1000) == 1
 
 
+def test_few_tasks_run_at_once_on_large_scenes(monkeypatch):
+    """Together they take no more than a stage may, or the machine has: processes of 150 MB and 75 bytes a pixel."""
+    monkeypatch.setattr(machine, "cores", lambda: 16)
+    monkeypatch.setattr(machine, "free_memory", lambda: 64e9)
+    each = (75, 150e6)
+    assert machine.at_once(8, 256**2, *each) == 8
+    assert machine.at_once(8, 2048**2, *each) == 4
+    assert machine.at_once(8, 7700**2, *each) == 1
+    assert machine.at_once(8, 7700**2, 130) == 1
+    monkeypatch.setattr(machine, "free_memory", lambda: 1e9)
+    assert machine.at_once(8, 256**2, *each) == 6
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    assert machine.at_once(8, 256**2, *each) == 2
+
+
 def test_processes_are_forked_from_one_thread_of_opencv():
     """Forked while a thread of OpenCV's pool held its lock, alignment's processes once waited for it for ever."""
     before = cv2.getNumThreads()

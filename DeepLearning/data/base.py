@@ -13,8 +13,13 @@ from glacier import distribution
 from glacier.climatology import Climatology, without_year
 
 KEPT_BYTES = 1_000_000_000  # of what is kept for the next patch, all glaciers of a run together
-ROWS = 64  # of a scene worked on at once
+ROWS, WIDE = 64, 1024  # rows of a scene worked on at once, fewer where it has more columns
 EVERYTHING = slice(None)
+
+
+def rows_at_once(width: int) -> int:
+    """Return how many rows of a scene with so many columns are worked on at once: F has some 30 thresholds."""
+    return max(1, min(ROWS, ROWS * WIDE // width))
 
 
 class Memory:
@@ -122,10 +127,11 @@ class Base:
             return mean[:, rows, columns]
         if not self.worth_keeping_means():
             return self._mean_of(step, before, rows, columns)
-        height = self.frame[1]
+        height, width = self.frame[1:]
+        rows_of_band = rows_at_once(width)
         bands = []
-        for top in range(0, height, ROWS):
-            band = slice(top, min(top + ROWS, height))
+        for top in range(0, height, rows_of_band):
+            band = slice(top, min(top + rows_of_band, height))
             bands.append(self._mean_of(step, before, band, EVERYTHING))
         mean = np.concatenate(bands, axis=1)
         self.memory.keep(key, mean)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from config import Config, GlacierError
 from DeepLearning.data.adjustment import adjust
-from DeepLearning.data.base import Base, Memory
+from DeepLearning.data.base import Base, Memory, rows_at_once
 from DeepLearning.data.context import Context, Place, as_year
 from DeepLearning.data.layers import ALWAYS, LAYERS, Layer
 from glacier import distribution
@@ -29,7 +29,6 @@ from glacier.patches.windows import STAGE, is_index, read_patches, read_series
 from glacier.seasons import step_date, year_step
 from glacier.storage import runner
 
-ROWS = 64  # of a scene forecast at once
 NETWORK_PATCHES = 64  # given to a network at once
 EVERYTHING = slice(None)
 
@@ -232,17 +231,19 @@ class Glacier:
         forecaster: Callable,
         first: int,
         device: torch.device,
-        rows: int = ROWS,
+        rows: int | None = None,
         trains: bool = False,
     ) -> Iterator[tuple[slice, Tensor]]:
         """Yield a forecast band by band, top to bottom: the rows, and F (horizon, K, C, rows, W).
 
+        rows : of a band; None: as many as memory takes easily.
         forecaster : a network, or (inputs, context) -> F. Of a network the two numbers of half-overlapping patches are
         blended over the scene, and applied to climatology band by band.
         """
         numbers = None
         if hasattr(forecaster, "numbers"):
             numbers = self.scene_numbers(forecaster, first, device, trains)
+        rows = rows or rows_at_once(self.shape[1])
         for top in range(0, self.shape[0], rows):
             band = slice(top, min(top + rows, self.shape[0]))
             context = self.scene_context(first, band, trains)

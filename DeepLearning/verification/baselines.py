@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from DeepLearning.data.base import rows_at_once
 from DeepLearning.data.context import Context
 from DeepLearning.data.glacier import Glacier
 from glacier import distribution
@@ -35,7 +36,6 @@ PRIOR_DATES = (
 )
 PIXEL_PRIOR = 10.0  # the same, for how far the factors of one pixel lie from those of all
 TINY = 1e-6
-ROWS = 64  # of a scene worked on at once
 SQUARES = 200_000_000  # bytes of the ridge's sums that are kept at once
 EVERYTHING = slice(None)
 
@@ -136,7 +136,7 @@ class RegionalCarry(Baseline):
             climatology = self.glacier.base.climatology
             observed = self.glacier.series.observed[step] & ~climatology.kept_out
             expected = np.zeros(climatology.region_sums.shape[1:])
-            for rows in bands(self.glacier.shape[0]):
+            for rows in bands(*self.glacier.shape):
                 base = self.glacier.base.distribution(step, step, rows)
                 expected += base[:, :, observed[rows]].sum(axis=-1)
             number = observed.sum()
@@ -198,7 +198,7 @@ class Fitted(Baseline):
         """
         if (step, before) not in self._usual:
             usual = disk.nameless_array(runs_folder(), self.glacier.series.unclipped.shape[1:])
-            for rows in bands(self.glacier.shape[0]):
+            for rows in bands(*self.glacier.shape):
                 base = self.glacier.base.distribution(step, before, rows)
                 usual[:, rows] = distribution.mean(base, self.glacier.x)
             self._usual[step, before] = usual
@@ -312,7 +312,7 @@ class Ridge(Fitted):
         count = glacier.sequence_length + 2
         frame = glacier.series.unclipped.shape[1:]
         a_row = 4 * glacier.horizon * frame[0] * frame[2] * count * count  # bytes of the squares
-        blocks = bands(frame[1], max(1, SQUARES // a_row))
+        blocks = slices(frame[1], max(1, SQUARES // a_row))
         self.sums = lru_cache(maxsize=1)(self.new_sums)  # of the last rows
         common = self.common_sums(blocks)
         self.coefficients = disk.nameless_array(runs_folder(), (glacier.horizon, count, *frame))
@@ -440,7 +440,12 @@ def moved(function: np.ndarray, amount: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(answer, axis=0).astype(np.float32)
 
 
-def bands(height: int, rows: int = ROWS) -> list[slice]:
+def bands(height: int, width: int) -> list[slice]:
+    """Return slices of as many rows as are worked on at once, that cover a scene."""
+    return slices(height, rows_at_once(width))
+
+
+def slices(height: int, rows: int) -> list[slice]:
     """Return slices of some rows that cover a scene."""
     return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 

@@ -14,6 +14,8 @@ from glacier.velocity.fields import combine, pixel_displacement
 from glacier.velocity.pairs import HALF_YEAR
 from glacier.velocity.velocities import SPACING, Nodes, Pair
 
+PAIR_A_PIXEL = 130  # bytes that the tracking of a pair takes
+
 
 def track_pair(
     images: np.ndarray,
@@ -83,10 +85,11 @@ def track_pairs(
             images, pairs[number], nodes, stable, max_velocity, guess
         )
 
+    pairs_at_once = machine.at_once(workers, images[0].size, PAIR_A_PIXEL)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the pairs run side by side
     try:
-        with ThreadPoolExecutor(min(workers, machine.cores())) as pool:
+        with ThreadPoolExecutor(pairs_at_once) as pool:
             for what, members in (("short pairs", short), ("longer pairs", ~short)):
                 numbers = np.flatnonzero(members).tolist()
                 for _ in console.progress(pool.map(work, numbers), what, len(numbers)):
