@@ -535,7 +535,7 @@ def command(home: str, *words: str) -> None:
 def score_motion(folder: Path) -> tuple:
     """Return, of a demo glacier's aligned/: motion kept, mean and worst pair of scenes about a year apart [%], error on
     the ground and before [px], scenes not accepted."""
-    from demo.makeGlacier import read_truth
+    from demo.truth import read_truth
 
     truth = read_truth(folder / "archive")
     record = json.loads((folder / "aligned" / "scenes.json").read_text())

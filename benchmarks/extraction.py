@@ -26,8 +26,8 @@ import rasterio
 import config
 import dataAPI
 from config import Config, setting
+from demo.archive import make_glacier
 from demo.cog_server import CogServer
-from demo.makeGlacier import make_glacier
 from glacier import console
 from glacier.grid import make_grid
 from glacier.satellites import sensors

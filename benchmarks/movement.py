@@ -22,8 +22,8 @@ import cv2
 import numpy as np
 
 from benchmarks import texture
+from demo.archive import overpasses
 from demo.landscape import BANDS, PIXEL_SIZE, build_landscape
-from demo.makeGlacier import overpasses
 from demo.scene import CIRRUS, CLOUD, DILATED, FILL, OFFSET, PAD, SCALE, SHADOW, observe, snow_lines
 from glacier import console
 from glacier.coregistration.resampling import resample

@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 
 from config import Config, setting
-from demo.makeGlacier import make_glacier
+from demo.archive import make_glacier
 from glacier import console, machine
 
 log = logging.getLogger("benchmark")

@@ -16,9 +16,10 @@ from scipy.special import ndtr
 
 from config import Config
 from demo import landscape as land
-from demo import makeGlacier
+from demo.archive import landscape_of, reference_day
 from demo.landscape import BANDS
 from demo.scene import illuminated, photograph, state_of_snow, usual_snow_line
+from demo.truth import read_truth, read_weather
 from glacier.ground import ndsi
 from glacier.seasons import step_date, year_step
 from glacier.storage import runner
@@ -38,12 +39,12 @@ class IdealForecast:
 
     def __init__(self, cfg: Config, shape: tuple[int, int], transform: tuple, x: np.ndarray):
         archive = cfg.folder / "archive"
-        truth = makeGlacier.read_truth(archive)
+        truth = read_truth(archive)
         settings = runner.read_manifest(archive)["settings"]
-        self.weather = makeGlacier.read_weather(archive)
-        self.landscape = makeGlacier.landscape_of(settings)
+        self.weather = read_weather(archive)
+        self.landscape = landscape_of(settings)
         self.dates = truth.dates
-        self.reference = makeGlacier.reference_day(truth.dates)
+        self.reference = reference_day(truth.dates)
         step = ~truth.transform @ rasterio.Affine(*transform)
         top = round(step.f)
         left = round(step.c)
