@@ -1,4 +1,4 @@
-"""The demo's archive as STAC catalogues of COGs: scenes as the Planetary Computer has them, and a model of the ground."""
+"""The demo's archive: STAC catalogues of COGs, scenes as the Planetary Computer has them, and a model of the ground."""
 
 from __future__ import annotations
 

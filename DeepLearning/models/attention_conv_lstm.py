@@ -8,8 +8,6 @@ not of the patch's. Both answers are added to the output before the last layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,21 +20,8 @@ CELL = 4  # side of a cell of the coarser grid [px]
 class AttentionConvLSTM(ConvLSTM):
     """width : channels of the attention. The rest as in ConvLSTM."""
 
-    def __init__(
-        self,
-        patch_size: int,
-        channels: int,
-        steps: int,
-        horizon: int,
-        hidden: tuple[int, ...] = (16, 16),
-        decoder: tuple[int, ...] = (),
-        kernel: int = 3,
-        fold: int = 1,
-        width: int = 16,
-        context: Sequence[str] = (),
-    ):
-        shape = (patch_size, channels, steps, horizon)
-        super().__init__(*shape, hidden, decoder, kernel, fold, context=context, width=width)
+    def __init__(self, *sizes: int, hidden: tuple[int, ...] = (16, 16), width: int = 16, **named):
+        super().__init__(*sizes, hidden=hidden, knobs={"width": width}, **named)
         remembered = hidden[-1]
         out = self.arguments["decoder"][-1]
         self.query = nn.Conv2d(out, 2 * width, 1)

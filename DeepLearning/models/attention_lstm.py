@@ -10,8 +10,6 @@ its season; the answer is how the distribution function departs from climatology
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -24,23 +22,20 @@ class AttentionLSTM(Departure):
 
     def __init__(
         self,
-        patch_size: int,
-        channels: int,
-        steps: int,
-        horizon: int,
+        *sizes: int,
         hidden: int = 128,
         layers: int = 2,
         heads: int = 4,
-        context: Sequence[str] = (),
+        **named,
     ):
-        super().__init__(
-            patch_size, channels, steps, horizon, context, hidden=hidden, layers=layers, heads=heads
-        )
-        pixels = channels * patch_size * patch_size
-        self.embed = nn.Linear(self.input_channels * patch_size**2, hidden)
+        knobs = {"hidden": hidden, "layers": layers, "heads": heads}
+        super().__init__(*sizes, knobs=knobs, **named)
+        area = self.patch_size**2
+        pixels = self.channels * area
+        self.embed = nn.Linear(self.input_channels * area, hidden)
         self.season = zero_start(nn.Linear(2, hidden))
         self.encoder = RecurrentLayers(hidden, hidden, layers, batch_first=True)
-        self.lead = nn.Parameter(0.02 * torch.randn(horizon, hidden))
+        self.lead = nn.Parameter(0.02 * torch.randn(self.horizon, hidden))
         self.attention = nn.MultiheadAttention(hidden, heads, batch_first=True)
         self.norm = nn.LayerNorm(hidden)
         self.project = zero_start(nn.Linear(hidden, 2 * pixels))

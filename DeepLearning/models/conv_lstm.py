@@ -59,27 +59,24 @@ class ConvLSTM(Departure):
 
     def __init__(
         self,
-        patch_size: int,
-        channels: int,
-        steps: int,
-        horizon: int,
+        *sizes: int,
         hidden: tuple[int, ...] = (16, 16),
         decoder: tuple[int, ...] = (),
         kernel: int = 3,
         fold: int = 1,
-        **knobs,
+        knobs: dict | None = None,
+        **named,
     ):
         decoder = tuple(decoder) or tuple(reversed(hidden))
-        knobs |= {"hidden": list(hidden), "decoder": list(decoder), "kernel": kernel, "fold": fold}
-        super().__init__(patch_size, channels, steps, horizon, **knobs)
+        layers = {"hidden": list(hidden), "decoder": list(decoder), "kernel": kernel, "fold": fold}
+        super().__init__(*sizes, knobs=(knobs or {}) | layers, **named)
         self.side = fold
         read = (self.input_channels + 2) * fold**2
-        usual = (
-            3 * channels + 2
-        ) * fold**2  # mean, spread and season of a target, and the frame before
+        # mean, spread and season of a target, and the frame before
+        usual = (3 * self.channels + 2) * fold**2
         self.encoder = stack_layers(read, hidden, kernel)
         self.decoder = stack_layers(usual, decoder, kernel)
-        self.project = zero_start(nn.Conv2d(decoder[-1], 2 * channels * fold**2, 1))
+        self.project = zero_start(nn.Conv2d(decoder[-1], 2 * self.channels * fold**2, 1))
 
     def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
         """Return a and log b, each (B, horizon, C, h, w)."""

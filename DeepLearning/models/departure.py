@@ -50,7 +50,7 @@ class Departure(nn.Module, ABC):
         steps: int,
         horizon: int,
         context: Sequence[str] = (),
-        **knobs,
+        knobs: dict | None = None,
     ):
         super().__init__()
         self.arguments = {
@@ -59,8 +59,10 @@ class Departure(nn.Module, ABC):
             "steps": steps,
             "horizon": horizon,
             "context": list(context),
-            **knobs,
+            **(knobs or {}),
         }
+        self.patch_size = patch_size
+        self.steps = steps
         self.channels = channels
         self.horizon = horizon
         self.context = tuple(context)

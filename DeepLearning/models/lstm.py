@@ -9,8 +9,6 @@ says its season, frames are departures from climatology, and the answer is how i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -25,19 +23,16 @@ class LSTM(Departure):
 
     def __init__(
         self,
-        patch_size: int,
-        channels: int,
-        steps: int,
-        horizon: int,
+        *sizes: int,
         hidden: int = 128,
         layers: int = 2,
-        context: Sequence[str] = (),
+        **named,
     ):
-        super().__init__(
-            patch_size, channels, steps, horizon, context, hidden=hidden, layers=layers
-        )
-        pixels = channels * patch_size * patch_size
-        self.embed = nn.Linear(self.input_channels * patch_size**2, hidden)
+        knobs = {"hidden": hidden, "layers": layers}
+        super().__init__(*sizes, knobs=knobs, **named)
+        area = self.patch_size**2
+        pixels = self.channels * area
+        self.embed = nn.Linear(self.input_channels * area, hidden)
         self.embed_own = nn.Linear(pixels, hidden)
         self.season = zero_start(nn.Linear(2, hidden))
         self.encoder = RecurrentLayers(hidden, hidden, layers, batch_first=True)

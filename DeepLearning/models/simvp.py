@@ -9,8 +9,6 @@ throughout.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -46,28 +44,24 @@ class SimVP(Departure):
 
     def __init__(
         self,
-        patch_size: int,
-        channels: int,
-        steps: int,
-        horizon: int,
+        *sizes: int,
         hidden: int = 8,
         width: int = 32,
         blocks: int = 3,
-        context: Sequence[str] = (),
+        **named,
     ):
         knobs = {"hidden": hidden, "width": width, "blocks": blocks}
-        super().__init__(patch_size, channels, steps, horizon, context, **knobs)
-        planes = 2 * channels + 2
+        super().__init__(*sizes, knobs=knobs, **named)
+        planes = 2 * self.channels + 2
         self.fine = convolution(self.input_channels + 2, hidden)
         self.coarse = convolution(hidden, hidden, stride=2)
-        self.into = nn.Conv2d(steps * hidden, width, 1)
+        self.into = nn.Conv2d(self.steps * hidden, width, 1)
         self.translator = nn.Sequential(*(GatedAttention(width) for _ in range(blocks)))
-        self.out_of = nn.Conv2d(width, horizon * hidden, 1)
+        self.out_of = nn.Conv2d(width, self.horizon * hidden, 1)
         self.decoder = convolution(2 * hidden + planes, hidden)
-        self.project = zero_start(nn.Conv2d(hidden, 2 * channels, 1))
-        self.to(
-            memory_format=torch.channels_last
-        )  # depth-wise convolutions take half the time so on a processor
+        self.project = zero_start(nn.Conv2d(hidden, 2 * self.channels, 1))
+        # depth-wise convolutions take half the time so on a processor
+        self.to(memory_format=torch.channels_last)
 
     def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
         """Return a and log b, each (B, horizon, C, h, w)."""

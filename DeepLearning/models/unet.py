@@ -7,8 +7,6 @@ statistics would carry one patch's clouds into the next; climatology and season 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -20,15 +18,14 @@ class UNet(Departure):
 
     def __init__(
         self,
-        patch_size: int,
-        channels: int,
-        steps: int,
-        horizon: int,
+        *sizes: int,
         widths: tuple[int, ...] = (16, 32, 64),
-        context: Sequence[str] = (),
+        **named,
     ):
-        super().__init__(patch_size, channels, steps, horizon, context, widths=list(widths))
-        read = steps * (self.input_channels + 2) + horizon * (2 * channels + 2)
+        super().__init__(*sizes, knobs={"widths": list(widths)}, **named)
+        of_inputs = self.steps * (self.input_channels + 2)
+        of_targets = self.horizon * (2 * self.channels + 2)
+        read = of_inputs + of_targets
         self.first = double_convolution(read, widths[0])
         pairs = list(zip(widths, widths[1:], strict=False))
         self.down = nn.ModuleList(double_convolution(fine, coarse) for fine, coarse in pairs)
@@ -37,7 +34,7 @@ class UNet(Departure):
         )
         self.join = nn.ModuleList(double_convolution(2 * fine, fine) for fine, _ in reversed(pairs))
         self.pool = nn.MaxPool2d(2, ceil_mode=True)
-        self.project = zero_start(nn.Conv2d(widths[0], 2 * horizon * channels, 1))
+        self.project = zero_start(nn.Conv2d(widths[0], 2 * self.horizon * self.channels, 1))
 
     def correction(self, seen: Surroundings) -> tuple[Tensor, Tensor]:
         """Return a and log b, each (B, horizon, C, h, w)."""
