@@ -36,18 +36,6 @@ import yaml  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent
 
-# bounds of what is read as a setting
-LONGEST_NAME = 100  # bytes; a file name may have 255
-LONGEST_TEXT = 4000
-LONGEST_NUMBER = 40  # digits
-LONGEST_LINE = 100  # of what is printed, letters
-LARGEST_INTEGER = 1 << 53
-LARGEST_YAML = 1_000_000  # bytes
-DEEPEST_YAML = 20
-# user:password@ in an address
-SECRET = re.compile(r"(?<=://)[^/?#\s]*@")
-CONTAINER = re.compile(r'(?i)(netcdf|hdf5|zarr):"?(?P<path>[^":]+)"?:')
-
 
 class GlacierError(Exception):
     """Something the user can mend: the text says the value, the rule and what to do. Scripts print it, exit code 2."""
@@ -223,6 +211,21 @@ class Config:
     def folder(self) -> Path:
         """The glacier's folder, datasets/<name>."""
         return home() / "datasets" / self.name
+
+
+# ── Where things are, and what a value must be ───────────────────────────────────────────────────────────────────
+
+# bounds of what is read as a setting
+LONGEST_NAME = 100  # bytes; a file name may have 255
+LONGEST_TEXT = 4000
+LONGEST_NUMBER = 40  # digits
+LONGEST_LINE = 100  # of what is printed, letters
+LARGEST_INTEGER = 1 << 53
+LARGEST_YAML = 1_000_000  # bytes
+DEEPEST_YAML = 20
+# user:password@ in an address
+SECRET = re.compile(r"(?<=://)[^/?#\s]*@")
+CONTAINER = re.compile(r'(?i)(netcdf|hdf5|zarr):"?(?P<path>[^":]+)"?:')
 
 
 def home() -> Path:
