@@ -39,12 +39,17 @@ USES = ("maxVelocity", "trackingBand", "pairDays", "points")
 
 
 def ice_mask(cfg: Config, aligned: AlignedScenes, grid: Grid) -> np.ndarray:
-    """Return what may move, bool (H, W): inside the outline, or snow that outlasts the melt season."""
+    """Return what may move, bool (H, W): inside the outline, or snow that outlasts the melt season.
+
+    Scenes that lie wrong, which the composites leave out too, say nothing of where the snow is.
+    """
     if cfg.iceOutline:
         return outline_mask(cfg.iceOutline, grid, OUTLINE_ERROR)
     if aligned.channels == ("ndsi",):
-        dates = [date.fromisoformat(day) for day in aligned.dates]
-        return persistent_snow(aligned.values[:, 0], dates)
+        numbers = np.flatnonzero(aligned.in_composites).tolist()
+        indices = [aligned.values[number, 0] for number in numbers]  # memory-mapped
+        dates = [date.fromisoformat(aligned.dates[number]) for number in numbers]
+        return persistent_snow(indices, dates)
     raise GlacierError(
         "what is ice cannot be told from red, green and blue; give an iceOutline, or run: "
         + console.command(stages.ALIGNED.script, cfg.name, "--extractNDSI=True")

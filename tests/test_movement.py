@@ -259,6 +259,23 @@ def test_a_velocity_before_a_day_knows_no_later_scene():
     assert movement_files.field(before=date(2018, 8, 1)) is None
 
 
+def test_scenes_that_lie_wrong_say_nothing_of_where_the_ice_is():
+    """Five summers with the same ice; a sixth scene, left out of the composites, lies 30 px off."""
+    index = np.full((6, 1, 64, 64), -0.2, np.float32)
+    index[:5, :, 10:30, 10:30] = 0.8
+    index[5, :, 40:60, 40:60] = 0.8
+    aligned = SimpleNamespace(
+        values=index,
+        channels=("ndsi",),
+        dates=tuple(f"{2014 + year}-08-01" for year in range(6)),
+        in_composites=np.arange(6) < 5,
+    )
+    grid = Grid("EPSG:32643", TRANSFORM, (64, 64))
+    ice = movement.ice_mask(SimpleNamespace(iceOutline=None), aligned, grid)
+    assert ice[10:30, 10:30].all()
+    assert not ice[36:, 36:].any()
+
+
 # ── The stage ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -7,7 +7,7 @@ from conftest import ROOT
 from scipy import ndimage
 
 from glacier.robust import nmad
-from glacier.velocity import displacement
+from glacier.velocity import displacement, refinement
 
 YAHTSE = ROOT.parent / "shared/data/movement/yahtse"
 SIZE = 192
@@ -106,3 +106,16 @@ def test_still_ground_of_a_real_pair_is_quiet_at_any_fraction_of_a_pixel():
         noise.append(np.hypot(nmad(x), nmad(y)) / np.sqrt(2))
     assert np.mean(noise) < 0.19
     assert max(noise) < 1.1 * noise[0]
+
+
+def test_where_neighbours_shear_a_displacement_keeps_its_own_value():
+    """Between banks and ice, 5 px over 8 px: held to its neighbours a sure displacement still follows the slope."""
+    columns = np.broadcast_to(np.arange(96.0), (96, 96))
+    truth = np.stack([np.zeros((96, 96)), 5 / (1 + np.exp((columns - 48) / 2))]).astype(np.float32)
+    rng = np.random.default_rng(0)
+    noisy = truth + 0.02 * rng.standard_normal(truth.shape).astype(np.float32)
+    held = refinement.hold_together(noisy, np.full((96, 96), 1.0, np.float32))
+    slope = (slice(20, -20), slice(40, 56))
+    assert np.abs(held - truth)[1][slope].max() < 0.12
+    flat = (slice(20, -20), slice(8, 24))
+    assert np.std(held[1][flat]) < 0.4 * np.std(noisy[1][flat])
