@@ -78,7 +78,7 @@ def plan_of(cfg: Config) -> Plan:
         cfg.maxCloudPercent,
     )
     grid = earlier_grid(cfg.folder / STAGE, cfg.boundingBox, cfg.pixelSize)
-    return make_plan(query, cfg.pixelSize, cfg.workers, grid)
+    return make_plan(query, cfg.pixelSize, cfg.workers, grid, cfg.trackingBand)
 
 
 def read_years(cfg: Config, folder: Path) -> runner.Result:
@@ -101,6 +101,7 @@ def read_years(cfg: Config, folder: Path) -> runner.Result:
         header["offset"],
         waiting,
         cfg.workers,
+        plan.finer,
     )
     acquisitions = [acquisition for scene in plan.scenes for acquisition in scene]
     signing.get_first_tokens(acquisition.bands["green"].href for acquisition in acquisitions)
@@ -122,10 +123,13 @@ def header_of(cfg: Config, plan: Plan) -> dict:
     row = sensors.find(cfg.sensor[0])
     settings = runner.used_settings(cfg, [name for name in USES if name != "years"])
     grid = grid_facts(plan)
-    made_with = config.fingerprint([settings, source_hash(cfg.source), plan.bands, grid])
+    finer = {"finer": list(plan.finer)} if plan.finer[0] else {}
+    parts = [settings, source_hash(cfg.source), plan.bands, grid]
+    made_with = config.fingerprint([*parts, finer] if finer else parts)
     return {
         "schema": disk.SCHEMA,
         **grid,
+        **finer,
         "bands": plan.bands,
         "scale": row.scale,
         "offset": row.offset,
@@ -144,7 +148,9 @@ def described(plan: Plan) -> str:
     """Return grid and bands in a few words."""
     height, width = plan.grid.shape
     bands = ", ".join(plan.bands)
-    return f"{height} x {width} px of {plan.grid.pixel_size:g} m, {plan.grid.crs}; bands {bands}"
+    text = f"{height} x {width} px of {plan.grid.pixel_size:g} m, {plan.grid.crs}; bands {bands}"
+    band, times = plan.finer
+    return f"{text}; {band} at {plan.grid.pixel_size / times:g} m too" if band else text
 
 
 def compare(cfg: Config, folder: Path, result: runner.Result) -> None:
@@ -201,6 +207,17 @@ def make_region(cfg: Settings) -> int:
     return 0
 
 
+def inputs_of(cfg: Config) -> list[tuple[str, str]]:
+    """Return what the stage reads that is no setting of its own: the archive, and a band that is kept finer as well.
+
+    Who tracks another band later need not read the scenes again.
+    """
+    inputs = source_hash(cfg.source)
+    if sensors.times_finer(cfg.sensor, cfg.trackingBand, cfg.pixelSize) > 1:
+        inputs.append(("finer band", cfg.trackingBand))
+    return inputs
+
+
 def run(cfg: Config) -> int:
     """Make rawData/ of the glacier, or with dryRun only say what that means."""
     if getattr(cfg, "outlines", None):
@@ -213,7 +230,7 @@ def run(cfg: Config) -> int:
         STAGE,
         USES,
         make_years,
-        source_hash(cfg.source),
+        inputs_of(cfg),
         after=lambda: elevation.make_elevation(cfg, read_grid(cfg)),
     )
     pages.report(cfg)

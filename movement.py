@@ -27,7 +27,8 @@ from glacier.grid import Grid
 from glacier.ground import OUTLINE_ERROR, outline_mask, persistent_snow
 from glacier.report import pages
 from glacier.report.movement import describe, draw
-from glacier.scenes import read_grid, read_scenes
+from glacier.satellites import sensors
+from glacier.scenes import has_finer, read_grid, read_scenes
 from glacier.storage import disk, runner
 from glacier.velocity import fields, itslive, pairs, preparation, series, summary
 from glacier.velocity.pairs import Pair
@@ -39,7 +40,7 @@ USES = ("maxVelocity", "trackingBand", "pairDays", "points")
 
 
 def ice_mask(cfg: Config, aligned: AlignedScenes, grid: Grid) -> np.ndarray:
-    """Return what may move, bool (H, W): inside the outline, or snow that outlasts the melt season.
+    """Return what may move on a grid, bool (H, W): inside the outline, or snow that outlasts the melt season.
 
     Scenes that lie wrong, which the composites leave out too, say nothing of where the snow is.
     """
@@ -49,11 +50,19 @@ def ice_mask(cfg: Config, aligned: AlignedScenes, grid: Grid) -> np.ndarray:
         numbers = np.flatnonzero(aligned.in_composites).tolist()
         indices = [aligned.values[number, 0] for number in numbers]  # memory-mapped
         dates = [date.fromisoformat(aligned.dates[number]) for number in numbers]
-        return persistent_snow(indices, dates)
+        snow = persistent_snow(indices, dates)
+        times = grid.shape[0] // len(snow)
+        return snow.repeat(times, axis=0).repeat(times, axis=1)
     raise GlacierError(
         "what is ice cannot be told from red, green and blue; give an iceOutline, or run: "
         + console.command(stages.ALIGNED.script, cfg.name, "--extractNDSI=True")
     )
+
+
+def tracking_grid(cfg: Config) -> tuple[Grid, int]:
+    """Return the grid on which the band is tracked, and by how much finer than that of the scenes it is."""
+    times = sensors.times_finer(cfg.sensor, cfg.trackingBand, cfg.pixelSize)
+    return read_grid(cfg).finer(times), times
 
 
 def stable_ground(cfg: Config, aligned: AlignedScenes, nodes: Nodes) -> np.ndarray:
@@ -64,7 +73,8 @@ def stable_ground(cfg: Config, aligned: AlignedScenes, nodes: Nodes) -> np.ndarr
 def find_pairs(cfg: Config, aligned: AlignedScenes, seen: np.ndarray | None = None) -> list[Pair]:
     """Return the pairs of scenes to track; seen : (T, N) bool, what each shows. GlacierError if there is none."""
     more = f"take more years or a higher maxCloudPercent, then run: {stages.RAW_DATA.command(cfg)}"
-    pixel_size = abs(aligned.transform[0])
+    times = sensors.times_finer(cfg.sensor, cfg.trackingBand, cfg.pixelSize)
+    pixel_size = abs(aligned.transform[0]) / times
     return preparation.find_pairs(
         [date.fromisoformat(day) for day in aligned.dates],
         aligned.accepted,
@@ -94,8 +104,9 @@ def make_movement(cfg: Config, folder: Path) -> runner.Result:
     """Do the work of the stage in its folder; return what it made."""
     aligned = read_aligned_scenes(cfg)
     days = [date.fromisoformat(day) for day in aligned.dates]
-    nodes = Nodes.over(read_grid(cfg), SPACING)
-    ice = ice_mask(cfg, aligned, nodes.grid)
+    grid, times = tracking_grid(cfg)
+    nodes = Nodes.over(grid, SPACING)
+    ice = ice_mask(cfg, aligned, grid)
     stable = preparation.stable_nodes(ice, nodes)
     reference = itslive.read(cfg.itsLive, nodes) if cfg.itsLive else None
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,8 +115,9 @@ def make_movement(cfg: Config, folder: Path) -> runner.Result:
             read_scenes(cfg),
             aligned.matrices,
             cfg.trackingBand,
-            nodes.grid.shape,
+            grid.shape,
             scratch / "images",
+            times,
         )
         seen = np.array([np.isfinite(nodes.of(image)).ravel() for image in images])  # (T, nodes)
         chosen = find_pairs(cfg, aligned, seen)
@@ -121,7 +133,7 @@ def make_movement(cfg: Config, folder: Path) -> runner.Result:
         series.write_series(folder / "velocity_series.nc", results.series, nodes, cfg.name),
         series.write_points(folder / "points.csv", results.point_rows),
         folder / "pairs.npy",
-        *fields.write_record(folder, nodes, aligned.dates, records, stable),
+        *fields.write_record(folder, nodes, aligned.dates, records, stable, times),
     ]
     result = summary.closing(results, stable, margin, files)
     if reference is not None:
@@ -133,9 +145,18 @@ def make_movement(cfg: Config, folder: Path) -> runner.Result:
 def check_inputs(cfg: Config) -> None:
     """Raise GlacierError for what cannot give a velocity."""
     preparation.check_band(cfg.trackingBand, next(read_scenes(cfg)).bands)
+    grid, times = tracking_grid(cfg)
+    if times > 1 and not has_finer(cfg):
+        raise GlacierError(
+            f"rawData/ holds {cfg.trackingBand} at {cfg.pixelSize:g} m only, but it is tracked at "
+            f"{grid.pixel_size:g} m; run first: "
+            + console.command(
+                stages.RAW_DATA.script, cfg.name, f"--trackingBand={cfg.trackingBand}"
+            )
+        )
     aligned = read_aligned_scenes(cfg)
     find_pairs(cfg, aligned)
-    nodes = Nodes.over(read_grid(cfg), SPACING)
+    nodes = Nodes.over(grid, SPACING)
     series.place_points(cfg.points, nodes)
     stable_ground(cfg, aligned, nodes)
     if cfg.itsLive:

@@ -33,6 +33,12 @@ class Grid:
         """The side of a pixel [m]."""
         return self.transform[0]
 
+    def finer(self, times: int) -> Grid:
+        """Return the grid over the same ground with as many pixels along each side of a pixel."""
+        a, b, c, d, e, f = self.transform
+        transform = (a / times, b / times, c, d / times, e / times, f)
+        return Grid(self.crs, transform, (self.shape[0] * times, self.shape[1] * times))
+
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right, top [m]."""

@@ -116,19 +116,31 @@ def scene_of(content: dict, header: dict, biases: dict[str, float]) -> Scene:
     shared = {key: header[key] for key in ("scale", "offset", "nodata")}
     time = dt.datetime.fromisoformat(content.pop("datetime"))
     bias = biases.get(content.get("sensor", ""), 0.0)
+    finer_band, times = header.get("finer", ("", 1))
     scene = Scene(
         **(shared | content),
         bands=tuple(header["bands"]),
         date=time.date(),
         time=time,
         ndsi_bias=bias,
+        finer_band=finer_band,
     )
     shape = tuple(header["shape"])
     if scene.dn.dtype != np.uint16 or scene.dn.shape != (len(scene.bands), *shape):
         raise ValueError(f"its numbers are {scene.dn.dtype} {scene.dn.shape}")
     if scene.mask.dtype != np.uint8 or scene.mask.shape != shape:
         raise ValueError(f"its mask is {scene.mask.dtype} {scene.mask.shape}")
+    if finer_band:
+        check_finer(scene.finer, (shape[0] * times, shape[1] * times))
     return scene
+
+
+def check_finer(dn: np.ndarray | None, shape: tuple[int, int]) -> None:
+    """Raise ValueError if the band on the finer grid is not of this shape."""
+    if dn is None:
+        raise ValueError("its band on the finer grid is missing")
+    if dn.dtype != np.uint16 or dn.shape != shape:
+        raise ValueError(f"its band on the finer grid is {dn.dtype} {dn.shape}")
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,8 @@ class Scene:
     geometric_rmse : distance of its ground control points from their places [m], NaN where the archive does not tell.
     resampled : whether its pixels lay elsewhere. warning : what is doubtful about its numbers, or empty.
     sensor : a key of satellites/sensors.py, empty in scenes of earlier versions. ndsi_bias : taken from the snow index,
-    with the setting `harmonise`.
+    with the setting `harmonise`. finer : (H * times, W * times) uint16, the band `finer_band` on a finer grid, where
+    that was asked for.
     """
 
     id: str
@@ -163,6 +176,8 @@ class Scene:
     warning: str = ""
     sensor: str = ""
     ndsi_bias: float = 0.0
+    finer: np.ndarray | None = None
+    finer_band: str = ""
 
     def snow_index(self) -> np.ndarray:
         """Return the snow index (NDSI) [1], (H, W) float32, NaN where masked, without the bias of its sensor."""
@@ -180,6 +195,14 @@ class Scene:
         return sensors.reflectance(
             self.dn[self.bands.index(band)], self.mask, self.scale, self.offset, self.nodata
         )
+
+    def finer_reflectance(self) -> np.ndarray:
+        """Return the surface reflectance [1] of the band on the finer grid, float32, NaN where masked."""
+        if self.finer is None:
+            raise GlacierError(f"scene {self.id} has no band on a finer grid")
+        times = self.finer.shape[0] // self.mask.shape[0]
+        mask = self.mask.repeat(times, axis=0).repeat(times, axis=1)
+        return sensors.reflectance(self.finer, mask, self.scale, self.offset, self.nodata)
 
 
 def year_files(cfg: Config) -> list[Path]:
@@ -209,6 +232,16 @@ def read_grid(cfg: Config) -> Grid:
     path = year_files(cfg)[0]
     again = f"run again: {STAGE.command(cfg)} --force"
     return grid_in(read_header(path, pickles.read_pickles(path), again))
+
+
+def has_finer(cfg: Config) -> bool:
+    """Return whether the scenes hold the tracked band on a finer grid as well."""
+    again = f"run again: {STAGE.command(cfg)} --force"
+    for path in year_files(cfg):
+        header = read_header(path, pickles.read_pickles(path), again)
+        if header.get("finer", ("", 1))[0] != cfg.trackingBand:
+            return False
+    return True
 
 
 def read_scenes(cfg: Config) -> Iterator[Scene]:

@@ -33,6 +33,16 @@ class Match(NamedTuple):
     strength: float
 
 
+def on_finer_grid(matrices: np.ndarray, times: int) -> np.ndarray:
+    """Return matrices (..., 3, 3) between pixels of a grid as those between pixels of one finer by some times.
+
+    Pixel 0 of both grids begins at the same corner; whole numbers are the middles of pixels.
+    """
+    middle = (times - 1) / 2
+    to_finer = np.array([[times, 0, middle], [0, times, middle], [0, 0, 1]])
+    return to_finer @ matrices @ np.linalg.inv(to_finer)
+
+
 def unit_frame(shape: tuple[int, int]) -> np.ndarray:
     """Return the matrix (3, 3) from px to a frame around the middle whose longer side goes from -1 to 1."""
     height, width = shape

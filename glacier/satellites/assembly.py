@@ -45,7 +45,8 @@ RESAMPLED = "resampled.npy"  # ending of a waiting file whose pixels lay elsewhe
 class Job:
     """What all scenes of a run share. limit : maxMissingFraction. scale, offset : of the archive's first sensor.
 
-    folder : where finished scenes and files wait. workers : files read at once in one process.
+    folder : where finished scenes and files wait. workers : files read at once in one process. finer : a band to keep
+    on a finer grid as well, and by how much finer; empty and 1: none.
     """
 
     bands: tuple[str, ...]
@@ -55,6 +56,7 @@ class Job:
     offset: float
     folder: Path
     workers: int
+    finer: tuple[str, int] = ("", 1)
 
 
 @functools.cache
@@ -66,18 +68,25 @@ def reading_pool(workers: int) -> ThreadPoolExecutor:
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_kept(item: Item, name: str, file: File, how: How, job: Job) -> Layer:
+def kept_name(name: str, times: int) -> str:
+    """Return what a band or quality file on a grid finer by some times is called while it waits."""
+    return name if times == 1 else f"{name}-{times}"
+
+
+def read_kept(item: Item, name: str, file: File, how: How, job: Job, times: int = 1) -> Layer:
     """Return a file of an item on the grid, from the network once only: it waits until the scene is done.
 
-    name : of the band or quality file. It is not forced onto the disk, for it is gone again in a second: a kill spares
-    it, and if a power cut does not it is read again.
+    name : of the band or quality file. times : by how much finer than the common grid. It is not forced onto the disk,
+    for it is gone again in a second: a kill spares it, and if a power cut does not it is read again.
     """
+    name = kept_name(name, times)
     for kind in (f"{name}.npy", f"{name}.{RESAMPLED}"):
         path = waiting_file(job.folder, item.identity, kind)
         if path.is_file():
             with suppress(ValueError, EOFError):
                 return Layer(np.load(path, allow_pickle=False), kind.endswith(RESAMPLED))
-    layer = read_file(file.href, job.grid, how)
+    grid = job.grid.finer(times)
+    layer = read_file(file.href, grid, how)
     kind = RESAMPLED if layer.resampled else "npy"
     path = waiting_file(job.folder, item.identity, f"{name}.{kind}")
     part = disk.hidden_neighbour(path)
@@ -92,14 +101,15 @@ def read_layers(
     files: dict[str, File],
     how: dict[str, How],
     job: Job,
+    times: int = 1,
 ) -> dict[str, Layer]:
-    """Return files of an item by name; how : by name as well.
+    """Return files of an item by name; how : by name as well. times : as in read_kept.
 
     Raises UnreadableError if one cannot be had, after the others are safe on disk.
     """
     pool = reading_pool(job.workers)
     reads = {
-        name: pool.submit(read_kept, acquisition.item, name, file, how[name], job)
+        name: pool.submit(read_kept, acquisition.item, name, file, how[name], job, times)
         for name, file in files.items()
     }
     wait(reads.values())
@@ -121,11 +131,15 @@ def read_mask(acquisition: Acquisition, job: Job) -> np.ndarray:
 
 @dataclass
 class Bands:
-    """The bands of an item. dn : (bands, H, W) uint16, 0 where missing. doubt : about its scaling, or nothing."""
+    """The bands of an item. dn : (bands, H, W) uint16, 0 where missing. doubt : about its scaling, or nothing.
+
+    finer : (H * times, W * times) uint16, the band that is kept on a finer grid as well; None without one.
+    """
 
     dn: np.ndarray
     resampled: bool = False
     doubt: str = ""
+    finer: np.ndarray | None = None
 
 
 def read_bands(acquisition: Acquisition, mask: np.ndarray, job: Job) -> Bands:
@@ -133,7 +147,7 @@ def read_bands(acquisition: Acquisition, mask: np.ndarray, job: Job) -> Bands:
     row = sensors.find(acquisition.sensor)
     dn = np.zeros((len(job.bands), *job.grid.shape), np.uint16)
     if (mask & sensors.FILL > 0).all():  # it only touches the box
-        return Bands(dn)
+        return Bands(dn, finer=no_finer(job))
     files = {band: file for band, file in acquisition.bands.items() if band in job.bands}
     how = {
         band: How(Resampling.bilinear, row.nodata, file.asset.nodata)
@@ -152,7 +166,31 @@ def read_bands(acquisition: Acquisition, mask: np.ndarray, job: Job) -> Bands:
             dn[index] = scaling.stored(values, missing, chosen[band], row.scale, row.offset)
     needed = [job.bands.index(band) for band in NEEDED]
     mask[(dn[needed] == 0).any(0)] |= sensors.FILL
-    return Bands(dn, resampled, doubt)
+    return Bands(dn, resampled, doubt, read_finer(acquisition, chosen, job))
+
+
+def no_finer(job: Job) -> np.ndarray | None:
+    """Return the band on the finer grid where nothing was measured, None if the run keeps none."""
+    band, times = job.finer
+    return np.zeros(job.grid.finer(times).shape, np.uint16) if band else None
+
+
+def read_finer(
+    acquisition: Acquisition, chosen: dict[str, Statement], job: Job
+) -> np.ndarray | None:
+    """Return the digital numbers of the band on the finer grid, 0 where missing; None if the run keeps none.
+
+    chosen : what is followed of each band's scaling.
+    """
+    band, times = job.finer
+    if band not in acquisition.bands:
+        return no_finer(job)
+    row = sensors.find(acquisition.sensor)
+    file = acquisition.bands[band]
+    how = How(Resampling.bilinear, row.nodata, file.asset.nodata)
+    layers = read_layers(acquisition, {band: file}, {band: how}, job, times)
+    values = check_numbers(layers[band].values, row.nodata)
+    return scaling.stored(values, values == row.nodata, chosen[band], row.scale, row.offset)
 
 
 def choose_statements(
@@ -198,7 +236,7 @@ def read_scene(acquisitions: list[Acquisition], job: Job) -> tuple[dict | None, 
     if missing_in_all.mean() > job.limit:
         return None, dropped
     mask, bands = masks[0], read_bands(first, masks[0], job)
-    dn, doubts = bands.dn, [bands.doubt]
+    dn, finer, doubts = bands.dn, bands.finer, [bands.doubt]
     for acquisition, next_mask in zip(acquisitions[1:], masks[1:], strict=True):
         if not mask.any():
             break
@@ -206,6 +244,9 @@ def read_scene(acquisitions: list[Acquisition], job: Job) -> tuple[dict | None, 
         doubts.append(following.doubt)
         better = ((mask != 0) & (next_mask == 0)) | (mask & sensors.FILL > 0)
         dn = np.where(better, following.dn, dn)
+        if finer is not None and following.finer is not None:
+            better_finer = better.repeat(job.finer[1], axis=0).repeat(job.finer[1], axis=1)
+            finer = np.where(better_finer, following.finer, finer)
         mask = np.where(better, next_mask, mask)
     missing_fraction = float((mask != 0).mean())
     if missing_fraction > job.limit:
@@ -217,6 +258,8 @@ def read_scene(acquisitions: list[Acquisition], job: Job) -> tuple[dict | None, 
         warning = IMPLAUSIBLE
     outcome = Outcome(first.item.identity, resampled=bands.resampled, warning=warning)
     facts = describe(acquisitions, job) | {"missing_fraction": missing_fraction}
+    if finer is not None:
+        facts["finer"] = finer
     return facts | {"dn": dn, "mask": mask}, outcome
 
 
@@ -284,8 +327,9 @@ def fetch(acquisitions: list[Acquisition], job: Job) -> Outcome:
 def waiting_layers(acquisitions: list[Acquisition], job: Job) -> list[Path]:
     """Return the files of a scene's items that wait on disk."""
     paths = []
+    band, times = job.finer
     for acquisition in acquisitions:
-        for name in acquisition.names:
+        for name in (*acquisition.names, kept_name(band, times)):
             for kind in ("npy", RESAMPLED):
                 identity = acquisition.item.identity
                 paths.append(waiting_file(job.folder, identity, f"{name}.{kind}"))

@@ -27,20 +27,28 @@ REQUESTS_PER_FILE = 3  # size, header, pixels; more where the box cuts through w
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be read. scenes : the acquisitions of each, in time order. bands : common names. dropped : and why."""
+    """What will be read. scenes : the acquisitions of each, in time order. bands : common names. dropped : and why.
+
+    finer : the band that is read on a finer grid as well, and by how much finer; empty and 1: none.
+    """
 
     grid: Grid
     scenes: list[list[Acquisition]]
     bands: list[str]
     dropped: Dropped
+    finer: tuple[str, int] = ("", 1)
 
 
-def make_plan(query: Query, pixel_size: float, workers: int, earlier: Grid | None) -> Plan:
+def make_plan(
+    query: Query, pixel_size: float, workers: int, earlier: Grid | None, tracking_band: str = ""
+) -> Plan:
     """Search, select, and return the plan; GlacierError if there is nothing to read or memory is too small.
 
     pixel_size : of the grid [m]. earlier : the grid of scenes that are there already, which is kept.
+    tracking_band : read on a finer grid as well, where the archive has it finer than pixel_size.
     """
-    check_size(query, pixel_size, workers)
+    times = sensors.times_finer(query.sensors, tracking_band, pixel_size)
+    check_size(query, pixel_size, workers, times)
     items, odd = archive.search(query)
     acquisitions, dropped = select(
         items, query.sensors, query.platforms, query.max_cloud_percent, read_collection
@@ -50,7 +58,9 @@ def make_plan(query: Query, pixel_size: float, workers: int, earlier: Grid | Non
         raise GlacierError(nothing_line(query, dropped, [] if dropped else archive.years_of(query)))
     grid = earlier or choose_grid(query, pixel_size, acquisitions)
     scenes = overpasses(acquisitions, grid.crs)
-    return Plan(grid, scenes, find_bands(query.sensors, scenes), dropped)
+    bands = find_bands(query.sensors, scenes)
+    finer = (tracking_band, times) if times > 1 and tracking_band in bands else ("", 1)
+    return Plan(grid, scenes, bands, dropped, finer)
 
 
 @functools.cache
@@ -133,10 +143,11 @@ def is_likely(transform: tuple[float, ...], lattice: Lattice | None, anchor: flo
     return transform[4] < 0 and (is_degrees or is_round)
 
 
-def check_size(query: Query, pixel_size: float, workers: int) -> None:
+def check_size(query: Query, pixel_size: float, workers: int, times: int = 1) -> None:
     """Raise GlacierError if a box has hardly a pixel, or its scenes do not fit into memory.
 
-    A scene is held as all its bands and its quality, twice while it is put together.
+    A scene is held as all its bands and its quality, twice while it is put together. times : by how much finer one
+    band is held as well.
     """
     rows = [sensors.find(name) for name in query.sensors]
     grid = make_grid(query.box, pixel_size, rows[0].anchor)
@@ -146,6 +157,8 @@ def check_size(query: Query, pixel_size: float, workers: int) -> None:
             f"scenes or cut patches (at least {SMALLEST} px a side); draw a larger box or lower pixelSize"
         )
     layers = max(len(row.bands) + len(row.quality) for row in rows)
+    if times > 1:
+        layers += times**2
     need = 2 * scenes_at_once(workers) * layers * 2 * grid.shape[0] * grid.shape[1]
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if need > have:
@@ -160,13 +173,16 @@ def plan_table(plan: Plan, years: tuple[int, ...]) -> list[tuple]:
     """Return a row a year: scenes, files, MB (uncompressed), requests; their sums, and why others are left out."""
     height, width = plan.grid.shape
     megabytes = 2e-6 * height * width  # a file's
+    band, times = plan.finer
+    finer_files = times**2 if band else 0  # in files of the common grid
     rows: list[tuple] = [("year", "scenes", "files", "MB", "requests")]
     for year in range(years[0], years[1] + 1):
         scenes = [scene for scene in plan.scenes if scene[0].item.datetime.year == year]
-        files = sum(len(acquisition.names) for scene in scenes for acquisition in scene)
-        rows.append(
-            (year, len(scenes), files, round(files * megabytes, 1), files * REQUESTS_PER_FILE)
-        )
+        acquisitions = [acquisition for scene in scenes for acquisition in scene]
+        files = sum(len(acquisition.names) for acquisition in acquisitions)
+        volume = (files + len(acquisitions) * finer_files) * megabytes
+        files += len(acquisitions) * bool(band)
+        rows.append((year, len(scenes), files, round(volume, 1), files * REQUESTS_PER_FILE))
     columns = list(zip(*rows[1:], strict=True))
     sums = [round(sum(column), 1) for column in columns[1:]]
     rows.append(("all", *sums))

@@ -6,7 +6,7 @@ SATURATED in green or swir16. Snow is never masked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +96,8 @@ class Sensor:
     nodata : the archive's number for missing.
     quality : asset key -> value outside the file, in the order `mask` takes them; only the first is needed, a missing
         one is given as None.
-    pixel_size : the finest [m]. anchor : the archive's pixel edges lie on multiples of it plus this [m].
+    pixel_size : the finest [m]. finest : the bands of that size, where others are coarser.
+    anchor : the archive's pixel edges lie on multiples of it plus this [m].
     """
 
     collection: str
@@ -111,6 +112,7 @@ class Sensor:
     anchor: float
     nodata: int = 0
     archive_offset: float | None = None
+    finest: tuple[str, ...] = ()
 
     @property
     def collections(self) -> tuple[str, ...]:
@@ -170,6 +172,7 @@ SENSORS = {
         mask=sentinel_mask,
         pixel_size=10.0,
         anchor=0.0,
+        finest=("blue", "green", "red", "nir"),
     ),
     "hls-landsat": Sensor(
         collection="hls2-l30",
@@ -203,6 +206,17 @@ def find(name: str) -> Sensor:
             f"unknown sensor {name!r}; known: {', '.join(SENSORS)}{nearest(name, SENSORS)}"
         )
     return SENSORS[name]
+
+
+def times_finer(names: Sequence[str], band: str, pixel_size: float) -> int:
+    """Return by how much finer than the common grid a band of some sensors is kept, 1 where it is not.
+
+    names : keys of SENSORS, which must all have it. pixel_size : of the common grid [m].
+    """
+    rows = [find(name) for name in names]
+    if not all(band in row.finest for row in rows):
+        return 1
+    return max(int(pixel_size // max(row.pixel_size for row in rows)), 1)
 
 
 def reflectance(

@@ -103,16 +103,25 @@ def period(pairs: Sequence[Pair], days: Sequence[date]) -> str:
 
 
 def write_record(
-    folder: Path, nodes: Nodes, dates: Sequence[str], records: list[dict], stable: np.ndarray
+    folder: Path,
+    nodes: Nodes,
+    dates: Sequence[str],
+    records: list[dict],
+    stable: np.ndarray,
+    times: int = 1,
 ) -> list[Path]:
-    """Write stable.npy and movement.json, which say what pairs.npy holds; return their paths."""
+    """Write stable.npy and movement.json, which say what pairs.npy holds; return their paths.
+
+    times : by how much finer than the glacier's grid that of the nodes is.
+    """
     with disk.writing(folder / "stable.npy") as file:
         np.save(file, stable)
-    record = {
+    record: dict = {
         "schema": disk.SCHEMA,
         "crs": nodes.grid.crs,
         "transform": nodes.grid.transform,
         "shape": nodes.grid.shape,
+        "times_finer": times,
         "dates": dates,
         "pairs": records,
     }
@@ -123,7 +132,8 @@ def write_record(
 class Movement:
     """What the stage made: the velocities of every pair, memory-mapped, and where and when.
 
-    tracked : (P, 3, h, w), vx, vy [m/yr], weight. pairs, dates : of the scenes. stable : bool (h, w).
+    tracked : (P, 3, h, w), vx, vy [m/yr], weight. pairs, dates : of the scenes. stable : bool (h, w). times : by how
+    much finer than the glacier's grid that of the nodes is.
     """
 
     tracked: np.ndarray
@@ -131,6 +141,7 @@ class Movement:
     dates: tuple[date, ...]
     stable: np.ndarray
     nodes: Nodes
+    times: int = 1
 
     def field(self, before: date | None = None) -> Field | None:
         """Return the velocity field from the pairs that end before a day (None: all); None if there are too few."""
@@ -141,8 +152,11 @@ class Movement:
         return combine(self.tracked, self.pairs, members, self.stable)[0]
 
     def displacement(self, field: Field) -> np.ndarray:
-        """Return a field's displacement in one year at every pixel, as pixel_displacement."""
-        return pixel_displacement(field, self.nodes)
+        """Return a field's displacement in one year at every pixel of the glacier's grid, as pixel_displacement."""
+        finer = pixel_displacement(field, self.nodes)
+        height, width = (length // self.times for length in self.nodes.grid.shape)
+        parts = finer.reshape(2, height, self.times, width, self.times)
+        return parts.mean(axis=(2, 4)) / self.times
 
 
 def read_movement(cfg: Config) -> Movement:
@@ -155,4 +169,5 @@ def read_movement(cfg: Config) -> Movement:
     pairs = tuple(Pair(pair["first"], pair["second"], pair["years"]) for pair in record["pairs"])
     days = tuple(date.fromisoformat(day) for day in record["dates"])
     stable = np.array(disk.read_array(folder / "stable.npy"))
-    return Movement(disk.read_array(folder / "pairs.npy"), pairs, days, stable, nodes)
+    tracked = disk.read_array(folder / "pairs.npy")
+    return Movement(tracked, pairs, days, stable, nodes, record.get("times_finer", 1))

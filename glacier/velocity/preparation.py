@@ -11,6 +11,7 @@ import numpy as np
 import config
 from config import GlacierError
 from glacier.coregistration.resampling import resample
+from glacier.coregistration.transforms import on_finer_grid
 from glacier.scenes import Scene
 from glacier.velocity import pairs as pair_choice
 from glacier.velocity import velocities
@@ -36,17 +37,31 @@ def check_band(band: str, bands: Sequence[str]) -> None:
 
 
 def collect(
-    scenes: Iterable[Scene], matrices: np.ndarray, band: str, shape: tuple[int, int], path: Path
+    scenes: Iterable[Scene],
+    matrices: np.ndarray,
+    band: str,
+    shape: tuple[int, int],
+    path: Path,
+    times: int = 1,
 ) -> np.ndarray:
     """Return the tracked band of every scene on the common frame, float32 (T, H, W), in a scratch file.
 
     matrices : (T, 3, 3) common frame px -> scene px: scenes are tracked as co-registered, not as delivered.
+    times : by how much finer than the common frame the band is tracked; (H, W) is its shape then.
     """
+    matrices = on_finer_grid(matrices, times)
     with open(path, "wb") as file:
         for scene, matrix in zip(scenes, matrices, strict=True):
-            image = scene.snow_index() if band == INDEX else scene.reflectance(band)
+            image = tracked_band(scene, band, times)
             file.write(resample(image, matrix).astype(np.float32).tobytes())
     return np.memmap(path, np.float32, "r", shape=(len(matrices), *shape))
+
+
+def tracked_band(scene: Scene, band: str, times: int) -> np.ndarray:
+    """Return what is tracked of a scene, (H, W), NaN where masked; times : as in `collect`."""
+    if times > 1:
+        return scene.finer_reflectance()
+    return scene.snow_index() if band == INDEX else scene.reflectance(band)
 
 
 def stable_nodes(ice: np.ndarray, nodes: Nodes) -> np.ndarray:
