@@ -150,7 +150,10 @@ class Config:
     maxVelocity: float = setting(
         200.0, "of the ice; faster is not looked for [m/yr]", low=1, high=30000
     )
-    trackingBand: str = setting("nir08", "what is tracked: a band of the archive, or ndsi")
+    trackingBand: str = setting(
+        "nir08",
+        "what is tracked: a band of the archive, or ndsi; nir of Sentinel-2 on its own 10 m",
+    )
     pairDays: tuple[float, ...] | None = setting(
         None,
         "fewest and most days between the scenes of a pair; None: whole years, and short pairs where "

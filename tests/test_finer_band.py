@@ -21,9 +21,9 @@ CRS, LEFT, TOP = "EPSG:32643", 300000.0, 3600000.0
 SIDE = 510  # pixels of 10 m
 HALF_WIDTH = 110  # of the ice, in such pixels
 SPEED = 9.0  # m/yr to the east
-DAYS = ["2019-08-01", "2020-08-02", "2021-08-01", "2022-08-03"]
-YEARS = [0.0, 1.0, 2.0, 3.0]
-OFFSETS = [(0, 0), (12, -7), (-9, 5), (6, 11)]  # m, by which each scene lies wrong, east and north
+DAYS = ["2019-08-01", "2020-08-02", "2021-08-01"]
+YEARS = [0.0, 1.0, 2.0]
+OFFSETS = [(0, 0), (12, -7), (-9, 5)]  # m, by which each scene lies wrong, east and north
 
 
 def texture(seed, size):
@@ -51,7 +51,7 @@ def coarser(image, times):
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    """Four summers of ice that moves by SPEED between still rock, its texture of 10 m, each scene a little off."""
+    """Three summers of ice that moves by SPEED between still rock, its texture of 10 m, each scene a little off."""
     folder = tmp_path_factory.mktemp("archive")
     archive = Archive(folder / "archive")
     rock, ice, snow = texture(1, 1.2), texture(2, 1.2), texture(3, 9)
@@ -89,7 +89,7 @@ def archive(tmp_path_factory):
 def settings(archive, band, **more):
     """The settings of a run on the archive, and its flags."""
     box = box_around(CRS, LEFT, TOP, 10 * SIDE, 10 * SIDE)
-    given = {"years": [2019, 2022], "maxVelocity": 30.0, "patchSize": 24, "trackingBand": band}
+    given = {"years": [2019, 2021], "maxVelocity": 30.0, "patchSize": 24, "trackingBand": band}
     return archive.settings(box, "sentinel-2", elevation=None, **(given | more))
 
 
@@ -97,7 +97,7 @@ def flags(cfg):
     """The same as a user types it."""
     box = ",".join(str(degrees) for degrees in cfg.boundingBox)
     names = ("name", "source", "maxMissingFraction", "maxVelocity", "patchSize", "trackingBand")
-    lists = [f"--boundingBox={box}", "--years=2019,2022", "--sensor=sentinel-2", "--elevation=None"]
+    lists = [f"--boundingBox={box}", "--years=2019,2021", "--sensor=sentinel-2", "--elevation=None"]
     return [f"--{name}={getattr(cfg, name)}" for name in names] + lists
 
 
