@@ -26,8 +26,8 @@ from glacier import agreement, console, elevation
 from glacier.report import pages
 from glacier.report.scenes import describe
 from glacier.satellites import sensors, signing
-from glacier.satellites.assembly import Job
 from glacier.satellites.fetching import counts_of, fetch_all, gather, table_of
+from glacier.satellites.layers import Job
 from glacier.satellites.planning import Plan, make_plan, plan_table
 from glacier.satellites.search import Query, source_hash
 from glacier.scenes import (

@@ -28,7 +28,7 @@ from glacier.ground import OUTLINE_ERROR, outline_mask, persistent_snow
 from glacier.report import pages
 from glacier.report.movement import describe, draw
 from glacier.satellites import sensors
-from glacier.scenes import has_finer, read_grid, read_scenes
+from glacier.scenes import read_finer_bands, read_grid, read_scenes
 from glacier.storage import disk, runner
 from glacier.velocity import fields, itslive, pairs, preparation, series, summary
 from glacier.velocity.pairs import Pair
@@ -146,7 +146,7 @@ def check_inputs(cfg: Config) -> None:
     """Raise GlacierError for what cannot give a velocity."""
     preparation.check_band(cfg.trackingBand, next(read_scenes(cfg)).bands)
     grid, times = tracking_grid(cfg)
-    if times > 1 and not has_finer(cfg):
+    if times > 1 and read_finer_bands(cfg) != {cfg.trackingBand}:
         raise GlacierError(
             f"rawData/ holds {cfg.trackingBand} at {cfg.pixelSize:g} m only, but it is tracked at "
             f"{grid.pixel_size:g} m; run first: "

@@ -234,14 +234,14 @@ def read_grid(cfg: Config) -> Grid:
     return grid_in(read_header(path, pickles.read_pickles(path), again))
 
 
-def has_finer(cfg: Config) -> bool:
-    """Return whether the scenes hold the tracked band on a finer grid as well."""
+def read_finer_bands(cfg: Config) -> set[str]:
+    """Return the bands that the scenes hold on a finer grid as well; an empty name stands for a year without."""
     again = f"run again: {STAGE.command(cfg)} --force"
+    bands = set()
     for path in year_files(cfg):
         header = read_header(path, pickles.read_pickles(path), again)
-        if header.get("finer", ("", 1))[0] != cfg.trackingBand:
-            return False
-    return True
+        bands.add(header.get("finer", ("", 1))[0])
+    return bands
 
 
 def read_scenes(cfg: Config) -> Iterator[Scene]:

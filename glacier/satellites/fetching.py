@@ -11,8 +11,9 @@ from itertools import islice
 
 from config import GlacierError
 from glacier import machine
-from glacier.satellites.assembly import Job, fetch
+from glacier.satellites.assembly import fetch
 from glacier.satellites.items import Item
+from glacier.satellites.layers import Job
 from glacier.satellites.overpasses import Acquisition, Dropped
 from glacier.satellites.selection import count_reasons
 from glacier.satellites.waiting import Outcome
