@@ -136,7 +136,11 @@ def sample(side: int) -> Sample:
     thresholds = training_thresholds(distribution.thresholds(True), 0.3)
     shape = (BATCH, HORIZON, len(thresholds), 1, side, side)
     functions = torch.rand(shape, generator=generator).sort(dim=2).values
-    layers = {"climatology": functions, "input_mean": values(STEPS)}
+    layers = {
+        "climatology": functions,
+        "input_mean": values(STEPS),
+        "shift": torch.zeros(BATCH, HORIZON, 1, 1, 1),
+    }
     times = 2019 + torch.arange(STEPS + HORIZON, dtype=torch.float64).expand(BATCH, -1) / 4
     context = Context(times[:, :STEPS], times[:, STEPS:], layers, thresholds, 0.3)
     observed = torch.ones(BATCH, HORIZON, 1, side, side, dtype=torch.bool)

@@ -88,7 +88,7 @@ def scores_of(gains, blocks, pixels=None) -> earning.Scores:
     """Scores whose climatology is 1 a pixel, with these gains a pixel of origins (N,), one lead time."""
     gains = np.array(gains, float)[:, None]
     pixels = np.ones_like(gains) if pixels is None else np.array(pixels, float)[:, None]
-    return earning.Scores(np.array(blocks), pixels * (1 - gains), pixels, pixels)
+    return earning.Scores(np.array(blocks), pixels * (1 - gains), pixels, pixels, pixels)
 
 
 def test_the_factor_by_hand():

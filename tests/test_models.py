@@ -43,6 +43,7 @@ def sample(batch=2, steps=4, channels=1, side=16, horizon=3):
         "climatology": functions,
         "input_mean": values(steps),
         "year_ago": values(horizon),
+        "shift": torch.linspace(-1, 1, batch * horizon * channels).view(batch, horizon, -1, 1, 1),
     }
     context = Context(time[:, :steps], time[:, steps:], layers, thresholds, 0.3)
     return values(steps), context

@@ -329,7 +329,11 @@ NAN = float("nan")
             {"crpss_low": NAN, "crpss_high": NAN},
             "is 4 % better than climatology: no proof, for fewer than 6 three-month blocks of dates give no interval.",
         ),
-        ({"factor": 0.0}, "is climatology itself: what it added was not earned in validation."),
+        (
+            {"factor": 0.0, "crpss": 0.0},
+            "is climatology itself: what it added was not earned in validation.",
+        ),
+        ({"factor": 0.0}, "is 4 % [-2, +9] better than climatology: no proof."),  # the region's
         (
             {"crpss": NAN, "crpss_low": NAN},
             "is not to be compared with climatology, which made no error at all.",

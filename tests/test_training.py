@@ -121,7 +121,7 @@ def test_years_that_stop_the_training_keep_their_best_epoch(toy, monkeypatch):
         assert steps == [frozenset({18, 19})]
         averages.append(plain(fit.average.state_dict()))
         one = np.ones((1, 1))
-        return earning.Scores(np.zeros(1), next(given) * one, one, one)
+        return earning.Scores(np.zeros(1), next(given) * one, one, one, one)
 
     monkeypatch.setattr(fit, "score", score)
     assert fit.run()["epoch"] == 4
@@ -138,7 +138,7 @@ def test_without_such_years_all_epochs_are_made(toy, monkeypatch):
 
     def score(steps, factor=False):
         one = np.ones((1, 1))
-        return earning.Scores(np.zeros(1), next(given) * one, one, one)
+        return earning.Scores(np.zeros(1), next(given) * one, one, one, one)
 
     monkeypatch.setattr(fit, "score", score)
     assert fit.run()["epoch"] == 3

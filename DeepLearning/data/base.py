@@ -91,11 +91,16 @@ class Base:
         return without_year(self.ordinals[: self.training_steps], self.days[step])
 
     def distribution(
-        self, step: int, before: int | None, rows: slice = EVERYTHING, columns: slice = EVERYTHING
+        self,
+        step: int,
+        before: int | None,
+        rows: slice = EVERYTHING,
+        columns: slice = EVERYTHING,
+        keep: bool = True,
     ) -> np.ndarray:
         """Return F (K, C, h, w) of a step, of some rows and columns; before : as in `past`.
 
-        Where memory allows, F of the whole scene is kept for the next patch.
+        keep : where memory allows, F of the whole scene is worked out and kept for the next patch.
         """
         key = (id(self), step, before)
         function = self.memory.get(key)
@@ -103,7 +108,7 @@ class Base:
             return function[..., rows, columns]
         past = self.past(step, before)
         day = self.days[step]
-        if self.worth_keeping():
+        if keep and self.worth_keeping():
             function = self.climatology.distribution(day, past, EVERYTHING, EVERYTHING)
             self.memory.keep(key, function)
             return function[..., rows, columns]

@@ -58,6 +58,11 @@ class Context:
         return self.layers["year_ago"]
 
     @property
+    def shift(self) -> Tensor:
+        """The region's expected departure at each target, (B, horizon, C, 1, 1) in log-odds, see Region."""
+        return self.layers["shift"]
+
+    @property
     def input_season(self) -> Tensor:
         """Place in the year of the inputs, (B, T, 2): sine and cosine."""
         return season(self.input_time)

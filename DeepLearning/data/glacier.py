@@ -20,6 +20,7 @@ from DeepLearning.data.adjustment import adjust
 from DeepLearning.data.base import Base, Memory, rows_at_once
 from DeepLearning.data.context import Context, Place, as_year
 from DeepLearning.data.layers import ALWAYS, LAYERS, Layer
+from DeepLearning.data.region import Region
 from glacier import distribution
 from glacier.aligned import read_seen
 from glacier.climatology import Climatology
@@ -148,6 +149,11 @@ class Glacier:
         frame = self.series.values.shape[1:]
         return Base(climatology, frame, days, self.training_steps(), self.floor, self.memory)
 
+    @cached_property
+    def region(self) -> Region:
+        """How the scene as a whole departs from climatology."""
+        return Region(self)
+
     def ground(self, layer: Layer) -> np.ndarray:
         """Return a layer that stays the same, (C, H, W), made once."""
         if layer.name not in self._ground:
@@ -268,12 +274,11 @@ class Glacier:
             for start in range(0, len(places), NETWORK_PATCHES):
                 group = places[start : start + NETWORK_PATCHES]
                 inputs, context = self.crops(first, group, trains, network.context)
-                shift, log_stretch = network.numbers(inputs.to(device), context.to(device))
-                both = torch.stack([shift, log_stretch], dim=1).float().cpu()
+                numbers = network.earned(inputs.to(device), context.to(device))
+                both = torch.stack(numbers, dim=1).float().cpu()
                 yield from zip(group, both, strict=True)
 
-        factor = network.factor.cpu().view(-1, 1, 1, 1)
-        return blend(answers(), self.shape).mul_(factor)
+        return blend(answers(), self.shape)
 
     def crops(
         self, first: int, places: Sequence[tuple[int, int]], trains: bool, further: Sequence[str]

@@ -53,6 +53,11 @@ def year_ago(glacier: Glacier, origin: Origin, step: int, rows: slice, columns: 
     return series.values[earlier, :, rows, columns]
 
 
+def shift(glacier: Glacier, origin: Origin, step: int, rows: slice, columns: slice):
+    """Return the shift of the whole scene (C, 1, 1) that the inputs let expect at a target step, see Region."""
+    return glacier.region.expected(origin, step)[:, None, None]
+
+
 def age(glacier: Glacier, origin: Origin, step: int, rows: slice, columns: slice):
     """Return for how long, up to an input step, the pixels were not seen (1, h, w) [years], OLDEST at most."""
     observed = glacier.series.observed[: step + 1, rows, columns]
@@ -85,10 +90,11 @@ LAYERS = (
     Layer("climatology", "targets", "thresholds, channels", climatology),
     Layer("input_mean", "inputs", "channels", input_mean),
     Layer("year_ago", "targets", "channels", year_ago),
+    Layer("shift", "targets", "channels, of the whole scene", shift),
     # what a network reads only if the setting `context` names it
     Layer("age", "inputs", "1", age),
     Layer("scenes", "inputs", "1", scenes),
     Layer("elevation", "ground", "1", elevation),
 )
-ALWAYS = ("climatology", "input_mean", "year_ago")
+ALWAYS = ("climatology", "input_mean", "year_ago", "shift")
 FURTHER = tuple(layer.name for layer in LAYERS if layer.name not in ALWAYS)

@@ -28,15 +28,19 @@ NARROWEST = 0.05  # spread of a season's values [1] that a departure is measured
 class Departure(nn.Module, ABC):
     """A network whose forecast is climatology, shifted by  carry * last departure + correction.
 
-    The carry and the last layer of every correction start at 0, so an untrained network *is* climatology, and what
-    training adds is skill against it. Carrying the last departure on, damped, is the standard bar of sub-seasonal
-    forecasting (Lorenz 1973, 10.1175/1520-0450(1973)012<0543:OTPOAW>2.0.CO;2): two numbers a lead time, of the pixel's
-    own departure and of the mean departure of its patch.
+    The carry and the last layer of every correction start at 0, so an untrained network *is* climatology, moved by
+    what the region's last departures were found to carry over, and what training adds is skill against it. Carrying
+    the last departure on, damped, is the standard bar of sub-seasonal forecasting (Lorenz 1973,
+    10.1175/1520-0450(1973)012<0543:OTPOAW>2.0.CO;2): two numbers a lead time, of the pixel's own departure and of the
+    mean departure of its patch.
 
     patch_size : side of a patch [px]. channels : of a frame. steps : inputs. horizon : lead times.
     context : names of further layers to read beside the inputs. knobs : the network's own arguments. A checkpoint
     keeps all of these as `arguments`.
-    factor : (horizon,), what scales the two numbers outside training: earned on origins that did not stop the training.
+    region_carry : (horizon,), part of the expected shift of the region that a lead time takes; fitted, and earned,
+    before the training begins.
+    factor : (horizon,), what scales all else in the two numbers outside training: earned on origins that did not stop
+    the training.
     seasonal : 1 if the network is told the place in the year, 0 where the training saw too few years to learn from it.
     Training sets both, checkpoints keep them.
     """
@@ -69,14 +73,29 @@ class Departure(nn.Module, ABC):
         # planes of an input step: frame and departure, further layers
         self.input_channels = 2 * channels + len(self.context)
         self.carry = nn.Parameter(torch.zeros(horizon, 2))
+        self.register_buffer("region_carry", torch.zeros(horizon))
         self.register_buffer("factor", torch.ones(horizon))
         self.register_buffer("seasonal", torch.ones(()))
 
     def forward(self, inputs: Tensor, context: Context) -> Tensor:
         """Return the forecast F' (B, horizon, K, C, h, w) of inputs (B, T, C, h, w), at the context's thresholds."""
-        shift, log_stretch = self.numbers(inputs, context)
+        return adjust(context.climatology, *self.earned(inputs, context))
+
+    def earned(self, inputs: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Return a and log b, each (B, horizon, C, h, w), as far as the factor trusts them."""
+        return self.trusted(*self.numbers(inputs, context), context)
+
+    def trusted(
+        self, shift: Tensor, log_stretch: Tensor, context: Context
+    ) -> tuple[Tensor, Tensor]:
+        """Return a and log b with all but the region's part scaled by the factor."""
         factor = self.factor.view(-1, 1, 1, 1)
-        return adjust(context.climatology, factor * shift, factor * log_stretch)
+        of_region = self.carried_shift(context)
+        return of_region + factor * (shift - of_region), factor * log_stretch
+
+    def carried_shift(self, context: Context) -> Tensor:
+        """Return the region's part of a, (B, horizon, C, 1, 1)."""
+        return self.region_carry.view(-1, 1, 1, 1) * context.shift
 
     def numbers(
         self, inputs: Tensor, context: Context, hints: Tensor | None = None
@@ -95,6 +114,7 @@ class Departure(nn.Module, ABC):
         local, regional = (CARRY_SPEED * self.carry).view(-1, 2, 1, 1, 1).unbind(dim=1)
         # in log-odds a departure counts by the spread of its season; more snow than usual: a lower F
         carried = -(local * last + regional * together) / spread.clamp_min(NARROWEST)
+        carried = carried + self.carried_shift(context)
         read = torch.cat([frames, departures, *self.further(context, frames)], dim=2)
         seen = Surroundings(read, frames, departures, context, mean, spread, carried, hints)
         return self.correction(seen)

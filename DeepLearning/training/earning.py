@@ -66,12 +66,14 @@ def deal_years(glacier: Glacier) -> Years:
 class Scores:
     """Sums over the observed pixels of origins: a row an origin, a column a lead time.
 
-    blocks : (N,), number of the 3 months in which the origin's first target lies. network, climatology : sums of the
-    CRPS, (N, horizon). pixels : (N, horizon); 0 where a lead time's target does not count.
+    blocks : (N,), number of the 3 months in which the origin's first target lies. network, start, climatology : sums of
+    the CRPS, (N, horizon), start that of the network before its training. pixels : (N, horizon); 0 where a lead time's
+    target does not count.
     """
 
     blocks: np.ndarray
     network: np.ndarray
+    start: np.ndarray
     climatology: np.ndarray
     pixels: np.ndarray
 
@@ -98,7 +100,7 @@ def score(
     model.eval()
     origins = scored_windows(glaciers, steps)
     horizon = glaciers.glaciers[0].horizon
-    sums = np.zeros((3, len(origins), horizon))
+    sums = np.zeros((4, len(origins), horizon))
     samples, rows = [], []
     for row, (number, window, _) in enumerate(origins):
         patches = glaciers.samples_of(number, [window], covering=True)
@@ -108,13 +110,12 @@ def score(
     rows = processes.share(np.concatenate(rows)) if origins else np.empty(0, int)
     for start in range(0, len(samples), size):
         batch = glaciers.batch(samples[start : start + size]).to(device)
-        of_batch = score_batch(model, batch, factor)  # (3, B, horizon)
+        of_batch = score_batch(model, batch, factor)  # (4, B, horizon)
         for part, values in zip(sums, of_batch, strict=True):
             np.add.at(part, rows[start : start + size], values)
     sums = np.array(processes.total(*sums.ravel().tolist())).reshape(sums.shape)
     counted = np.array([leads for _, _, leads in origins]).reshape(-1, horizon)
-    network, climatology, pixels = sums * counted
-    return Scores(origin_blocks(glaciers, origins), network, climatology, pixels)
+    return Scores(origin_blocks(glaciers, origins), *(sums * counted))
 
 
 def scored_windows(
@@ -142,17 +143,26 @@ def origin_blocks(glaciers: Glaciers, origins: list[tuple[int, int, list[bool]]]
 
 
 def score_batch(model: nn.Module, batch: Batch, factor: bool) -> np.ndarray:
-    """Return sums of a batch (3, B, horizon): CRPS of the network, of climatology, and observed pixels."""
-    shift, log_stretch = model.numbers(batch.inputs, batch.context)
+    """Return sums of a batch (4, B, horizon): CRPS of the network, its start and climatology, and observed pixels."""
+    context = batch.context
+    numbers = model.numbers(batch.inputs, context)
     if factor:
-        scale = model.factor.view(-1, 1, 1, 1)
-        shift, log_stretch = scale * shift, scale * log_stretch
-    base, scale = batch.context.climatology, (batch.context.thresholds, batch.context.floor)
-    nothing = torch.zeros_like(shift)
-    network = crps_sums((shift, log_stretch), base, batch.targets, batch.observed, *scale)
-    climatology = crps_sums((nothing, nothing), base, batch.targets, batch.observed, *scale)
-    pixels = batch.observed.sum(dim=(2, 3, 4)) * batch.targets.shape[2]
-    return torch.stack([network, climatology, pixels]).double().cpu().numpy()
+        numbers = model.trusted(*numbers, context)
+    nothing = torch.zeros_like(numbers[0])
+    carried = model.carried_shift(context).expand_as(nothing)
+    sums = []
+    for two_numbers in (numbers, (carried, nothing), (nothing, nothing)):
+        score = crps_sums(
+            two_numbers,
+            context.climatology,
+            batch.targets,
+            batch.observed,
+            context.thresholds,
+            context.floor,
+        )
+        sums.append(score)
+    sums.append(batch.observed.sum(dim=(2, 3, 4)) * batch.targets.shape[2])
+    return torch.stack(sums).double().cpu().numpy()
 
 
 # ── The factor ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -161,11 +171,11 @@ def score_batch(model: nn.Module, batch: Batch, factor: bool) -> np.ndarray:
 def earned_factor(scores: Scores) -> np.ndarray:
     """Return the factor (horizon,) of each lead time, in [0, 1]: (1 - (2 SE / gain)^2)+.
 
-    gain : how much lower the network's CRPS is than climatology's. SE : its standard error over blocks of 3 months of
-    origins. The shrinkage that is best for a gain known with this error (James & Stein 1961), with twice the error for
-    safety. 0 with fewer than FEWEST_BLOCKS blocks.
+    gain : how much lower the network's CRPS is than that of its start. SE : its standard error over blocks of 3
+    months of origins. The shrinkage that is best for a gain known with this error (James & Stein 1961), with twice
+    the error for safety. 0 with fewer than FEWEST_BLOCKS blocks.
     """
-    gains = scores.climatology - scores.network  # (N, horizon)
+    gains = scores.start - scores.network  # (N, horizon)
     factor = np.zeros(gains.shape[1])
     numbers = np.unique(scores.blocks)
     for lead in range(len(factor)):

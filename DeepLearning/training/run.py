@@ -14,6 +14,7 @@ from DeepLearning.data.base import KEPT_BYTES, Memory
 from DeepLearning.data.batches import Glaciers
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import checkpoints, earning, processes, run_folders
+from DeepLearning.training.carry import earned_carry
 from DeepLearning.training.loop import Fit
 from DeepLearning.training.mirror import Mirror
 from DeepLearning.training.networks import choose_device
@@ -73,6 +74,7 @@ def fit(
         checkpoints.load_into(model, run_folders.find_run(cfg.start) / "best.pt")
         model.factor.fill_(1)  # it is to be earned anew
     model.seasonal.fill_(glaciers.training_years() >= 2)
+    model.region_carry.copy_(torch.as_tensor(earned_carry(glaciers.glaciers)))
     model.to(device)
     record = {"run": folder.name, "network": type(model).__name__, **used(cfg)}
     mirror = Mirror(cfg.wandb if writer else "disabled", folder, record)
@@ -89,6 +91,7 @@ def fit(
         "parameters": sum(part.numel() for part in model.parameters()),
         "validation_years": max(years.years for years in course.years),
         "factor": [round(number, 4) for number in course.average.factor.tolist()],
+        "region_carry": [round(number, 4) for number in model.region_carry.tolist()],
         "crps": closing_scores(cfg, course, scores, device),
     }
     counts["stayed_at_start"] = not any(counts["factor"])
@@ -127,7 +130,12 @@ def finish(
     runner.write_manifest(folder, used(cfg), glaciers.hashes, files, counts, seconds, command)
     log.info("%s", "\n".join(console.lines_of(closing_table(counts, seconds))))
     if counts["stayed_at_start"]:
-        log.info("%s stayed at its start: it forecasts climatology (%s).", folder.name, why(counts))
+        log.info(
+            "%s stayed at its start: it forecasts %s (%s).",
+            folder.name,
+            start_of(counts),
+            why(counts),
+        )
 
 
 def closing_table(counts: dict, seconds: float) -> list[tuple]:
@@ -137,12 +145,20 @@ def closing_table(counts: dict, seconds: float) -> list[tuple]:
         network, climatology = errors["network"], errors["climatology"]
         gain = skill(network, climatology)
         rows.append((part, f"{network:.5f}", f"{climatology:.5f}", f"{gain:+.3f}"))
-    leads = [f"{number:.2f}" for number in counts["factor"]]
-    rows.append(("factor by lead time", *leads))
+    for name, words in (("factor", "factor"), ("region_carry", "region's departure carried")):
+        leads = [f"{number:.2f}" for number in counts[name]]
+        rows.append((f"{words}, by lead time", *leads))
     rows.append(("epochs", f"{counts['epochs']}, best {counts['best_epoch']}"))
     rows.append(("parameters", counts["parameters"]))
     rows.append(("seconds", f"{seconds:.1f}"))
     return rows
+
+
+def start_of(counts: dict) -> str:
+    """Return what an untrained network forecasts."""
+    if any(counts["region_carry"]):
+        return "climatology and what the region's last departures carry over"
+    return "climatology"
 
 
 def why(counts: dict) -> str:

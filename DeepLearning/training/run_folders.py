@@ -25,7 +25,7 @@ from glacier.storage import disk, integrity, runner
 log = logging.getLogger(__name__)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 # Of runs and checkpoints: 2 answers a distribution function by two numbers a pixel. Others are refused.
-FORMAT = 2
+FORMAT = 3
 LONGEST_NAME = 150  # bytes of the glaciers' names in a folder's name
 
 

@@ -38,7 +38,7 @@ def verdict(row: dict) -> str:
     skill, low, high = (100 * row[name] for name in ("crpss", "crpss_low", "crpss_high"))
     dates = f"{row['dates']} clear-sky date{'s' if row['dates'] != 1 else ''}"
     start = f"On {dates} (n_eff {row['n_eff']:.0f}) {row['method']} is"
-    if row["factor"] == 0:
+    if row["factor"] == 0 and skill == 0:
         return f"{start} climatology itself: what it added was not earned in validation."
     if not np.isfinite(skill):
         return f"{start} not to be compared with climatology, which made no error at all."
