@@ -189,6 +189,12 @@ class Climatology:
             function = below / below[-1]
         return function.reshape(len(self.x), *bins.shape[1:])
 
+    def weights(self, target: date, past: Sequence[int]) -> np.ndarray:
+        """Return how much an observation of each of the steps `past` counts in F of a day, (P,) float32."""
+        days = self.days[np.asarray(past, int)]
+        weights = kernel(days - target.toordinal(), width(days)) / UNIT
+        return weights.astype(np.float32)
+
     def _season(self, target: date, past: np.ndarray) -> Season:
         """Return what the pixels of a region share for a target day."""
         day = target.toordinal()

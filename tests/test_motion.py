@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from DeepLearning.verification.motion import AdvectedClimatology, compare_flows, compare_tracks
 from glacier import distribution
+from glacier.climatology import Climatology
 from glacier.velocity.flow import FLOWS, sure_flow, textured
 from glacier.velocity.velocities import Field
 
@@ -81,14 +82,20 @@ def test_chips_are_followed_in_truth_and_forecast_and_a_blurred_forecast_loses_t
 
 @pytest.mark.parametrize(("error", "moves"), [(0.1, True), (1000.0, False)])
 def test_climatology_is_carried_where_the_velocity_is_certain(drifting, error, moves):
-    """Six years of which climatology is the plain ensemble: carried, two thirds of its error go; else it stays."""
+    """Six years: carried, half of climatology's error goes; where nothing moves it stays what it is, no surer."""
     x = distribution.thresholds(ndsi=True)
     frames = drifting[:, None]
     series = SimpleNamespace(
         values=frames, unclipped=frames, observed=np.ones((8, 64, 64), bool), steps_per_year=1
     )
+    days = [date(2013 + year, 7, 1) for year in range(8)]
+    climatology = Climatology(frames, series.observed, days, x)
     glacier = SimpleNamespace(
-        series=series, x=x, horizon=2, date=lambda step: date(2013 + step, 1, 1)
+        series=series,
+        x=x,
+        horizon=2,
+        date=lambda step: date(2013 + step, 1, 1),
+        base=SimpleNamespace(climatology=climatology, days=days),
     )
     field = Field(np.full((2, 4, 4), 45.0), np.full((2, 4, 4), error), np.ones((4, 4)))
 
@@ -100,8 +107,8 @@ def test_climatology_is_carried_where_the_velocity_is_certain(drifting, error, m
     movement = SimpleNamespace(
         field=lambda before: asked.append(before) or field, displacement=displacement
     )
-    ensemble = (frames[:6] <= x[:, None, None, None, None]).mean(axis=1)  # (K, C, H, W)
-    base = torch.from_numpy(ensemble).float()[None, None].repeat(1, 2, 1, 1, 1, 1)
+    usual = [climatology.distribution(days[step], range(6)) for step in (6, 7)]
+    base = torch.from_numpy(np.stack(usual))[None]
 
     def ask(rows):
         place = SimpleNamespace(target=6, rows=rows)

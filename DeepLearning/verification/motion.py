@@ -36,9 +36,10 @@ ARROWS = 6  # px between arrows
 class AdvectedClimatology:
     """Climatology with the same season of earlier years carried to where the ice will be in the target year.
 
-    F = (A + PRIOR F0) / (n + PRIOR): A, n are the sums over the carried years of 1{y <= x} and of what was observed,
-    F0 is climatology, which is all where nothing is carried. The velocity is measured from pairs of scenes that end
-    before the first target; where it is not certain, nothing moves. For whole scenes of one glacier.
+    Climatology is (A + PRIOR P) / (n + PRIOR), A and n being weighted sums over the pixel's past. In both, the same
+    season of each earlier year, as it was seen at the pixel, gives way to what the ice carried there; where nothing
+    moves, that is climatology itself. The velocity is measured from pairs of scenes that end before the first target;
+    where it is not certain, nothing moves. For whole scenes of one glacier.
     """
 
     def __init__(self, glacier: Glacier, movement: fields.Movement):
@@ -82,19 +83,43 @@ class AdvectedClimatology:
         return years
 
     def __call__(self, inputs: Tensor, context: Context) -> Tensor:
-        x = self.glacier.x[:, None, None, None]
-        rows = context.place.rows
+        place = context.place
+        steps = range(place.target, place.target + self.glacier.horizon)
+        usual = context.climatology[0].numpy()  # (horizon, K, C, h, W)
         leads = []
-        carried = self.carry(context.place.target)
-        for years, usual in zip(carried, context.climatology[0].numpy(), strict=True):
-            count = np.zeros(usual.shape[1:], np.float32)  # (C, h, W)
-            below = np.zeros(usual.shape, np.float32)  # (K, C, h, W)
-            for values in years[:, :, rows]:
-                observed = np.isfinite(values)
-                count += observed
-                below += observed & (np.nan_to_num(values) <= x)
-            leads.append((below + PRIOR * usual) / (count + PRIOR))
+        for step, years, function in zip(steps, self.carry(place.target), usual, strict=True):
+            carried = years[:, :, place.rows]
+            leads.append(self.exchanged(function, carried, place.target, step, place.rows))
         return torch.from_numpy(np.array(leads, np.float32))[None]
+
+    def exchanged(
+        self, usual: np.ndarray, carried: np.ndarray, target: int, step: int, rows: slice
+    ) -> np.ndarray:
+        """Return climatology F (K, C, h, W) of a step, with carried years in place of the same ones as they were seen.
+
+        carried : (years, C, h, W). target : the first target step.
+        """
+        base, series = self.glacier.base, self.glacier.series
+        every = series.steps_per_year
+        weights = base.climatology.weights(base.days[step], range(target))
+        observed = np.array(series.observed[:target, rows])  # (target, h, W)
+        number = np.tensordot(weights, observed, axes=1) + PRIOR
+        number = np.repeat(number[None], usual.shape[1], axis=0)  # (C, h, W)
+        below = usual * number
+        for past, moved in zip(range(step % every, target, every), carried, strict=False):
+            seen = np.where(observed[past], series.unclipped[past][:, rows], np.nan)
+            for values, weight in ((moved, weights[past]), (seen, -weights[past])):
+                count, at_most = self.counted(values)
+                number += weight * count
+                below += weight * at_most
+        return below / number
+
+    def counted(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which values (C, h, W) are known, and which of these are at most each threshold, (K, C, h, W)."""
+        x = self.glacier.x
+        known = np.isfinite(values)
+        limited = np.minimum(np.nan_to_num(values), x[-1])
+        return known, known & (limited <= x[:, None, None, None])
 
 
 def baselines(cfg: Config, glacier: Glacier) -> dict[str, Callable[[Tensor, Context], Tensor]]:
