@@ -72,7 +72,7 @@ def cases(glacier: Glacier, steps: Sequence[int], lead: int, trains: bool) -> Ca
 
 
 def fitted(groups: Sequence[Cases]) -> float:
-    """Return the part of the expected shift that carries over, by weighted least squares with a prior."""
+    """Return the part of the expected shift that carries over, 0 or more, by weighted least squares with a prior."""
     square = product = 0.0
     by_date: dict[int, float] = {}
     for group in groups:
@@ -85,7 +85,7 @@ def fitted(groups: Sequence[Cases]) -> float:
     if not weights.any():
         return 0.0
     dates = weights.sum() ** 2 / (weights**2).sum()  # as many of equal weight tell as much
-    return product / (square * (1 + PRIOR_DATES / dates) + TINY)
+    return max(0.0, product / (square * (1 + PRIOR_DATES / dates) + TINY))
 
 
 # ── What it is worth ─────────────────────────────────────────────────────────────────────────────────────────────

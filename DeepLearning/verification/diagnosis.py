@@ -20,10 +20,14 @@ def rank_sums(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     low, high : (N,), the probability of less than the truth, and of not more; a truth counts evenly between the two:
     Czado, Gneiting & Held (2009), 10.1111/j.1541-0420.2009.01191.x.
     """
-    edges = np.linspace(0, 1, BINS + 1)[1:-1]
+    edges = np.linspace(0, 1, BINS + 1)
     width = np.maximum(high - low, 1e-9)
-    below = [((edge - low) / width).clip(0, 1).sum(dtype=np.float64) for edge in edges]
-    return np.diff(np.array([0.0, *below, len(low)]))
+    below = np.zeros(BINS + 1)
+    for number, edge in enumerate(edges[1:-1], 1):
+        share = (edge - low) / width
+        below[number] = share.clip(0, 1).sum(dtype=np.float64)
+    below[-1] = len(low)
+    return np.diff(below)
 
 
 def reliability_sums(probability: np.ndarray, event: np.ndarray) -> np.ndarray:
@@ -31,10 +35,12 @@ def reliability_sums(probability: np.ndarray, event: np.ndarray) -> np.ndarray:
 
     probability : (N,). event : bool (N,). The answer is (BINS, 3).
     """
-    part = np.minimum((probability * BINS).astype(int), BINS - 1)
-    columns = (np.ones(len(part)), probability, event)
-    sums = [np.bincount(part, column, BINS) for column in columns]
-    return np.stack(sums, axis=1)
+    part = (probability * BINS).astype(int)
+    part = np.minimum(part, BINS - 1)
+    number = np.bincount(part, minlength=BINS)
+    total = np.bincount(part, probability, BINS)
+    events = np.bincount(part, event, BINS)
+    return np.stack([number, total, events], axis=1)
 
 
 @dataclass
@@ -46,10 +52,13 @@ class Diagnosis:
 
     def add(self, maps: dict[str, np.ndarray], counted: np.ndarray) -> None:
         """Add maps of metrics.score_maps, (horizon, C, h, w), at the pixels counted, bool (horizon, h, w)."""
-        here = np.broadcast_to(counted[:, None], maps["rank_low"].shape)
-        self.ranks += rank_sums(maps["rank_low"][here], maps["rank_high"][here])
+        low, high = maps["rank_low"], maps["rank_high"]
+        here = np.broadcast_to(counted[:, None], low.shape)
+        self.ranks += rank_sums(low[here], high[here])
         if "snow_probability" in maps:
-            self.reliability += reliability_sums(maps["snow_probability"][here], maps["snow"][here])
+            probability = maps["snow_probability"][here]
+            snow = maps["snow"][here]
+            self.reliability += reliability_sums(probability, snow)
 
 
 def sample_pixels(
@@ -69,9 +78,10 @@ def sample_pixels(
     for frame in values:
         total += frame[often[:, 0], often[:, 1]]
     means = total / len(observed)
-    ranked = often[np.argsort(means, kind="stable")]
-    places = [int(share * (len(ranked) - 1)) for share in SHARES]
-    return ranked[places]
+    order = np.argsort(means, kind="stable")
+    last = len(often) - 1
+    places = [int(share * last) for share in SHARES]
+    return often[order[places]]
 
 
 def pixel_bands(
@@ -81,6 +91,9 @@ def pixel_bands(
 
     F : (horizon, K, C, H, W), or a band of its rows. pixels : (N, 2), places in it.
     """
-    here = F[0, :, :1, pixels[:, 0], pixels[:, 1]]  # (N, K, 1)
-    columns = np.moveaxis(np.asarray(here), 0, -1)[..., None, :]  # (K, 1, 1, N)
-    return np.stack([distribution.quantile(columns, p, x, floor)[0, 0] for p in BANDS])
+    rows, columns = pixels.T
+    here = F[0, :, :1, rows, columns]  # (N, K, 1)
+    functions = np.moveaxis(np.asarray(here), 0, -1)  # (K, 1, N)
+    image = functions[..., None, :]  # (K, 1, 1, N)
+    bands = [distribution.quantile(image, p, x, floor)[0, 0] for p in BANDS]
+    return np.stack(bands)

@@ -34,12 +34,16 @@ def share_inside(low: np.ndarray, high: np.ndarray, coverage: float) -> np.ndarr
     What randomised ranks give in the mean, without drawing: Czado, Gneiting & Held (2009),
     10.1111/j.1541-0420.2009.01191.x.
     """
-    bottom, top = (1 - coverage) / 2, (1 + coverage) / 2
+    bottom = (1 - coverage) / 2
+    top = (1 + coverage) / 2
     width = high - low
-    overlap = np.minimum(high, top) - np.maximum(low, bottom)
+    first = np.maximum(low, bottom)
+    last = np.minimum(high, top)
+    overlap = (last - first).clip(0)
+    is_wide = width > 0
+    share = overlap / np.where(is_wide, width, 1)
     within = (low >= bottom) & (low <= top)
-    share = overlap.clip(0) / np.where(width > 0, width, 1)
-    return np.where(width > 0, share, within)
+    return np.where(is_wide, share, within)
 
 
 def score_maps(
@@ -60,7 +64,9 @@ def score_maps(
     mean = distribution.mean(function, levels)
     low, high = distribution.rank(F, truth, x, floor)
     upper = distribution.quantile(F, 0.95, x, floor)
+    median = distribution.quantile(F, 0.5, x, floor)
     lower = distribution.quantile(F, 0.05, x, floor)
+    error = mean - truth
     maps = {
         "pixels": np.ones_like(mean),
         "crps": distribution.crps(function, truth, levels),
@@ -68,9 +74,9 @@ def score_maps(
         "inside_90": share_inside(low, high, 0.9),
         "width_90": upper - lower,
         "variance": distribution.variance(function, levels),
-        "squared": (mean - truth) ** 2,
-        "absolute": np.abs(distribution.quantile(F, 0.5, x, floor) - truth),
-        "error": mean - truth,
+        "squared": error**2,
+        "absolute": np.abs(median - truth),
+        "error": error,
         "mean": mean,
         "rank_low": low,
         "rank_high": high,
@@ -82,16 +88,20 @@ def snow_maps(
     F: np.ndarray, truth: np.ndarray, x: np.ndarray, is_index: bool
 ) -> dict[str, np.ndarray]:
     """Return Brier score, hits, false alarms and misses of snow, (horizon, C, h, w); NaN if there is no snow index."""
-    names = ("brier", "hits", "false_alarms", "misses")
     if not is_index:
         nothing = np.full(truth.shape, np.nan, np.float32)
-        return dict.fromkeys(names, nothing)
+        return dict.fromkeys(("brier", "hits", "false_alarms", "misses"), nothing)
     probability = distribution.exceedance(F, distribution.SNOW, x)
     snow = truth > distribution.SNOW
     forecast = probability > 0.5
-    maps = ((probability - snow) ** 2, forecast & snow, forecast & ~snow, ~forecast & snow)
-    named = dict(zip(names, maps, strict=True))
-    return named | {"snow_probability": probability, "snow": snow}
+    return {
+        "brier": (probability - snow) ** 2,
+        "hits": forecast & snow,
+        "false_alarms": forecast & ~snow,
+        "misses": ~forecast & snow,
+        "snow_probability": probability,
+        "snow": snow,
+    }
 
 
 def class_sums(values: np.ndarray, classes: np.ndarray, count: int) -> np.ndarray:
@@ -100,10 +110,12 @@ def class_sums(values: np.ndarray, classes: np.ndarray, count: int) -> np.ndarra
     classes : int (horizon, h, w), each pixel's class from 0 on, -1 where it does not count.
     """
     horizon = len(values)
-    leads = count * np.arange(horizon)[:, None, None]
-    place = np.where(classes >= 0, classes + leads, horizon * count)  # the last one is not kept
+    places = horizon * count
+    leads = count * np.arange(horizon)
+    numbers = classes + leads[:, None, None]
+    place = np.where(classes >= 0, numbers, places)  # the last one is not kept
     weights = values.sum(axis=1, dtype=np.float64)
-    sums = np.bincount(place.ravel(), weights.ravel(), horizon * count + 1)
+    sums = np.bincount(place.ravel(), weights.ravel(), places + 1)
     return sums[:-1].reshape(horizon, count)
 
 

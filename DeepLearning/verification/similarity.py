@@ -19,19 +19,27 @@ def similarity_map(
     and at the borders, so that a gap or an edge counts as unknown, not as dark.
     """
     seen = np.broadcast_to(np.asarray(observed), truth.shape)
-    weight = np.maximum(local_sum(seen.astype(np.float64)), 1e-12)
+    number = local_sum(seen.astype(np.float64))
+    weight = np.maximum(number, 1e-12)
 
     def local_mean(values):
-        return local_sum(np.where(seen, values, 0)) / weight
+        known = np.where(seen, values, 0)
+        return local_sum(known) / weight
 
-    x, y = np.asarray(forecast, np.float64), np.asarray(truth, np.float64)
-    mean_x, mean_y = local_mean(x), local_mean(y)
+    x = np.asarray(forecast, np.float64)
+    y = np.asarray(truth, np.float64)
+    mean_x = local_mean(x)
+    mean_y = local_mean(y)
+    squares = mean_x**2 + mean_y**2
+    product = mean_x * mean_y
     variance_x = np.maximum(local_mean(x * x) - mean_x**2, 0)
     variance_y = np.maximum(local_mean(y * y) - mean_y**2, 0)
-    covariance = local_mean(x * y) - mean_x * mean_y
-    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    likeness = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    return likeness / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
+    covariance = local_mean(x * y) - product
+    c1 = (K1 * data_range) ** 2
+    c2 = (K2 * data_range) ** 2
+    alike = (2 * product + c1) * (2 * covariance + c2)
+    largest = (squares + c1) * (variance_x + variance_y + c2)
+    return alike / largest
 
 
 def local_sum(values: np.ndarray) -> np.ndarray:
