@@ -73,6 +73,18 @@ def fill_gaps(
     return values.astype(np.float32)
 
 
+def fill_narrow_gaps(image: np.ndarray, rows: int = 1024) -> np.ndarray:
+    """Return the image (H, W) with gaps filled from around as far as NARROW passes reach, `rows` rows at a time."""
+    reach = NARROW * (len(KERNEL) // 2)
+    filled = np.empty(image.shape, np.float32)
+    for top in range(0, len(image), rows):
+        bottom = min(top + rows, len(image))
+        first = max(0, top - reach)
+        part = fill_gaps(image[first : bottom + reach], passes=NARROW)
+        filled[top:bottom] = part[top - first : bottom - first]
+    return filled
+
+
 def filtered(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Return the sums of values (H, W) around each pixel, weighted by a kernel; 0 counts outside."""
     return cv2.filter2D(values, cv2.CV_64F, kernel, borderType=cv2.BORDER_CONSTANT)
@@ -87,8 +99,8 @@ def fill_step(
     Narrow gaps (4 px to the nearest seen pixel at most) are filled from around; wide ones with the mean of what the
     same season of earlier years really showed, else with the step before, and in the first step from around.
     """
-    passes = None if step == 0 else NARROW
-    filled = np.array([fill_gaps(channel, passes=passes) for channel in values[step]])
+    fill = fill_gaps if step == 0 else fill_narrow_gaps
+    filled = np.array([fill(channel) for channel in values[step]])
     gaps = np.isnan(filled)
     if not gaps.any():
         return filled

@@ -15,7 +15,16 @@ import config
 import dataAPI
 from config import GlacierError
 from glacier.aligned import holds_scenes, read_aligned_scenes, read_composites
-from glacier.composites import KERNEL, KINDS, Arrays, composite, fill_gaps, shapes
+from glacier.composites import (
+    KERNEL,
+    KINDS,
+    NARROW,
+    Arrays,
+    composite,
+    fill_gaps,
+    fill_narrow_gaps,
+    shapes,
+)
 from glacier.coregistration import edges, resampling
 from glacier.coregistration.adjustment import Pair, adjust
 from glacier.coregistration.consensus import confirmed_scenes
@@ -393,6 +402,16 @@ def test_images_in_blocks_of_rows_are_the_same(monkeypatch):
     monkeypatch.setattr(edges, "BLOCK", 31)
     monkeypatch.setattr(resampling, "ROWS", 31)
     assert made() == whole
+
+
+def test_narrow_gaps_in_blocks_of_rows_are_filled_alike():
+    image = ground(5, (60, 40))
+    image[np.random.default_rng(0).random(image.shape) < 0.6] = np.nan
+    image[20:33, 5:30] = np.nan
+    whole = fill_gaps(image, passes=NARROW)
+    assert np.isnan(whole).any()
+    for rows in (7, 29, 60):
+        assert fill_narrow_gaps(image, rows).tobytes() == whole.tobytes()
 
 
 def test_resample_moves_a_scene_back():
