@@ -151,6 +151,19 @@ def test_little_stable_ground_means_shifts_only():
     assert np.ptp(found.matrices[:, :2, 2], axis=0) == pytest.approx([1.2, 0.4], abs=0.1)
 
 
+def test_ground_under_clouds_means_shifts_only():
+    """All of it is stable, but scenes show half: too little for an affine model, enough for shifts."""
+    shifts = [(0.0, 0.0), (1.2, -0.4), (-0.8, 0.6), (0.4, 1.1)]
+    stack = np.array([moved(ground(5, (130, 130)), *shift) for shift in shifts], np.float32)
+    for scene, row in zip(stack, (0, 6, 12, 18), strict=True):
+        scene[row : row + 65] = np.nan
+    found = estimate_transforms(stack, "affine")
+    assert found.accepted.all()
+    assert found.matrices[:, :2, :2] == pytest.approx(np.tile(np.eye(2), (4, 1, 1)), abs=1e-9)
+    found_shifts = found.matrices[:, :2, 2] - found.matrices[0, :2, 2]
+    assert found_shifts == pytest.approx(np.array(shifts), abs=0.1)
+
+
 SMALL = [(0.3, -0.2), (-0.4, 0.1), (0.0, 0.4), (0.2, 0.3)]  # px
 
 
