@@ -375,6 +375,11 @@ def lab(tmp_path):
     for path in (NOTEBOOK, *ROOT.glob("*.py")):
         shutil.copy(path, project)
     shutil.copytree(ROOT / "glacier", project / "glacier")
+    settings = (project / "config.py").read_text()
+    archive = saved_items(tmp_path, range(2014, 2021))  # no test asks the network
+    assert settings.count('"planetary-computer"') == 1
+    settings = settings.replace('"planetary-computer"', repr(archive))
+    (project / "config.py").write_text(settings)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -446,6 +451,7 @@ def save_with_the_mouse(page, address: str) -> None:
     page.mouse.move(left + 150, top + 100, steps=5)
     page.mouse.click(left + 150, top + 100)
     page.get_by_text("43 N").wait_for()
+    page.get_by_text("the archive has 2014 to 2020, not 2013, 2021, 2022").wait_for()
     page.locator(".leaflet-pm-icon-edit").click()
     page.mouse.move(left + 150, top + 100)
     page.mouse.down()

@@ -37,8 +37,8 @@ def draw_skill(path: Path, rows: Sequence[dict]) -> Path:
     for region in REGIONS:
         lines = skill_lines(rows, region)
         if lines:
-            known = any(np.isfinite(line.low).any() for line in lines.values())
-            bars = "bars: 95 % intervals" if known else "too few 3-month blocks for intervals"
+            bounded = any(np.isfinite(line.low).any() for line in lines.values())
+            bars = "bars: 95 % intervals" if bounded else "too few 3-month blocks for intervals"
             panels[f"{REGIONS[region]}; {bars}"] = lines
     return skill.skill_by_lead(path, panels, "CRPS skill [1]")
 
@@ -47,13 +47,13 @@ def skill_lines(rows: Sequence[dict], region: str) -> dict[str, skill.Line]:
     """Return the skills of a region by lead time, of each method but climatology."""
     points: dict[str, list[tuple]] = {}
     for row in rows:
-        shown = row["region"] == region and row["lead"] != "all"
-        if shown and row["method"] != scoring.REFERENCE:
+        of_lead = row["region"] == region and row["lead"] != "all"
+        if of_lead and row["method"] != scoring.REFERENCE:
             point = (row["crpss"], row["crpss_low"], row["crpss_high"])
             points.setdefault(row["method"], []).append(point)
     lines = {}
-    for name, own_points in points.items():
-        skills, lows, highs = zip(*own_points, strict=True)
+    for name, triples in points.items():
+        skills, lows, highs = zip(*triples, strict=True)
         lines[name] = skill.Line(skills, lows, highs)
     return lines
 
@@ -62,9 +62,9 @@ def draw_probabilities(folder: Path, diagnosed: Mapping[str, Diagnosis]) -> list
     """Draw ranks and, of a snow index, reliability; return the files."""
     ranks = {}
     reliability = {}
-    for name, own in diagnosed.items():
-        ranks[name] = own.ranks / max(own.ranks.sum(), 1)
-        reliability[name] = own.reliability
+    for name, one in diagnosed.items():
+        ranks[name] = one.ranks / max(one.ranks.sum(), 1)
+        reliability[name] = one.reliability
     files = [skill.rank_histogram(folder / "ranks.png", ranks)]
     if any(table.any() for table in reliability.values()):
         files.append(skill.reliability(folder / "reliability.png", reliability, "snow"))

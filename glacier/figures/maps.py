@@ -65,27 +65,27 @@ def paint(
     image : (H, W) or (3, H, W), hatched where NaN. seen : bool or the seen share (H, W); the rest is pale.
     """
     options = {"interpolation": "nearest", "extent": extent}
-    known = np.isfinite(image)
+    finite = np.isfinite(image)
     if image.ndim == 3:
-        known = known.all(axis=0)
+        finite = finite.all(axis=0)
     if image.ndim == 2:
         low, high = limits
         drawn = axis.imshow(image, vmin=low, vmax=high, cmap=colours, **options)
     else:
         light = np.moveaxis(np.nan_to_num(image), 0, -1).clip(0, 1)
-        axis.imshow(np.dstack([light, known]), **options)
+        axis.imshow(np.dstack([light, finite]), **options)
         drawn = None
     if seen is not None:
-        axis.imshow(veil(seen, known), **options)
-    if not known.any():
+        axis.imshow(veil(seen, finite), **options)
+    if not finite.any():
         say(axis, empty)
     return drawn
 
 
-def veil(seen: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return the white that makes what was filled pale, (H, W, 4). seen : share in [0, 1]. known : bool."""
+def veil(seen: np.ndarray, finite: np.ndarray) -> np.ndarray:
+    """Return the white that makes what was filled pale, (H, W, 4). seen : share in [0, 1]. finite : bool."""
     white = np.ones((*seen.shape, 4), np.float32)
-    white[..., 3] = PALE * (1 - seen.astype(np.float32)) * known
+    white[..., 3] = PALE * (1 - seen.astype(np.float32)) * finite
     return white
 
 

@@ -149,11 +149,11 @@ def trend(days: Sequence[date], values: np.ndarray) -> str:
     for places in seasons.values():
         if len(places) > 1:
             departures[places] = values[places] - values[places].mean()
-    known = np.isfinite(departures)
-    if known.sum() < 2 * FEWEST_YEARS:
-        return f"no trend: {known.sum()} dates with another of their season"
-    slope, _, low, high = theilslopes(departures[known], years[known], alpha=0.95)
-    return f"{slope:+.2g} [{low:+.2g}, {high:+.2g}] km² a year, n = {known.sum()}"
+    compared = np.isfinite(departures)
+    if compared.sum() < 2 * FEWEST_YEARS:
+        return f"no trend: {compared.sum()} dates with another of their season"
+    slope, _, low, high = theilslopes(departures[compared], years[compared], alpha=0.95)
+    return f"{slope:+.2g} [{low:+.2g}, {high:+.2g}] km² a year, n = {compared.sum()}"
 
 
 def snow_line(rows: Sequence[dict[str, str]]) -> Figure:
@@ -190,11 +190,11 @@ def verdict(evaluation: Path | None) -> Figure:
 
 def pictures(cfg: Config, forecast: Path | None) -> list[ShownPicture]:
     """Return the pictures of the first page that are there."""
-    shown = [
+    candidates = [
         ShownPicture(cfg.folder / MOVEMENT / "quicklooks" / "arrows.png", "How fast the ice moves")
     ]
     if forecast:
         ahead = ShownPicture(forecast / "forecast.png", "Where snow is likely in the next steps")
         cover = ShownPicture(forecast / "snow.png", "Snow-covered area, past and forecast")
-        shown = [ahead, *shown, cover]
-    return [picture for picture in shown if picture.path.is_file()]
+        candidates = [ahead, *candidates, cover]
+    return [picture for picture in candidates if picture.path.is_file()]

@@ -58,8 +58,9 @@ def draw(
     title = f"ice velocity over {band} of {days[clearest]}"
     certain_velocity = np.where(moving, field.velocity, np.nan)
     places = nodes.rows, nodes.columns
-    shown = [images[clearest]], [certain_velocity], *places, [title], "velocity [m/yr]", pixel
-    files.append(maps.arrows(folder / "arrows.png", *shown))
+    layers = [images[clearest]], [certain_velocity], *places, [title]
+    arrows = maps.arrows(folder / "arrows.png", *layers, "velocity [m/yr]", pixel)
+    files.append(arrows)
     if moving.any():
         part = moving_part(moving, nodes)
         scenes = scene_a_year(images, days, texture, part, clearest)
@@ -185,9 +186,9 @@ def scene_a_year(
     return [best[year] for year in sorted(best)]
 
 
-def season_gap(day: date, other: date) -> int:
+def season_gap(first: date, second: date) -> int:
     """Return how many days of the year lie between two days, whatever their years."""
-    gap = day.timetuple().tm_yday - other.timetuple().tm_yday
+    gap = first.timetuple().tm_yday - second.timetuple().tm_yday
     return abs((gap + 183) % 366 - 183)
 
 
@@ -203,8 +204,8 @@ def describe(folder: Path, result: runner.Result) -> Path:
         "itslive": "Speed against that of ITS_LIVE",
     }
     pictures = {path.stem: path for path in result.files if path.parent.name == "quicklooks"}
-    shown = []
+    drawn = []
     for name, caption in captions.items():
         if name in pictures:
-            shown.append(pages.Picture(pictures[name], caption))
-    return pages.section(folder, "Movement", [("what", "number"), *result.table], *shown)
+            drawn.append(pages.Picture(pictures[name], caption))
+    return pages.section(folder, "Movement", [("what", "number"), *result.table], *drawn)

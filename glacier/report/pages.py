@@ -157,11 +157,13 @@ def with_sections(cfg: Config) -> list[Path]:
     stages = [cfg.folder / stage for stage in STAGES]
     name = re.escape(config.file_name(cfg.name))
     runs = runs_folder()
-    own = re.compile(rf"{name}-\w+-[\d-]+(/(evaluation|forecast))?|.*/(evaluation|forecast)-{name}")
+    pattern = re.compile(
+        rf"{name}-\w+-[\d-]+(/(evaluation|forecast))?|.*/(evaluation|forecast)-{name}"
+    )
     sections = [*runs.glob(f"*/{SECTION}"), *runs.glob(f"*/*/{SECTION}")]
     folders = sorted(path.parent for path in sections)
-    own_folders = [path for path in folders if own.fullmatch(path.relative_to(runs).as_posix())]
-    return [folder for folder in (*stages, *own_folders) if (folder / SECTION).is_file()]
+    matching = [path for path in folders if pattern.fullmatch(path.relative_to(runs).as_posix())]
+    return [folder for folder in (*stages, *matching) if (folder / SECTION).is_file()]
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -213,11 +215,11 @@ def as_webp(content: bytes) -> bytes:
         size = (min(image.width, NARROWER), height)
         frames = [frame.convert("RGB").resize(size) for frame in ImageSequence.Iterator(image)]
         duration = image.info.get("duration", 0)
-    made = io.BytesIO()
+    buffer = io.BytesIO()
     frames[0].save(
-        made, "WEBP", quality=75, save_all=True, append_images=frames[1:], duration=duration
+        buffer, "WEBP", quality=75, save_all=True, append_images=frames[1:], duration=duration
     )
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 def embed(folder: Path, piece: str, room: Room) -> str:

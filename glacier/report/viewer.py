@@ -156,8 +156,13 @@ def speed(cfg: Config, series: Composites, every: int) -> dict:
         nodes = file.read(file.descriptions.index("speed") + 1)
         spacing = file.transform.a / series.transform[0]
     height, width = series.values.shape[2:]
-    rows = (np.arange(0, height, every) / spacing).astype(int).clip(max=nodes.shape[0] - 1)
-    columns = (np.arange(0, width, every) / spacing).astype(int).clip(max=nodes.shape[1] - 1)
-    shown = nodes[rows][:, columns]
-    most = float(np.nanpercentile(shown, 99)) if np.isfinite(shown).any() else 1.0
-    return {"speed": encode(probability_bytes((shown / most).clip(0, 1))), "fastest": most}
+    last_row, last_column = np.array(nodes.shape) - 1
+    rows = (np.arange(0, height, every) / spacing).astype(int)
+    columns = (np.arange(0, width, every) / spacing).astype(int)
+    rows, columns = rows.clip(max=last_row), columns.clip(max=last_column)
+    values = nodes[rows][:, columns]
+    most = 1.0
+    if np.isfinite(values).any():
+        most = float(np.nanpercentile(values, 99))
+    shares = (values / most).clip(0, 1)
+    return {"speed": encode(probability_bytes(shares)), "fastest": most}
