@@ -557,7 +557,10 @@ def told(cfg: Config, origins: dict[str, str]) -> list[str]:
     for field in dataclasses.fields(cfg):
         value = getattr(cfg, field.name)
         if field.name in origins and value != field.default:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            if isinstance(value, tuple):
+                text = ",".join(map(str, value))
+            else:
+                text = str(value)
             by_place.setdefault(origins[field.name], []).append(f"{field.name}={text}")
     lines = []
     for place, settings in by_place.items():

@@ -71,7 +71,8 @@ def folder_of(cfg: Settings, runs: list[Path]) -> Path:
 
 def load_networks(runs: list[Path], device: torch.device) -> dict[str, torch.nn.Module]:
     """Return the networks by name; those left at their start by validation together, as one stands for all."""
-    networks, at_start = {}, {}
+    networks = {}
+    at_start = {}
     for label, run in choice.labels_of(runs).items():
         network = load_network(run, device)
         group = networks if network.factor.any() else at_start
@@ -136,7 +137,9 @@ def run(cfg: Settings) -> int:
     def work(target: Path) -> runner.Result:
         return evaluate(cfg, target, glacier, runs, bool(movement))
 
-    chosen = [f"--run={','.join(cfg.run)}"] if cfg.run else []
+    chosen = []
+    if cfg.run:
+        chosen = [f"--run={','.join(cfg.run)}"]
     command = console.command("DeepLearning/evaluate.py", cfg.name, *chosen)
     runner.make(cfg, folder, {"glacier": cfg.name}, inputs, work, command)
     page = pages.report(cfg)

@@ -112,7 +112,9 @@ def run(cfg: Settings) -> int:
     inputs = {"patches": glacier.hash, "run": runner.manifest_hash(manifest)}
     used = runner.used_settings(cfg, ["maxVelocity", "members", "iceOutline", "elevation"])
     folder = choice.folder_in(run_folder, "forecast", cfg.name)
-    chosen = [f"--run={cfg.run}"] if cfg.run else []
+    chosen = []
+    if cfg.run:
+        chosen = [f"--run={cfg.run}"]
     command = console.command("DeepLearning/forecast.py", cfg.name, *chosen)
     runner.make(cfg, folder, used, inputs, work, command)
     export.write(cfg)

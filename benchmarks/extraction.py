@@ -187,7 +187,8 @@ def stackstac_cube(items: list, grid, bands: list[str]):
     """Return the bands of items on a grid, as stackstac reads them when asked."""
     import stackstac
 
-    left, top = grid.transform[2], grid.transform[5]
+    left = grid.transform[2]
+    top = grid.transform[5]
     bounds = left, top - 30 * grid.shape[0], left + 30 * grid.shape[1], top
     return stackstac.stack(
         [item.to_dict(transform_hrefs=False) for item in items],
@@ -274,7 +275,9 @@ class Bench:
         process.start()
         answer = ours.recv()
         process.join()
-        return answer if isinstance(answer, str) else (*answer, self.requests())
+        if isinstance(answer, str):
+            return answer
+        return (*answer, self.requests())
 
     def least_requests(self) -> int:
         """Return what 8 scenes need if GDAL opens each file and reads the box's pixels of it, once, without a fault."""

@@ -86,7 +86,8 @@ class Base:
     """Climatology of the steps of a series, from the steps before one."""
 
     def __init__(self, climatology: Climatology, days: list[date]):
-        self.climatology, self.days = climatology, days
+        self.climatology = climatology
+        self.days = days
 
     def distribution(self, step: int, before: int, rows: slice = slice(None)) -> np.ndarray:
         """Return F (K, C, h, W) of a step, from the steps before `before`."""
@@ -170,7 +171,8 @@ class Scores:
 
     def add(self, past: Past, function: np.ndarray, step: int, drawn: np.ndarray) -> None:
         """Add the forecast F (K, 1, H, W) of a step. drawn : even numbers (1, H, W), to draw ranks within lumps."""
-        truth, x = past.series.unclipped[step], past.x
+        truth = past.series.unclipped[step]
+        x = past.x
         low, high = distribution.rank(function, truth, x)
         rank = low + drawn * (high - low)
         band = distribution.quantile(function, 0.95, x) - distribution.quantile(function, 0.05, x)
@@ -226,7 +228,9 @@ class Table:
             skills.append(percent(self.skill(name, AGAINST[1], "clipped")))
             coverage = [f"{100 * self.mean(name, key):.0f}" for key in ("in_50", "in_90")]
             size = [f"{self.mean(name, 'width'):.3f}", f"{self.mean(name, 'squared'):.4f}"]
-            share = [self.share(name)] if has_ideal else []
+            share = []
+            if has_ideal:
+                share = [self.share(name)]
             lines.append(
                 (name, f"{self.mean(name, 'crps'):.4f}", *skills, *coverage, *size, *share)
             )

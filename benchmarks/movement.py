@@ -37,7 +37,9 @@ from glacier.velocity.flow import flow
 from glacier.velocity.tracking import track_pairs
 from glacier.velocity.velocities import Field, Nodes, Pair
 
-SIZE, YEARS, SCENES_PER_YEAR = 256, (2013, 2020), 22
+SIZE = 256
+YEARS = (2013, 2020)
+SCENES_PER_YEAR = 22
 MASKED = FILL | DILATED | CIRRUS | CLOUD | SHADOW
 SINGLE_PAIRS = 12  # of each glacier, for the comparison with other trackers
 
@@ -69,7 +71,9 @@ def make_glacier(fastest: float, seed: int) -> Glacier:
     lines, departures = snow_lines(rng, days)
     shifts = 0.4 * rng.standard_normal((len(days), 2)).clip(-2.5, 2.5)
     middle = days[0] + (days[-1] - days[0]) / 2
-    kept, nir, index = [], [], []
+    kept = []
+    nir = []
+    index = []
     for number, day in enumerate(days):
         scene = observe(
             np.random.default_rng([seed, 2, number]),
@@ -130,7 +134,8 @@ def make_field(
     glacier: Glacier, images: np.ndarray, stable: np.ndarray | None
 ) -> tuple[Field, np.ndarray]:
     """Return the field of all pairs, and those of the pairs (P, 3, h, w); stable None: nothing is held at rest."""
-    pairs, nodes = find_pairs(glacier), glacier.nodes
+    pairs = find_pairs(glacier)
+    nodes = glacier.nodes
     tracked = np.empty((len(pairs), 3, *nodes.shape), np.float32)
     if stable is not None:
         track_pairs(images, pairs, nodes, stable, reach(glacier), 2, tracked)
@@ -159,8 +164,10 @@ def errors(glacier: Glacier, field: Field, tracked: np.ndarray) -> dict[str, flo
 
     Speed and direction where the ice exceeds 30 m/yr.
     """
-    truth, ice = glacier.nodes.of(glacier.truth), glacier.nodes.of(glacier.ice)
-    speed, found = np.hypot(*truth), np.isfinite(field.velocity[0])
+    truth = glacier.nodes.of(glacier.truth)
+    ice = glacier.nodes.of(glacier.ice)
+    speed = np.hypot(*truth)
+    found = np.isfinite(field.velocity[0])
     fast = ice & found & (speed > 30)
     off = field.velocity - truth
     measured = [east + 1j * north for east, north in (field.velocity[:, fast], truth[:, fast])]
@@ -204,7 +211,8 @@ def match_templates(
     first: np.ndarray, second: np.ndarray, nodes: Nodes, reach_px: float
 ) -> np.ndarray:
     """Return the displacement (2, h, w) [px] by cv2.matchTemplate with chips of the same size and a parabola's peak."""
-    radius, half = int(np.ceil(reach_px)) + 1, displacement.CHIP // 2
+    radius = int(np.ceil(reach_px)) + 1
+    half = displacement.CHIP // 2
     filled = [np.nan_to_num(image, nan=float(np.nanmean(image))) for image in (first, second)]
     padded = [np.pad(image, half + radius, mode="reflect") for image in filled]
     field = np.full((2, *nodes.shape), np.nan)
@@ -236,7 +244,8 @@ def compare_trackers(
 
     The same co-registered pairs, at rest over the same ground, at the nodes that every tracker answered.
     """
-    nodes, pairs = glacier.nodes, find_pairs(glacier)
+    nodes = glacier.nodes
+    pairs = find_pairs(glacier)
     truth = nodes.of(glacier.truth)
     fast = nodes.of(glacier.ice) & (np.hypot(*truth) > 30)
     chosen = [pairs[number] for number in np.linspace(0, len(pairs) - 1, SINGLE_PAIRS).astype(int)]
@@ -247,7 +256,8 @@ def compare_trackers(
         "template matching": lambda first, second, px: match_templates(first, second, nodes, px),
         "Farneback": lambda first, second, px: nodes.of(flow(first, second)),
     }
-    off, seconds = {name: [] for name in trackers}, {name: [] for name in trackers}
+    off = {name: [] for name in trackers}
+    seconds = {name: [] for name in trackers}
     cv2.setNumThreads(1)
     for pair in chosen:
         found = {}
@@ -295,7 +305,8 @@ def measure_cost() -> list[tuple]:
     with tempfile.TemporaryDirectory() as scratch:
         images = np.memmap(Path(scratch) / "images", np.float32, "w+", shape=(11, 800, 800))
         images[:] = [image[4:804, shift : shift + 800] for shift in np.arange(11) % 8]
-        seconds, peaks = {1: [], 2: []}, []
+        seconds = {1: [], 2: []}
+        peaks = []
         for count, workers in ((10, 1), (10, 2), (10, 1), (10, 2), (40, 2)):
             pairs = [Pair(number % 10, number % 10 + 1, 1.0) for number in range(count)]
             with disk.writing_array(Path(scratch) / "tracked.npy", (count, 3, *nodes.shape)) as out:

@@ -169,7 +169,10 @@ def size_on_disk(folder: Path) -> dict[str, int]:
     sizes = {}
     places = [*(folder / "datasets" / NAME).iterdir(), folder / "DeepLearning" / "runs"]
     for place in places:
-        files = [place] if place.is_file() else place.rglob("*")
+        if place.is_file():
+            files = [place]
+        else:
+            files = place.rglob("*")
         sizes[place.name] = sum(path.lstat().st_size for path in files)
     return sizes
 
@@ -385,8 +388,11 @@ def series_of_cases(cfg: Settings) -> dict[str, list[Case]]:
     sizes = cfg.sizes or (FULL_SIZES if cfg.full else QUICK_SIZES)
     if cfg.largest:
         return {"pixels": [Case(cfg.largest, usual, 4, SHORT)]}
-    many_scenes = (usual, 50, 200) if cfg.full else (usual, 4 * usual)
-    many_steps = (4, 12, 46) if cfg.full else (4, 12)
+    many_scenes = (usual, 4 * usual)
+    many_steps = (4, 12)
+    if cfg.full:
+        many_scenes = (usual, 50, 200)
+        many_steps = (4, 12, 46)
     side = sizes[0]
     by_pixels = [Case(size, usual, 4) for size in sizes]
     by_scenes = [Case(side, count, 4) for count in many_scenes]

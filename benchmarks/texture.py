@@ -53,7 +53,9 @@ for _texture in BEFORE:
 def parabola(low: float, middle: float, high: float) -> float:
     """Return where the parabola through three values has its peak, between -0.5 and 0.5."""
     curvature = low - 2 * middle + high
-    return 0.5 * (low - high) / curvature if curvature else 0.0
+    if curvature:
+        return 0.5 * (low - high) / curvature
+    return 0.0
 
 
 def correlate(first: np.ndarray, second: np.ndarray, window: int, reach: int) -> np.ndarray:
@@ -115,7 +117,8 @@ def strain_scatter(field: np.ndarray) -> float:
         np.gradient(part, SPACING) for part in velocity
     )
     heading = np.arctan2(velocity[1], velocity[0])
-    cos, sin = np.cos(heading), np.sin(heading)
+    cos = np.cos(heading)
+    sin = np.sin(heading)
     normal = cos**2 * along_x_x + sin * cos * (along_y_x + along_x_y) + sin**2 * along_y_y
     shear = cos * sin * (along_y_y - along_x_x) + (cos**2 - sin**2) * (along_y_x + along_x_y) / 2
     return float(np.hypot(nmad(normal), nmad(shear)) / np.sqrt(2))

@@ -24,7 +24,8 @@ class ArchiveServer:
         self.items = items
         self.pages: dict[str, object] = {}
         self.methods = ("GET", "POST")
-        self.largest, self.too_large = 1000, 500
+        self.largest = 1000
+        self.too_large = 500
         self.requests: list[tuple[str, str, int]] = []
         self.answer: Callable[[str, str], tuple[int, dict, bytes] | None] = lambda *_: None
         self.turn_page: Callable[[int, int], int] = lambda start, size: start + size
@@ -107,7 +108,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def reply(self, method: str, ask: dict) -> None:
         path = urlsplit(self.path).path
-        limit, start = int(ask.get("limit", 10)), int(ask.get("token", 0))
+        limit = int(ask.get("limit", 10))
+        start = int(ask.get("token", 0))
         self.archive.requests.append((method, path, limit))
         given = self.archive.answer(method, path)
         if given is not None:

@@ -193,7 +193,8 @@ def write_map(folder: Path, series: Composites) -> Path:
 
     composites.qml, beside it, says how QGIS shows the last step.
     """
-    names, tags = [], []
+    names = []
+    tags = []
     for (first, last), seen in zip(series.periods(), series.observed, strict=True):
         for channel in series.channels:
             names.append(f"{channel} {first}/{last}")

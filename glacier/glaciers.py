@@ -201,7 +201,9 @@ def write_glacier(cfg: Config, replace: bool = False) -> Path:
     path = cfg.folder / "glacier.yaml"
     if path.is_file() and not replace:
         raise GlacierExistsError(f"{path} is there already")
-    content = config.read_yaml(path) if path.is_file() else {}
+    content = {}
+    if path.is_file():
+        content = config.read_yaml(path)
     drawn = runner.used_settings(cfg, ("name", "boundingBox", "years", "source", "iceOutline"))
     changed = {
         name: value for name, value in drawn.items() if getattr(cfg, name) != getattr(Config, name)

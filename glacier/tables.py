@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
-WIDEST, NARROWEST = 100, 12  # letters: of a line, of a column that has to give way
+WIDEST = 100  # letters of a line
+NARROWEST = 12  # letters of a column that has to give way
 
 
 def lines_of(rows: list[tuple]) -> list[str]:
@@ -43,7 +44,9 @@ def lines_of_row(cells: list[str], widths: list[int], right: list[bool]) -> list
     for level in range(max(map(len, pieces), default=1)):
         line = ""
         for column, parts in enumerate(pieces):
-            text = parts[level] if level < len(parts) else ""
+            text = ""
+            if level < len(parts):
+                text = parts[level]
             width = widths[column]
             line += "  " + (text.rjust(width) if right[column] else text.ljust(width))
         lines.append(line.rstrip())

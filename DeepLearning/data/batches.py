@@ -82,7 +82,9 @@ class Glaciers:
             else:
                 windows = glacier.windows(part)
             samples.append(self.samples_of(number, windows, covering))
-        return samples[0] if len(samples) == 1 else np.concatenate(samples)
+        if len(samples) == 1:
+            return samples[0]
+        return np.concatenate(samples)
 
     def samples_of(self, number: int, windows: Sequence[int], covering: bool) -> np.ndarray:
         """Return the samples of some windows of a glacier, none that touches its kept-out block.

@@ -40,7 +40,9 @@ def canonical(content):
         return {canonical(key): canonical(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return type(content)(canonical(value) for value in content)
-    return sys.intern(content) if isinstance(content, str) else content
+    if isinstance(content, str):
+        return sys.intern(content)
+    return content
 
 
 def read(path: Path) -> dict:

@@ -67,7 +67,10 @@ def labels_of(runs: Sequence[Path]) -> dict[str, Path]:
     names = [run_folders.read_run(run)["network"] for run in runs]
     labels = {}
     for name, run in zip(names, runs, strict=True):
-        label = name if names.count(name) == 1 else f"{name} {run_folders.run_number(run):03d}"
+        if names.count(name) == 1:
+            label = name
+        else:
+            label = f"{name} {run_folders.run_number(run):03d}"
         labels[label] = run
     return labels
 

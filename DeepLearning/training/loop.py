@@ -48,10 +48,17 @@ class Fit:
     def __init__(
         self, model, glaciers: Glaciers, cfg, device, folder: Path, mirror: Mirror, settings: dict
     ):
-        self.model, self.glaciers, self.cfg, self.device = model, glaciers, cfg, device
-        self.folder, self.mirror, self.settings = folder, mirror, settings
+        self.model = model
+        self.glaciers = glaciers
+        self.cfg = cfg
+        self.device = device
+        self.folder = folder
+        self.mirror = mirror
+        self.settings = settings
         self.average = copy.deepcopy(model).requires_grad_(False)
-        self.numbers = torch.compile(model.numbers) if cfg.compile else model.numbers
+        self.numbers = model.numbers
+        if cfg.compile:
+            self.numbers = torch.compile(model.numbers)
         rates = {"lr": cfg.learningRate, "weight_decay": cfg.weightDecay}
         self.optimizer = torch.optim.AdamW(model.parameters(), **rates, fused=True)
         self.years = [earning.deal_years(glacier) for glacier in glaciers.glaciers]
@@ -82,7 +89,8 @@ class Fit:
             self.finish_epoch(
                 {"training_crps": math.nan, "learning_rate": 0.0, "gradient_norm": math.nan}, 0.0
             )
-        start, first = time.monotonic(), self.state["epoch"]
+        start = time.monotonic()
+        first = self.state["epoch"]
         try:
             with self.interrupts:
                 while not self.finished():
@@ -158,17 +166,24 @@ class Fit:
 
     def share_batches(self, samples: np.ndarray) -> list[tuple[Batch, np.ndarray]]:
         """Return this process's batches of a step, each with a chance in [0, 1) a sample and lead time for hints."""
-        cfg, count = self.cfg, len(samples)
+        cfg = self.cfg
+        count = len(samples)
         random = np.random.default_rng([cfg.seed, self.state["epoch"], self.state["step"]])
-        turns = random.integers(0, 8, count) if cfg.augment else None
+        turns = None
+        if cfg.augment:
+            turns = random.integers(0, 8, count)
         chance = random.random((count, self.glaciers.glaciers[0].horizon))
-        mine, chance = processes.share(samples), processes.share(chance)
+        mine = processes.share(samples)
+        chance = processes.share(chance)
         if turns is not None:
             turns = processes.share(turns)
         batches = []
         for first in range(0, len(mine), cfg.batchSize):
             part = slice(first, first + cfg.batchSize)
-            of_part = None if turns is None else turns[part]
+            if turns is None:
+                of_part = None
+            else:
+                of_part = turns[part]
             batch = self.glaciers.batch(mine[part], of_part)
             trains = torch.from_numpy(self.trains(mine[part]))[:, :, None, None, None]
             batches.append((replace(batch, observed=batch.observed & trains), chance[part]))
@@ -190,7 +205,8 @@ class Fit:
     def set_rate(self) -> None:
         """Set the learning rate of the step that comes."""
         steps = math.ceil(self.an_epoch / self.a_step)
-        warmup, whole = steps * self.cfg.warmupEpochs, steps * self.cfg.epochs
+        warmup = steps * self.cfg.warmupEpochs
+        whole = steps * self.cfg.epochs
         rate = learning_rate(self.state["step"], whole, warmup, self.cfg.learningRate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -49,7 +49,8 @@ class Mirror:
     """
 
     def __init__(self, mode: str, folder: Path, settings: dict, kind: str = "training"):
-        self.run, self.folder = None, folder
+        self.run = None
+        self.folder = folder
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE", "online" if key_known() else "offline")
         if mode != "disabled":
@@ -71,11 +72,9 @@ class Mirror:
             disable_git=True,
             disable_code=True,
         )
-        again = (
-            {"id": known.read_text(encoding="utf-8"), "resume": "allow"}
-            if mode == "online" and known.is_file()
-            else {}
-        )
+        again = {}
+        if mode == "online" and known.is_file():
+            again = {"id": known.read_text(encoding="utf-8"), "resume": "allow"}
         self.run = wandb.init(
             project=PROJECT,
             name=self.folder.name,

@@ -26,7 +26,8 @@ def draw_sample(
     median = distribution.quantile(forecast, 0.5, batch.context.thresholds, batch.context.floor)
     seen = batch.targets.where(batch.observed, np.nan)  # only what was observed is the truth
     parts = {"input": batch.inputs, "median": median, "truth": seen}
-    images, titles = [], []
+    images = []
+    titles = []
     for name, frames in parts.items():
         for step, image in enumerate(frames[0].numpy(), 1):
             images.append(looks.picture_of(image))

@@ -15,7 +15,8 @@ if TYPE_CHECKING:  # loading it takes seconds: a run that is up to date goes wit
     import torch
     from torch import nn
 
-RANK, COUNT = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+RANK = int(os.environ.get("RANK", 0))
+COUNT = int(os.environ.get("WORLD_SIZE", 1))
 
 
 def start(device: torch.device) -> None:

@@ -54,7 +54,9 @@ def train(cfg: TrainingConfig, build: Callable[[TrainingConfig, int], nn.Module]
         if processes.is_writer():
             pages.report(cfg)
             log.info("Wrote %s", choice.folder)
-    name = cfg.names[0] if cfg.names else cfg.name
+    name = cfg.name
+    if cfg.names:
+        name = cfg.names[0]
     log.info("Next: %s", console.command("DeepLearning/evaluate.py", name))
     return 0
 
@@ -104,7 +106,10 @@ def patch_hashes(cfg: TrainingConfig) -> dict[str, str]:
         runner.need(for_glacier(cfg, name), STAGE)
     hashes = {}
     for name in names:
-        of_name = cfg if name == cfg.name else for_glacier(cfg, name)
+        if name == cfg.name:
+            of_name = cfg
+        else:
+            of_name = for_glacier(cfg, name)
         hashes[name] = runner.need(of_name, STAGE)
     return hashes
 

@@ -126,7 +126,9 @@ def share_of(text: str) -> float | None:
 
 def held_out(cfg: TrainingConfig) -> list[str]:
     """Return the names of the glaciers held out."""
-    return cfg.holdout.split(",") if cfg.holdout else []
+    if cfg.holdout:
+        return cfg.holdout.split(",")
+    return []
 
 
 FREE = ("wandb", "resume", "pictureEvery")  # settings that do not change what a run computes
@@ -154,7 +156,9 @@ def used(cfg: TrainingConfig) -> dict:
         for field in dataclasses.fields(cfg)
         if field.name not in Config.__dataclass_fields__
     ]
-    batch = {"processes": processes.COUNT} if processes.COUNT > 1 else {}
+    batch = {}
+    if processes.COUNT > 1:
+        batch = {"processes": processes.COUNT}
     return runner.used_settings(cfg, [name for name in names if name not in FREE]) | batch
 
 
@@ -166,6 +170,8 @@ def with_settings(cfg: TrainingConfig, saved: dict) -> TrainingConfig:
         )
     plain = {}
     for name, value in saved.items():
-        plain[name] = tuple(value) if isinstance(value, list) else value
+        plain[name] = value
+        if isinstance(value, list):
+            plain[name] = tuple(value)
     plain.pop("processes", None)
     return dataclasses.replace(cfg, **plain)

@@ -51,7 +51,9 @@ class Ahead:
 def quantities(glacier: Glacier) -> tuple[str, ...]:
     """Return the names of what forecast.tif holds of each step and channel."""
     names = ("p_snow", "median", "mean", "q05", "q25", "q75", "q95")
-    return names if is_index(glacier.series.channels) else names[1:]
+    if is_index(glacier.series.channels):
+        return names
+    return names[1:]
 
 
 def date_span(glacier: Glacier, step: int) -> str:
@@ -90,7 +92,8 @@ def member_bands(glacier: Glacier, target: int, count: int) -> list[Band]:
 
 def statistics(F: np.ndarray, glacier: Glacier) -> dict[str, np.ndarray]:
     """Return the quantities of F (horizon, K, C, h, w), each (horizon, C, h, w)."""
-    x, floor = glacier.x, glacier.floor
+    x = glacier.x
+    floor = glacier.floor
     maps = {name: distribution.quantile(F, p, x, floor) for name, p in QUANTILES.items()}
     maps["mean"] = distribution.mean(F, x, floor)
     if is_index(glacier.series.channels):
@@ -231,6 +234,9 @@ def summary_lines(glacier: Glacier, ahead: Ahead) -> list[tuple]:
         cells: Sequence[str] = [
             f"{number:.3f}" for number in (median.mean(), median.min(), median.max())
         ]
-        snow = "-" if ahead.probability is None else f"{ahead.probability[lead].mean():.2f}"
+        if ahead.probability is None:
+            snow = "-"
+        else:
+            snow = f"{ahead.probability[lead].mean():.2f}"
         lines.append((date_span(glacier, target + lead), snow, *cells))
     return lines

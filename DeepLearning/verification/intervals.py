@@ -67,7 +67,8 @@ def skill_interval(
     own = sum_by_block(errors, blocks)  # (blocks, tiles)
     other = sum_by_block(reference, blocks)
     observed = (other.sum(axis=1) > 0) | (own.sum(axis=1) > 0)
-    own, other = own[observed], other[observed]
+    own = own[observed]
+    other = other[observed]
     count = len(own)
     if count < FEWEST_BLOCKS or not (own.sum() > 0 and other.sum() > 0):
         return NOTHING
@@ -108,4 +109,6 @@ def effective_dates(values: np.ndarray, steps: np.ndarray) -> float:
 def worst_date_share(errors: np.ndarray) -> float:
     """Return the share of the worst date in a sum of errors (dates,) >= 0; NaN without any error."""
     total = errors.sum()
-    return float(errors.max() / total) if total > 0 else float("nan")
+    if total > 0:
+        return float(errors.max() / total)
+    return float("nan")

@@ -122,7 +122,8 @@ def fit_agreement(scores: np.ndarray, steps: np.ndarray) -> Agreement:
     observed = np.isfinite(scores).any(axis=(1, 2))
     if observed.sum() < FEWEST_MAPS:
         return Agreement()
-    scores, steps = scores[observed], steps[observed]
+    scores = scores[observed]
+    steps = steps[observed]
     common, smoothing = fit_space(scores)
     return Agreement(common, smoothing, fit_carry(scores, steps))
 

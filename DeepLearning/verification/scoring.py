@@ -88,11 +88,15 @@ class Judge:
     """
 
     def __init__(self, glacier: Glacier, device: torch.device):
-        self.glacier, self.device = glacier, device
+        self.glacier = glacier
+        self.device = device
         self.masks = regions.region_masks(glacier)
         self.tiles = regions.numbered_tiles(self.masks)
         self.is_index = is_index(glacier.series.channels)
-        self.data_range = 1.0 if self.is_index else span(glacier)
+        if self.is_index:
+            self.data_range = 1.0
+        else:
+            self.data_range = span(glacier)
 
     def in_doubt(self, base: Callable, window: Window) -> np.ndarray:
         """Return where climatology is in doubt whether there will be snow, bool (horizon, H, W); nowhere in colours."""
@@ -246,7 +250,9 @@ class Scored:
         factors = self.factors.get(method)
         if factors is None:
             return float("nan")
-        return float(np.mean(factors)) if lead == "all" else float(factors[lead - 1])
+        if lead == "all":
+            return float(np.mean(factors))
+        return float(factors[lead - 1])
 
 
 def score(

@@ -70,8 +70,14 @@ def make_ground(
     thinning = -(-max(shape) // FINEST)
     every = slice(None, None, thinning)
     area = abs(transform[0] * transform[4]) * thinning**2
-    altitudes = None if elevation is None else Altitudes(elevation[every, every])
-    thin_ice = None if ice is None else ice[every, every]
+    if elevation is None:
+        altitudes = None
+    else:
+        altitudes = Altitudes(elevation[every, every])
+    if ice is None:
+        thin_ice = None
+    else:
+        thin_ice = ice[every, every]
     if thin_ice is not None and not thin_ice.any():
         thin_ice = None
     return Ground(thinning, area, altitudes, thin_ice, southern)
@@ -82,7 +88,9 @@ def read_ground(cfg: Config, glacier: Glacier) -> Ground:
     series = glacier.series
     grid = Grid(series.crs, tuple(series.transform), glacier.shape)
     elevation = read_elevation(cfg)
-    ice = outline_mask(cfg.iceOutline, grid) if cfg.iceOutline else None
+    ice = None
+    if cfg.iceOutline:
+        ice = outline_mask(cfg.iceOutline, grid)
     southern = centre_latitude(grid) < 0
     return make_ground(glacier.shape, series.transform, elevation, ice, southern)
 
@@ -121,8 +129,10 @@ def past_step(glacier: Glacier, step: int, rows: slice, columns: slice) -> PastS
 def fit(glacier: Glacier) -> Agreement:
     """Return how the maps of the last FITTED_STEPS steps agree, in the middle FINEST pixels of the scene."""
     height, width = glacier.shape
-    top, left = max(0, (height - FINEST) // 2), max(0, (width - FINEST) // 2)
-    rows, columns = slice(top, top + FINEST), slice(left, left + FINEST)
+    top = max(0, (height - FINEST) // 2)
+    left = max(0, (width - FINEST) // 2)
+    rows = slice(top, top + FINEST)
+    columns = slice(left, left + FINEST)
     last = len(glacier.series.dates)
     first = max(glacier.series.steps_per_year, last - FITTED_STEPS)
     steps = np.arange(first, last)
@@ -186,7 +196,10 @@ class SnowSeries:
     """
 
     def __init__(self, days, shape: tuple[int, int], ground: Ground, count: int):
-        self.days, self.shape, self.ground, self.count = days, shape, ground, count
+        self.days = days
+        self.shape = shape
+        self.ground = ground
+        self.count = count
         self.rows: list[dict] = []
         self.years: dict[date, list[SnowYear]] = {}
         self.observed: dict[date, int] = {}
@@ -194,7 +207,8 @@ class SnowSeries:
 
     def add(self, part: str, step: int, maps: Sequence[np.ndarray], observed_pixels: int) -> None:
         """Add a step. part : past or forecast. maps : of the members, bool (count, h, w)."""
-        begin, end = self.days(step), self.days(step + 1)
+        begin = self.days(step)
+        end = self.days(step + 1)
         if self.first_step is None:
             self.first_step = step
         numbers = [map_numbers(snow, self.ground) for snow in maps]
@@ -222,7 +236,8 @@ class SnowSeries:
             years = []
             for _ in range(self.count):
                 years.append(SnowYear(start, self.shape, self.ground.altitudes, self.ground.ice))
-            self.years[start], self.observed[start] = years, 0
+            self.years[start] = years
+            self.observed[start] = 0
         for year, snow in zip(self.years[start], maps, strict=True):
             year.add(*step_days, snow)
         self.observed[start] += observed_pixels

@@ -35,7 +35,9 @@ def animation(
 
     frames = []
     for number, (image, title) in enumerate(zip(images, titles, strict=True)):
-        mask = seen[number : number + 1] if seen else None
+        mask = None
+        if seen:
+            mask = seen[number : number + 1]
         figure, axes = draw_maps([image], [title], label, limits, colours, 1, mask)
         if pixel_size:
             add_scale(axes[0], image.shape[-1], pixel_size)
@@ -60,12 +62,14 @@ def without_margin(frames: list) -> list:
     from PIL import ImageChops
 
     width, height = frames[0].size
-    tops, bottoms = [], []
+    tops = []
+    bottoms = []
     for frame in frames:
         box = ImageChops.invert(frame).getbbox() or (0, 0, width, height)
         tops.append(box[1])
         bottoms.append(box[3])
-    top, bottom = max(min(tops) - 6, 0), min(max(bottoms) + 6, height)
+    top = max(min(tops) - 6, 0)
+    bottom = min(max(bottoms) + 6, height)
     return [frame.crop((0, top, width, bottom)) for frame in frames]
 
 

@@ -74,7 +74,8 @@ def alike(columns: Sequence[Column]) -> list[tuple[int, int]]:
     """Return the first column, and the one after the last, of each run of columns of the same quantity and colours."""
     borders = [0]
     for number in range(1, len(columns)):
-        before, column = columns[number - 1], columns[number]
+        before = columns[number - 1]
+        column = columns[number]
         if (before.label, before.colours) != (column.label, column.colours):
             borders.append(number)
     return list(zip(borders, [*borders[1:], len(columns)], strict=True))
@@ -98,8 +99,13 @@ def draw_column(axes: Sequence | np.ndarray, column: Column, longest: int):
             axis.set_axis_off()
             continue
         extent = (-0.5, image.shape[-1] - 0.5, image.shape[-2] - 0.5, -0.5)
-        mask = column.seen[row] if column.seen else None
-        share = None if mask is None else screen_size(mask.astype(np.float32), longest)
+        mask = None
+        if column.seen:
+            mask = column.seen[row]
+        if mask is None:
+            share = None
+        else:
+            share = screen_size(mask.astype(np.float32), longest)
         thin = screen_size(image, longest)
         scale = paint(axis, thin, column.limits, column.colours, share, extent, column.empty)
         drawn = scale or drawn

@@ -29,7 +29,8 @@ def write_ramp(
     value of the band, which have these colours as well. colours : a colour map of matplotlib.
     """
     low, high = limits
-    least, most = min(low, reach[0]), max(high, reach[1])
+    least = min(low, reach[0])
+    most = max(high, reach[1])
     values = [least, *np.linspace(low, high, STOPS).tolist(), most]
     renderer = Element("rasterrenderer", type="singlebandpseudocolor", band=str(band))
     renderer.attrib |= {

@@ -12,7 +12,9 @@ from glacier.figures.forecasts import screen_size
 from glacier.figures.looks import INDEX
 from glacier.figures.maps import DOTS, WIDTH, paint, prepare, save
 
-FEW, COLUMNS, MANY = 12, 4, 8  # up to so many maps a sheet, so many side by side, else so many
+FEW = 12  # maps of a sheet, up to which there are COLUMNS side by side
+COLUMNS = 4
+MANY = 8  # side by side, of a sheet with more
 LINE = 0.13  # inches that a line of a title takes
 COLOURS = INDEX.colours
 

@@ -13,7 +13,9 @@ import numpy as np
 from glacier.figures.charts import STYLES, add_legend
 from glacier.figures.maps import WIDTH, save
 
-BAND, LINE, TRUTH = "#31688e", "#1f3d55", "#b2182b"
+BAND = "#31688e"
+LINE = "#1f3d55"
+TRUTH = "#b2182b"
 MARKERS = "osD^P*X<>"
 ENDS = (-0.02, 1.02)  # of an axis of probabilities: so that no marker is cut
 LOWEST = -0.3  # a skill below it is drawn at the edge

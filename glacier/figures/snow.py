@@ -11,7 +11,8 @@ import numpy as np
 from glacier.figures.charts import add_legend
 from glacier.figures.maps import WIDTH, save
 
-PAST, AHEAD = "#1f3d55", "#b2182b"
+PAST = "#1f3d55"
+AHEAD = "#b2182b"
 
 
 def area_band(

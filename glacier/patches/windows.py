@@ -31,8 +31,11 @@ class Clipped:
     """
 
     def __init__(self, array: np.ndarray, floor: float | None):
-        self.array, self.floor = array, floor
-        self.shape, self.ndim, self.dtype = array.shape, array.ndim, array.dtype
+        self.array = array
+        self.floor = floor
+        self.shape = array.shape
+        self.ndim = array.ndim
+        self.dtype = array.dtype
 
     def __len__(self) -> int:
         return len(self.array)
@@ -45,7 +48,9 @@ class Clipped:
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         """Return all of it, in memory."""
-        return self[:] if dtype is None else self[:].astype(dtype)
+        if dtype is None:
+            return self[:]
+        return self[:].astype(dtype)
 
     def copy(self) -> np.ndarray:
         """Return all of it, in memory."""

@@ -37,7 +37,9 @@ def to_map(scene: np.ndarray) -> np.ndarray:
     """Return a scene (C, H, W) to draw: the index as it is, or brightened bands."""
     every = thinning(scene.shape[1:])
     thin = scene[:, ::every, ::every]
-    return thin[0] if len(thin) == 1 else np.clip(2 * thin, 0, 1)
+    if len(thin) == 1:
+        return thin[0]
+    return np.clip(2 * thin, 0, 1)
 
 
 def summary(scenes: AlignedScenes, composites: Composites) -> tuple[dict, list[tuple]]:
@@ -99,9 +101,11 @@ def draw_before_after(
     """Draw the six clearest scenes before and after co-registration; return the file."""
     seen = np.array([np.isfinite(scene[0]).mean() for scene in series.channels])
     best = np.argsort(-(seen + accepted), kind="stable")[:6]
-    frames, titles = [], []
+    frames = []
+    titles = []
     for i in sorted(best.tolist()):
-        before, after = to_map(series.channels[i]), to_map(aligned[i])
+        before = to_map(series.channels[i])
+        after = to_map(aligned[i])
         gap = np.full_like(before[..., :4], np.nan)
         frames.append(np.concatenate([before, gap, after], axis=-1))
         titles.append(f"{series.records[i]['date']}: as delivered | co-registered")
@@ -126,7 +130,10 @@ def draw_composites(folder: Path, composites: Composites) -> list[Path]:
         title = f"{step_name(first, per_year)}\n{share_seen(seen)}"
         if per_year > FEW:  # small maps; the year is the sheet's
             title = f"{first.day} {first:%b}: {100 * seen.mean():.0f} %"
-        image = values[0] if len(values) == 1 else 2 * values
+        if len(values) == 1:
+            image = values[0]
+        else:
+            image = 2 * values
         sheets.setdefault(day[:4], []).append(Thumbnail(title, image, seen))
     files = []
     for year, thumbnails in sheets.items():
@@ -152,7 +159,8 @@ def describe(cfg: Config, folder: Path, table: list[tuple], warning: str = "") -
 
     table : of `summary`. warning : of `unaligned_warning`.
     """
-    scenes, composites = read_aligned_scenes(cfg), read_composites(cfg)
+    scenes = read_aligned_scenes(cfg)
+    composites = read_composites(cfg)
     quicklooks = folder / "quicklooks"
     moved, better = draw_corrections(folder, scenes)
     days = [date.fromisoformat(day) for day in composites.dates]
@@ -210,7 +218,9 @@ def draw_spread(folder: Path, composites: Composites, last: int = 8) -> Path:
         name = step_name(date.fromisoformat(day), composites.steps_per_year)
         titles.append(f"{name}\n{100 * np.isfinite(step).mean():.0f} % seen twice or more")
     finite = spread[np.isfinite(spread)]
-    top = float(np.percentile(finite, 99)) if len(finite) else 1.0
+    top = 1.0
+    if len(finite):
+        top = float(np.percentile(finite, 99))
     return maps.map_row(
         folder / "quicklooks" / "spread.png",
         list(spread),

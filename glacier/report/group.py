@@ -106,7 +106,9 @@ def maps_of(lines: Sequence[Line]) -> list[BoxMap]:
 def number_in(text: str) -> float | None:
     """Return the number that a text begins with; None if it begins with none."""
     start = re.match(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", text)
-    return float(start[0]) if start else None
+    if start:
+        return float(start[0])
+    return None
 
 
 def box_map(
@@ -127,7 +129,10 @@ def box_map(
     marks = []
     for name, box in boxes.items():
         number = numbers[name]
-        colour = "#cccccc" if number is None else colour_of(number, low, high)
+        if number is None:
+            colour = "#cccccc"
+        else:
+            colour = colour_of(number, low, high)
         width = max(SMALLEST, (box[2] - box[0]) * shorter * scale)
         height = max(SMALLEST, (box[3] - box[1]) * scale)
         left = (box[0] - west) * shorter * scale
@@ -143,7 +148,9 @@ def box_map(
 
 def colour_of(number: float, low: float, high: float) -> str:
     """Return the colour of a number between two, from dark to light."""
-    share = (number - low) / (high - low) if high > low else 0.5
+    share = 0.5
+    if high > low:
+        share = (number - low) / (high - low)
     return COLOURS[round(share * (len(COLOURS) - 1))]
 
 
@@ -159,11 +166,15 @@ def line_of(name: str, failure: str) -> Line:
     folders = pages.with_sections(cfg)
     finished = [folder for folder in folders if runner.read_manifest(folder)]
     forecast = answer.newest(finished, "forecast")
-    rows = answer.read_rows(forecast / "snow.csv") if forecast else []
+    rows = []
+    if forecast:
+        rows = answer.read_rows(forecast / "snow.csv")
     snow = answer.snow_cover(cfg, rows)
     verdict = answer.verdict(answer.newest(finished, "evaluation"))
     page = cfg.folder / "report.html"
-    address = urllib.parse.quote(f"{cfg.folder.name}/{page.name}") if page.is_file() else ""
+    address = ""
+    if page.is_file():
+        address = urllib.parse.quote(f"{cfg.folder.name}/{page.name}")
     return Line(
         name,
         snow.value,

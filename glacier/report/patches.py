@@ -63,7 +63,10 @@ def count_rows(split: Split, holdings: dict[str, Holding]) -> list[tuple]:
         row: tuple = (part, split.parts.count(part))
         if part in holdings:
             held = holdings[part]
-            snow = "" if math.isnan(held.snow) else f"{100 * held.snow:.0f}"
+            if math.isnan(held.snow):
+                snow = ""
+            else:
+                snow = f"{100 * held.snow:.0f}"
             row += (f"{held.dates} of {held.of}", held.pixels, snow)
         else:
             row += ("", "", "")
@@ -75,7 +78,9 @@ def draw_window(cfg: Config, folder: Path, series: Series, start: int) -> Path:
     """Draw the window that begins with step `start`, its role and date above each step; return the file."""
     length = cfg.sequenceLength + cfg.horizon
     roles = ["input"] * cfg.sequenceLength + ["target"] * cfg.horizon
-    images, titles, masks = [], [], []
+    images = []
+    titles = []
+    masks = []
     for step, role in zip(range(start, start + length), roles, strict=True):
         image = series.values[step]  # (C, H, W)
         seen = series.observed[step]

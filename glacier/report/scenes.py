@@ -32,7 +32,8 @@ class Candidate:
 
 def describe(cfg: Config, folder: Path, counts: dict) -> list[Path]:
     """Draw when the scenes were taken, and the clearest, for the report; return the files."""
-    dates, seen = [], []
+    dates = []
+    seen = []
     candidates: list[Candidate] = []
     rows: list[tuple] = [("scene", "date", "satellite", "cloud [%]", "seen in the box [%]")]
     for scene in read_scenes(cfg):
@@ -47,7 +48,9 @@ def describe(cfg: Config, folder: Path, counts: dict) -> list[Path]:
     quicklooks = folder / "quicklooks"
     days = charts.calendar(quicklooks / "scenes.png", dates, seen, "seen in the box [1]")
     white = brightest(clearest.image)
-    image = clearest.image / white if clearest.image.ndim == 3 else clearest.image
+    image = clearest.image
+    if clearest.image.ndim == 3:
+        image = clearest.image / white
     best = maps.map_row(
         quicklooks / "clearest.png",
         [image],
@@ -80,7 +83,10 @@ def candidate(scene: Scene) -> Candidate:
         colours = colours[:1]
     bands = [scene.reflectance(band)[::every, ::every] for band in colours]
     title = f"{scene.date:%Y-%m-%d}, {scene.platform}"
-    image = np.stack(bands) if len(bands) == 3 else bands[0]
+    if len(bands) == 3:
+        image = np.stack(bands)
+    else:
+        image = bands[0]
     seen = 1 - scene.missing_fraction
     return Candidate(title, seen, image, ", ".join(colours), every)
 
@@ -116,7 +122,8 @@ def brightest(image: np.ndarray) -> float:
 
 def row_of(scene: Scene) -> tuple:
     """Return what the fold of all scenes says of one."""
-    cloud, seen = round(scene.cloud_percent, 1), round(100 * (1 - scene.missing_fraction))
+    cloud = round(scene.cloud_percent, 1)
+    seen = round(100 * (1 - scene.missing_fraction))
     return scene.id, str(scene.date), scene.platform, cloud, seen
 
 

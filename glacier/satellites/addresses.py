@@ -38,7 +38,9 @@ def file_beside(href: str, name: str, address: str) -> str | None:
     if is_web(address) or "://" not in href or not file_name.startswith(name):
         return None
     beside = Path(address).parent / file_name
-    return str(beside) if beside.is_file() else None
+    if beside.is_file():
+        return str(beside)
+    return None
 
 
 def is_web(address: str) -> bool:
@@ -83,7 +85,9 @@ def linked(links: list[dict], relation: str, base: str) -> str:
     """Return the address that the first link of a relation leads to, or an empty text."""
     hrefs = [link.get("href") for link in links if link.get("rel") == relation]
     texts = [href for href in hrefs if isinstance(href, str)]
-    return resolve(texts[0], base) if any(texts[:1]) else ""
+    if any(texts[:1]):
+        return resolve(texts[0], base)
+    return ""
 
 
 def base_address(links: list[dict], address: str) -> str:

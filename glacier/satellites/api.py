@@ -50,7 +50,9 @@ class Page:
 def smaller(told, limit: int) -> int:
     """Return how many items to ask for: those that are told, at most `limit`."""
     wanted = number(told)
-    return min(int(wanted), limit) if wanted >= 1 else limit
+    if wanted >= 1:
+        return min(int(wanted), limit)
+    return limit
 
 
 @dataclass
@@ -154,7 +156,8 @@ def pages_from(reader: Reader, first: list[Page], progress: Progress) -> Iterato
             )
         if following.key in progress.seen:
             raise SourceError("its next page leads back to a page that was read already")
-        page, content = following, ask_page(reader, following, progress)
+        page = following
+        content = ask_page(reader, following, progress)
 
 
 def first_answer(reader: Reader, first: list[Page], progress: Progress) -> tuple[Page, dict]:
@@ -212,7 +215,9 @@ def new_features(page: Page, content: dict, progress: Progress) -> Iterator[tupl
 
 def name_in(feature, key: str):
     """Return a member of an item, None where the item is none."""
-    return feature.get(key) if isinstance(feature, dict) else None
+    if isinstance(feature, dict):
+        return feature.get(key)
+    return None
 
 
 def next_page(page: Page, content: dict) -> Page | None:

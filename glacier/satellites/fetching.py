@@ -126,7 +126,8 @@ def numbered(pairs: Dropped) -> dict[str, str]:
     """Return pairs as a dict; a name that comes again gets a number."""
     content: dict[str, str] = {}
     for name, reason in pairs:
-        key, number = name, 1
+        key = name
+        number = 1
         while key in content:
             number += 1
             key = f"{name} ({number})"

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import rasterio
 
-LOWEST, HIGHEST = -(1 << 15), (1 << 16) - 1  # numbers that 16 bits hold, signed or not
+LOWEST = -(1 << 15)  # numbers that 16 bits hold, signed or not
+HIGHEST = (1 << 16) - 1
 # floating numbers all below it are reflectance, or a part of it, and no digital numbers
 FRACTIONS = 10.0
 DIGITAL = 0.01  # scales below it are those of digital numbers

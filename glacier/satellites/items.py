@@ -16,7 +16,8 @@ from glacier.texts import printable
 
 ROLES_LEFT_OUT = {"thumbnail", "overview", "visual", "metadata"}
 # of reflectance [1]: that of numbers which are reflectance already, and more than any archive adds
-LARGEST_SCALE, LARGEST_OFFSET = 1.0, 2.0
+LARGEST_SCALE = 1.0
+LARGEST_OFFSET = 2.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def parse_item(feature: dict, address: str) -> Item:
         raise OddItemError(f"its page cannot be read: {feature}")
     if not isinstance(feature, dict):
         raise OddItemError("it is no item")
-    name, told = feature.get("id"), feature.get("properties")
+    name = feature.get("id")
+    told = feature.get("properties")
     if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
         raise OddItemError("it has no id")
     if not isinstance(told, dict):
@@ -140,7 +142,8 @@ def parse_item(feature: dict, address: str) -> Item:
 
 def read_assets(feature: dict, told: dict, base: str, address: str) -> dict[str, Asset]:
     """Return the files of an item by key; OddItemError if it has none."""
-    assets, name = feature.get("assets"), str(feature.get("id"))
+    assets = feature.get("assets")
+    name = str(feature.get("id"))
     if not isinstance(assets, dict):
         raise OddItemError("it has no assets")
     contents = {key: content for key, content in assets.items() if isinstance(content, dict)}
@@ -181,11 +184,14 @@ def read_asset(
     bands = read_bands(content, told)
     if href is None or len(bands) > 1:
         return None
-    band = bands[0] if bands else {}
+    band = {}
+    if bands:
+        band = bands[0]
     scale, offset = read_scaling(content)
     nodata = read_nodata(content)
     gsd = first_number(content | band, ("gsd", "raster:spatial_resolution", "eo:gsd"))
-    crs, transform = metadata.read_crs(content), metadata.read_transform(content)
+    crs = metadata.read_crs(content)
+    transform = metadata.read_transform(content)
     return Asset(
         key=key,
         href=href,
@@ -204,7 +210,9 @@ def text_in(part: dict, names: tuple[str, ...]) -> str:
     """Return the first member that is a text, in lower case; else empty."""
     values = [part.get(name) for name in names]
     texts = [value.lower() for value in values if isinstance(value, str)]
-    return texts[0] if texts else ""
+    if texts:
+        return texts[0]
+    return ""
 
 
 def read_bands(content: dict, told: dict) -> list[dict]:
@@ -214,7 +222,9 @@ def read_bands(content: dict, told: dict) -> list[dict]:
     by_number = dict(enumerate(shared))
     described = []
     for band in bands:
-        entry = by_number.get(band) if isinstance(band, int) else band
+        entry = band
+        if isinstance(band, int):
+            entry = by_number.get(band)
         if isinstance(entry, dict):
             described.append(entry)
     return described

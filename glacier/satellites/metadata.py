@@ -67,7 +67,9 @@ def read_tier(told: dict, name: str) -> str:
     ending = re.search(r"_(T1|T2|RT)(_SR|_ST)?$", name.upper())
     if category in TIERS:
         return category
-    return ending[1] if ending else ""
+    if ending:
+        return ending[1]
+    return ""
 
 
 def read_level(told: dict, name: str, collection: str) -> str:
@@ -120,7 +122,9 @@ def plain_platform(text: str) -> str:
     if short:
         return SHORT_PLATFORMS[short[1]] + short[2]
     short = re.fullmatch(r"s2([a-d])", name)
-    return f"sentinel-2{short[1]}" if short else name
+    if short:
+        return f"sentinel-2{short[1]}"
+    return name
 
 
 def read_platform(told: dict, name: str) -> str:
@@ -130,12 +134,15 @@ def read_platform(told: dict, name: str) -> str:
         if isinstance(value, str) and value.strip():
             return plain_platform(value)
     beginning = re.match(r"(L[CEOT]0\d|S2[A-D])_", name.upper())
-    return plain_platform(beginning[1]) if beginning else ""
+    if beginning:
+        return plain_platform(beginning[1])
+    return ""
 
 
 def read_place(told: dict, name: str) -> str:
     """Return which frame of the satellite's grid an item is: Landsat's path and row, Sentinel-2's tile; else empty."""
-    path, row = number(told.get("landsat:wrs_path")), number(told.get("landsat:wrs_row"))
+    path = number(told.get("landsat:wrs_path"))
+    row = number(told.get("landsat:wrs_row"))
     if not math.isnan(path + row):
         return f"{path:.0f}/{row:.0f}"
     in_id = re.match(r"L[CEOT]0\d_L\w{3}_(\d{3})(\d{3})_", name.upper())
@@ -146,7 +153,9 @@ def read_place(told: dict, name: str) -> str:
         if code:
             return code[1]
     tile = re.search(r"(?:_|\.)T?(\d{1,2}[C-X][A-Z]{2})(?:_|\.)", name.upper())
-    return tile[1] if tile else ""
+    if tile:
+        return tile[1]
+    return ""
 
 
 def read_collection(feature: dict, told: dict, collection_address: str) -> str:
@@ -173,11 +182,15 @@ def read_box(feature: dict) -> tuple[float, ...]:
     A box that spans more than half the Earth is what some archives write for one across the antimeridian: there the
     geometry tells better.
     """
-    bbox, geometry = feature.get("bbox"), feature.get("geometry")
-    box = flat_box(bbox) if bbox else None
+    bbox = feature.get("bbox")
+    geometry = feature.get("geometry")
+    box = None
+    if bbox:
+        box = flat_box(bbox)
     if box is None or box[2] - box[0] > 180:
         points = points_of(geometry)
-        box = box_around(points) if points else box
+        if points:
+            box = box_around(points)
     if box is not None:
         return box
     if bbox or geometry:
@@ -221,7 +234,8 @@ def box_around(points: list[tuple[float, float]]) -> tuple[float, ...]:
     eastward = [longitude % 360 for longitude in longitudes]
     if max(eastward) - min(eastward) < max(longitudes) - min(longitudes):
         longitudes = eastward
-    west, east = min(longitudes), max(longitudes)
+    west = min(longitudes)
+    east = max(longitudes)
     if east > 180:
         east -= 360
         west -= 360 if west > 180 else 0

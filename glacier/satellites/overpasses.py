@@ -73,7 +73,9 @@ def without_duplicates(
 def processing_rank(acquisition: Acquisition) -> tuple:
     """Return what grows with how good a processing is: tier, baseline, when it was processed; then its identity."""
     item = acquisition.item
-    tier = len(TIERS) - TIERS.index(item.tier) if item.tier else 0
+    tier = 0
+    if item.tier:
+        tier = len(TIERS) - TIERS.index(item.tier)
     return tier, baseline_of(item) or (0, 0), processed_when(item), item.identity
 
 
@@ -91,7 +93,8 @@ def processed_when(item: Item) -> str:
 
 def same_acquisition(first: Acquisition, second: Acquisition) -> bool:
     """Tell whether two items are the same picture processed twice: satellite, time and frame agree."""
-    one, two = first.item, second.item
+    one = first.item
+    two = second.item
     if first.sensor != second.sensor or one.platform != two.platform:
         return False
     if one.place and two.place and one.place != two.place:
@@ -116,7 +119,9 @@ def shared_ground(first: tuple[float, ...], second: tuple[float, ...]) -> float:
     both = max(width, 0.0) * max(height, 0.0)
     areas = (first_east - first[0]) * (first[3] - first[1])
     areas += (second_east - second[0]) * (second[3] - second[1])
-    return both / (areas - both) if areas > both else 0.0
+    if areas > both:
+        return both / (areas - both)
+    return 0.0
 
 
 def overpasses(acquisitions: list[Acquisition], crs: str) -> list[list[Acquisition]]:

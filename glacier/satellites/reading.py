@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 # of each file: with the waits between them about a minute, longer than a server's restart
 TRIES = 9
-FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0  # seconds between them, doubled each time
+FIRST_WAIT = 0.5  # seconds between them, doubled each time
+LONGEST_WAIT = 20.0
 GDAL = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_CONNECTTIMEOUT": 20,
@@ -80,12 +81,14 @@ def read_window(address: str, grid: Grid, how: How) -> Layer:
         check_file(file)
         nodata = how.nodata if file.nodata is None else file.nodata
         step = ~file.transform @ grid.affine  # grid pixel -> file pixel
-        column, row = round(step.c), round(step.f)
+        column = round(step.c)
+        row = round(step.f)
         aligned = np.allclose(step[:6], (1, 0, column, 0, 1, row), rtol=0, atol=1e-6)
         if not aligned or file.crs != rasterio.CRS.from_string(grid.crs):
             return Layer(resample_window(file, grid, how, nodata), resampled=True)
         values = np.full(grid.shape, outside, file.dtypes[0])
-        top, left = max(row, 0), max(column, 0)
+        top = max(row, 0)
+        left = max(column, 0)
         height = min(row + grid.shape[0], file.height) - top
         width = min(column + grid.shape[1], file.width) - left
         if height > 0 and width > 0:
@@ -100,8 +103,13 @@ def with_nodata(values: np.ndarray, nodata: float | None, outside: int) -> np.nd
     """Return values with `outside` in the place of the file's own number for missing, where that is another."""
     if nodata is None or nodata == outside:
         return values
-    missing = np.isnan(values) if math.isnan(nodata) else values == nodata
-    return np.where(missing, values.dtype.type(outside), values) if missing.any() else values
+    if math.isnan(nodata):
+        missing = np.isnan(values)
+    else:
+        missing = values == nodata
+    if missing.any():
+        return np.where(missing, values.dtype.type(outside), values)
+    return values
 
 
 def resample_window(
@@ -114,8 +122,11 @@ def resample_window(
     """
     there = window_of(file, grid)
     alike = max(there.width / grid.shape[1], there.height / grid.shape[0]) < 1.25
-    scale = {"XSCALE": "1", "YSCALE": "1"} if alike else {}
-    left, top = max(math.floor(there.col_off) - 3, 0), max(math.floor(there.row_off) - 3, 0)
+    scale = {}
+    if alike:
+        scale = {"XSCALE": "1", "YSCALE": "1"}
+    left = max(math.floor(there.col_off) - 3, 0)
+    top = max(math.floor(there.row_off) - 3, 0)
     right = min(math.ceil(there.col_off + there.width) + 3, file.width)
     bottom = min(math.ceil(there.row_off + there.height) + 3, file.height)
     if right > left and bottom > top and (right - left) * (bottom - top) < READ_AT_ONCE:
@@ -144,7 +155,8 @@ def window_of(file: rasterio.DatasetReader, grid: Grid) -> Window:
     columns, rows = zip(*corners, strict=True)
     if not all(map(math.isfinite, columns + rows)):
         raise UnreadableError("the file's transform leads nowhere")
-    width, height = max(columns) - min(columns), max(rows) - min(rows)
+    width = max(columns) - min(columns)
+    height = max(rows) - min(rows)
     return Window(min(columns), min(rows), width, height)
 
 
@@ -153,7 +165,9 @@ def peek(href: str) -> tuple[str, tuple[float, ...]]:
     if not is_remote(href) and not Path(href).is_file():
         return "", ()
     try:
-        address = sign(in_gdal(href)) if is_remote(href) else href
+        address = href
+        if is_remote(href):
+            address = sign(in_gdal(href))
         with rasterio.Env(**GDAL), open_image(address) as file:
             check_file(file)
             return f"EPSG:{file.crs.to_epsg()}", tuple(file.transform[:6])
@@ -178,7 +192,9 @@ def is_remote(href: str) -> bool:
 
 def in_gdal(href: str) -> str:
     """Return an address as GDAL takes it; it finds the account of Amazon's storage in the environment."""
-    return href.replace("s3://", "/vsis3/", 1) if is_s3(href) else href
+    if is_s3(href):
+        return href.replace("s3://", "/vsis3/", 1)
+    return href
 
 
 def read_file(href: str, grid: Grid, how: How) -> Layer:
@@ -223,7 +239,9 @@ def read_local(path: str, grid: Grid, how: How) -> Layer:
 
 def is_final(fault: str, href: str) -> bool:
     """Tell whether trying again cannot help. A token of the Planetary Computer that expired (403) is renewed."""
-    codes = ("404", "410", "401") if BLOBS in href else ("404", "410", "401", "403")
+    codes = ["404", "410", "401"]
+    if BLOBS not in href:
+        codes.append("403")
     if any(f"HTTP response code: {code}" in fault for code in codes):
         return True
     return "does not exist" in fault or is_web_page(fault, href)

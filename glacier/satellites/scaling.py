@@ -19,7 +19,8 @@ FIRST_WITH_OFFSET = 4  # ESA's processing baseline 04.00 added 1000 to every num
 OFFSET = -0.1
 POSSIBLE = -0.05, 1.6  # reflectance of clear ground [1]; beyond it something is wrong
 IMPLAUSIBLE_SHARE = 0.05
-FULL, MOSTLY = 65535, 0.5
+FULL = 65535
+MOSTLY = 0.5
 # a few pixels in deep shadow come out below 0 by right; more than this share of a scene do not
 NEGATIVE_SHARE = 0.02
 
@@ -123,7 +124,9 @@ def parse_baseline(value) -> tuple[int, int] | None:
 def collection_statement(content: dict, key: str, scale: float) -> Statement | None:
     """Return what a collection says of the file `key` of all its items, None where it tells no offset."""
     assets = content.get("item_assets")
-    asset = assets.get(key) if isinstance(assets, dict) else None
+    asset = None
+    if isinstance(assets, dict):
+        asset = assets.get(key)
     if not isinstance(asset, dict):
         return None
     own_scale, offset = read_scaling(asset)
@@ -142,9 +145,13 @@ def stored(
 
     Where the scales agree this adds a whole number and loses nothing.
     """
-    gain, shift = statement.scale / scale, (statement.offset - offset) / scale
+    gain = statement.scale / scale
+    shift = (statement.offset - offset) / scale
     if abs(gain - 1) < ALIKE and abs(shift - round(shift)) < 1e-6:
-        plain = numbers if round(shift) == 0 else numbers.astype(np.int32) + round(shift)
+        if round(shift) == 0:
+            plain = numbers
+        else:
+            plain = numbers.astype(np.int32) + round(shift)
         if plain.dtype == np.uint16 and not missing.any():
             return plain
     else:

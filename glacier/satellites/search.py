@@ -63,7 +63,9 @@ class Query:
     def collections(self) -> list[str]:
         """The collections to ask for: the given one, or those of the sensors."""
         names = [sensors.find(name).collection for name in self.sensors]
-        return [self.collection] if self.collection else list(dict.fromkeys(names))
+        if self.collection:
+            return [self.collection]
+        return list(dict.fromkeys(names))
 
     @property
     def other_collections(self) -> list[str]:
@@ -98,7 +100,9 @@ def search(query: Query) -> tuple[list[Item], list[tuple[str, str]]]:
 
 def name_of(feature, address: str) -> str:
     """Return what to call an item that cannot be understood: its id, or the name of its page."""
-    name = feature.get("id") if isinstance(feature, dict) else None
+    name = None
+    if isinstance(feature, dict):
+        name = feature.get("id")
     return printable(str(name or Path(address).name))
 
 
@@ -151,7 +155,8 @@ def overlap(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
     if first[1] >= second[3] or first[3] <= second[1]:
         return False
     for round_earth in (-360, 0, 360):
-        west, east = first[0] + round_earth, first[2] + turn + round_earth
+        west = first[0] + round_earth
+        east = first[2] + turn + round_earth
         if west < second[2] and east > second[0]:
             return True
     return False
@@ -190,9 +195,9 @@ def check_file(source: str) -> None:
         pages = sorted(path.glob("*.json"))
         names = [page.name for page in pages]
         best = next((name for name in ("catalog.json", "collection.json") if name in names), None)
-        way_out = (
-            f"give --source='{path / best}'" if best else "give the catalog.json of an archive"
-        )
+        way_out = "give the catalog.json of an archive"
+        if best:
+            way_out = f"give --source='{path / best}'"
         raise GlacierError(f"source {source} is a folder; {way_out}")
     if "://" in source:
         raise GlacierError(f"source {source} is no address that can be read; {WHAT_TO_GIVE}")
@@ -239,7 +244,8 @@ def is_list_of_items(page) -> bool:
 
 def walk(reader: Reader, page: dict, address: str) -> Iterator[tuple[dict, str]]:
     """Yield the items of a catalogue and of all below it; a page that cannot be read is told and passed over."""
-    seen, below = {address}, [(page, address)]
+    seen = {address}
+    below = [(page, address)]
     with ThreadPoolExecutor(PAGES_AT_ONCE) as pool:
         while below:
             leaves = []

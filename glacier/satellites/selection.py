@@ -64,11 +64,17 @@ def sensor_of(item: Item, sensor_names: tuple[str, ...], platforms: tuple[str, .
     rows = {name: sensors.find(name) for name in sensor_names}
     by_collection = [name for name, row in rows.items() if is_of(item.collection, row)]
     if not item.platform:
-        return by_collection[0] if by_collection else ""
+        if by_collection:
+            return by_collection[0]
+        return ""
     by_platform = [name for name, row in rows.items() if item.platform in row.platforms]
-    candidates = list(rows) if wanted and not by_platform else by_platform
+    candidates = by_platform
+    if wanted and not by_platform:
+        candidates = list(rows)
     candidates.sort(key=lambda name: name not in by_collection)  # stable: else in the order given
-    return candidates[0] if candidates else ""
+    if candidates:
+        return candidates[0]
+    return ""
 
 
 def is_of(collection: str, row: Sensor) -> bool:
@@ -136,7 +142,9 @@ def find_asset(item: Item, key: str, common_name: str) -> Asset | None:
 def pixel_size_in(key: str) -> float:
     """Return the pixel size [m] that a key such as B03_20m names, infinite where it names none."""
     ending = re.search(r"_(\d+)m$", key.lower())
-    return float(ending[1]) if ending else math.inf
+    if ending:
+        return float(ending[1])
+    return math.inf
 
 
 def statements_of(
@@ -146,9 +154,13 @@ def statements_of(
     told = own_statements(item, asset, row.scale, row.archive_offset)
     if told:
         return told
-    content = read_collection(item.collection_address) if item.collection_address else {}
+    content = {}
+    if item.collection_address:
+        content = read_collection(item.collection_address)
     shared = collection_statement(content, asset.key, asset.scale or row.scale)
-    return (shared,) if shared else ()
+    if shared:
+        return (shared,)
+    return ()
 
 
 def find_bands(sensor_names: tuple[str, ...], scenes: list[list[Acquisition]]) -> list[str]:

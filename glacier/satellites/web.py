@@ -17,7 +17,8 @@ MEGABYTE = 1 << 20
 TRIES = 6  # of each page
 MAX_BYTES = 128 * MEGABYTE  # of an answer, unpacked; a page of 250 items has about 8
 MAX_SECONDS = 180.0  # of an answer, however slowly it drips
-CONNECT_TIMEOUT, READ_TIMEOUT = 4.0, 60.0
+CONNECT_TIMEOUT = 4.0
+READ_TIMEOUT = 60.0
 PATIENCE = 300.0  # seconds of waiting in all, once the server has answered
 FIRST_PATIENCE = 8.0  # before it has: without a network a user is not kept waiting
 LONGEST_WAIT = 30.0  # whatever a server asks for
@@ -34,7 +35,8 @@ class SourceError(Exception):
 
     def __init__(self, reason: str, status: int = 0, may_pass: bool = False):
         super().__init__(reason)
-        self.status, self.may_pass = status, may_pass
+        self.status = status
+        self.may_pass = may_pass
 
 
 class NotStacError(SourceError):
@@ -147,7 +149,8 @@ class TemporaryError(Exception):
 
     def __init__(self, reason: str, wait: float = 0.0, status: int = 0):
         super().__init__(reason)
-        self.wait, self.status = wait, status
+        self.wait = wait
+        self.status = status
 
 
 def check_status(status: int, headers) -> None:
@@ -174,7 +177,8 @@ def asked_wait(text: str) -> float:
 def read_body(answer) -> bytes:
     """Return the unpacked bytes of an answer; SourceError if it is too long, TemporaryError if it does not end."""
     end = time.monotonic() + MAX_SECONDS
-    parts, size = [], 0
+    parts = []
+    size = 0
     for part in answer.iter_content(1 << 16):
         parts.append(part)
         size += len(part)

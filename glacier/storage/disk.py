@@ -139,7 +139,9 @@ def refuse(path: Path, error: Exception, size: int = 0) -> None:
     """Raise GlacierError if a file could not be written for what the user can mend. size : needed, if known [bytes]."""
     if not isinstance(error, OSError) or not (error.errno in DISK_REFUSALS or cut_short(error)):
         return
-    needs = f"; it needs {size / 1e6:.0f} MB" if size else ""
+    needs = ""
+    if size:
+        needs = f"; it needs {size / 1e6:.0f} MB"
     raise GlacierError(
         f"{path} could not be written ({error.strerror or error}){needs}; {room(path)}, or set GLACIER_HOME to "
         "another disk, then run the same command again"

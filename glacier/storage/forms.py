@@ -51,7 +51,10 @@ def is_transform(value: Any) -> bool:
 
 def is_matrix(value: Any) -> bool:
     """Tell whether a value is a matrix of three rows of three numbers."""
-    rows = value if isinstance(value, list) and len(value) == 3 else [[]]
+    if isinstance(value, list) and len(value) == 3:
+        rows = value
+    else:
+        rows = [[]]
     return all(isinstance(row, list) and len(row) == 3 and all(map(is_finite, row)) for row in rows)
 
 
@@ -66,8 +69,13 @@ def misfit(content: Any, form: Form, place: str = "") -> str:
             return place or "itself"
         members = [(number, value, form[0]) for number, value in enumerate(content)]
     else:
-        fits = isinstance(content, form) if isinstance(form, type) else form(content)
-        return "" if fits else place or "itself"
+        if isinstance(form, type):
+            fits = isinstance(content, form)
+        else:
+            fits = form(content)
+        if fits:
+            return ""
+        return place or "itself"
     for key, value, part in members:
         where = misfit(value, part, f"{place}, {key}" if place else str(key))
         if where:

@@ -93,7 +93,8 @@ def write_cog(path: Path, *contents) -> Path:
     }
     scratch = disk.hidden_neighbour(path)  # a folder: GDAL makes the final file from a plain one
     scratch.mkdir(parents=True, exist_ok=True)
-    plain, optimised = scratch / "plain.tif", scratch / "cog.tif"
+    plain = scratch / "plain.tif"
+    optimised = scratch / "cog.tif"
     try:
         write(plain, *contents)
         rasterio.shutil.copy(plain, optimised, **cog)

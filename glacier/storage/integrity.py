@@ -118,7 +118,10 @@ def changed_output(folder: Path, manifest: dict, every_byte: bool = False) -> st
 
     every_byte : compare the hashes of all files; else of those that changed after the manifest was written.
     """
-    since = None if every_byte else (folder / MANIFEST).stat().st_mtime_ns
+    if every_byte:
+        since = None
+    else:
+        since = (folder / MANIFEST).stat().st_mtime_ns
     for name, output in manifest["outputs"].items():
         path = folder / name
         reason = difference(path, output, since)
@@ -170,7 +173,9 @@ def command_of(path: Path) -> str:
     """Return the command that makes a file again, as its manifest names it."""
     folder = manifest_folder(path)
     for name in (MANIFEST, WITHDRAWN):
-        manifest = read_manifest(folder, name) if folder else None
+        manifest = None
+        if folder:
+            manifest = read_manifest(folder, name)
         if manifest and manifest.get("command"):
             return with_force(manifest["command"])
     return f"the script that makes {path.parent.name}/, with --force"
@@ -178,4 +183,6 @@ def command_of(path: Path) -> str:
 
 def with_force(command: str) -> str:
     """Return a command that runs although its stage is up to date."""
-    return command if command.endswith("--force") else f"{command} --force"
+    if command.endswith("--force"):
+        return command
+    return f"{command} --force"

@@ -23,10 +23,8 @@ except ImportError:  # not on Windows
 
 log = logging.getLogger(__name__)
 
-BEAT, DEAD = (
-    30.0,
-    600.0,
-)  # seconds between touches of a lock file; without one for so long its holder is dead
+BEAT = 30.0  # seconds between touches of a lock file
+DEAD = 600.0  # seconds without one: its holder is dead
 # what a file system answers that knows no locks
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 

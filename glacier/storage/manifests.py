@@ -65,7 +65,9 @@ def used_settings(cfg: Config, names: Iterable[str]) -> dict:
         value = getattr(cfg, name)
         if isinstance(value, str):
             value = config.without_secrets(value)
-        settings[name] = list(value) if isinstance(value, tuple) else value
+        settings[name] = value
+        if isinstance(value, tuple):
+            settings[name] = list(value)
     return settings
 
 
@@ -81,7 +83,9 @@ def file_inputs(
         path = getattr(cfg, name)
         if path:
             address = config.without_secrets(path)
-            content = file_hash(Path(path)) if Path(path).is_file() else address
+            content = address
+            if Path(path).is_file():
+                content = file_hash(Path(path))
             inputs.append((name, content))
     for number, path in enumerate(more, 1):
         inputs.append((f"file {number}", file_hash(path)))

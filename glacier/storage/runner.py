@@ -145,7 +145,9 @@ def why_stale(folder: Path, settings: dict, inputs: dict) -> str | None:
     if reason:
         return reason
     lost = manifest["counts"].get("lost")
-    return f"{lost} scenes were lost to faults" if lost else None
+    if lost:
+        return f"{lost} scenes were lost to faults"
+    return None
 
 
 def verify(folder: Path) -> None:
@@ -181,7 +183,9 @@ def make(
     """
     if cfg.verify:
         verify(folder)
-    reason = "--force" if cfg.force else why_stale(folder, settings, inputs)
+    reason: str | None = "--force"
+    if not cfg.force:
+        reason = why_stale(folder, settings, inputs)
     if reason is None:
         log.info("%s is up to date.", folder)
         return 0

@@ -105,7 +105,9 @@ def check_plain(content) -> None:
             parts += len(value)
             if depth == DEEPEST or parts > MOST_PARTS:
                 raise GlacierError("its containers are too deep or unfold without end: refused")
-            members = value.values() if type(value) is dict else value
+            members = value
+            if type(value) is dict:
+                members = value.values()
             waiting += [(member, depth + 1) for member in members]
         elif type(value) not in SCALARS and not isinstance(value, np.number | np.bool_):
             raise GlacierError("it holds what is no plain data: refused, nothing was run")

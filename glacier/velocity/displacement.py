@@ -141,7 +141,8 @@ def interpolate(
     """
     measured = np.isfinite(field).all(axis=0).astype(np.float32)
     values = np.where(measured > 0, field, 0).astype(np.float32)
-    smooth, weight = np.zeros_like(values), np.zeros_like(measured)
+    smooth = np.zeros_like(values)
+    weight = np.zeros_like(measured)
     sigma = 1.0
     while measured.any() and (weight < 1e-3).any():
         empty = weight < 1e-3
@@ -193,7 +194,8 @@ def track(
     if guess is None:
         start, ratio = locate(*contrasts, spacing, reach)
     else:
-        start, ratio = guess, np.full((len(rows), len(columns)), np.nan)
+        start = guess
+        ratio = np.full((len(rows), len(columns)), np.nan)
     refined, correlation = refine(*contrasts, start)
     field = refined[:, rows[:, None], columns]
     correlation = correlation[rows[:, None], columns]

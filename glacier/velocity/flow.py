@@ -98,7 +98,9 @@ def end_point_error(field: np.ndarray, truth: np.ndarray) -> float:
     """Return the median length of the difference of two displacements (2, H, W) [px], NaN if they share no pixel."""
     length = np.hypot(*(field - truth))
     measured = length[np.isfinite(length)]
-    return float(np.median(measured)) if measured.size else float("nan")
+    if measured.size:
+        return float(np.median(measured))
+    return float("nan")
 
 
 def advect(image: np.ndarray, displacement: np.ndarray) -> np.ndarray:

@@ -165,5 +165,8 @@ def agreement(velocity: np.ndarray, reference: np.ndarray) -> dict[str, float]:
         scores[f"{name}_nmad"] = nmad(difference)
         scores[f"{name}_rmse"] = float(np.sqrt(np.mean(difference**2)))
     constant = np.ptp(speed) == 0 or np.ptp(reference_speed) == 0
-    correlation = 0.0 if constant else np.corrcoef(speed, reference_speed)[0, 1]
+    if constant:
+        correlation = 0.0
+    else:
+        correlation = np.corrcoef(speed, reference_speed)[0, 1]
     return scores | {"speed_correlation": float(correlation)}

@@ -44,7 +44,9 @@ def short_range(max_velocity: float, pixel_size: float) -> tuple[float, float] |
     days_per_pixel = DAYS * pixel_size / max_velocity
     fewest = max(SHORT_DAYS[0], RESOLVED * days_per_pixel)
     most = min(SHORT_DAYS[1], max(MAX_REACH * days_per_pixel, SHORT_DAYS[0]))
-    return (fewest, most) if fewest <= most else None
+    if fewest <= most:
+        return (fewest, most)
+    return None
 
 
 def spans(

@@ -101,7 +101,10 @@ def find_components(source: str) -> tuple[Layer, Layer]:
             f"itsLive {source} has one band; it needs vx and vy, or files *_vx.tif and *_vy.tif"
         )
     named = any(names)
-    first, second = pick_names(source, names) if named else pick_unnamed(source, count)
+    if named:
+        first, second = pick_names(source, names)
+    else:
+        first, second = pick_unnamed(source, count)
     return Layer(source, (first + 1,)), Layer(source, (second + 1,))
 
 

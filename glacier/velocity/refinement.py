@@ -42,7 +42,8 @@ def deform(
     """Return both images seen from midway, and where both are seen (1 or 0), float32 (H, W) each."""
     here = pixels(first.shape)
     half = np.float32(0.5) * field
-    before, after = here - half, here + half
+    before = here - half
+    after = here + half
     early = sample(first, before, how)
     late = sample(second, after, how)
     first_seen = sample(first != 0, before, cv2.INTER_LINEAR) > 0.99
@@ -62,7 +63,8 @@ def window_sums(early: np.ndarray, late: np.ndarray, seen: np.ndarray) -> Sums:
     middle = (early + late) * np.float32(0.5)
     x = cv2.Scharr(middle, cv2.CV_32F, 1, 0, scale=1 / 32)
     y = cv2.Scharr(middle, cv2.CV_32F, 0, 1, scale=1 / 32)
-    weighted_x, weighted_y = weight * x, weight * y
+    weighted_x = weight * x
+    weighted_y = weight * y
     products = (
         weighted_x * x,
         weighted_x * y,
@@ -82,7 +84,8 @@ def solve(sums: Sums) -> tuple[np.ndarray, np.ndarray]:
     is left, the inverse of the least squares' own variance but for the number of pixels in the window.
     """
     damping = 1e-3 * (sums.xx + sums.yy) + 1e-6
-    xx, yy = sums.xx + damping, sums.yy + damping
+    xx = sums.xx + damping
+    yy = sums.yy + damping
     determinant = xx * yy - sums.xy**2
     right = (yy * sums.xt - sums.xy * sums.yt) / determinant
     down = (xx * sums.yt - sums.xy * sums.xt) / determinant

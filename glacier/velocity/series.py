@@ -58,7 +58,8 @@ def groups(pairs: Sequence[Pair], days: Sequence[date]) -> list[np.ndarray]:
     """
     keys = []
     for pair in pairs:
-        first, second = days[pair.first], days[pair.second]
+        first = days[pair.first]
+        second = days[pair.second]
         middle = first + (second - first) / 2
         if pair.years < HALF_YEAR:
             keys.append(("month", middle.year, middle.month))
@@ -94,7 +95,8 @@ def make_series(
         if not len(members):
             continue
         group_pairs = [pairs[member] for member in members.tolist()]
-        vectors, weights = tracked[members, :2], tracked[members, 2]
+        vectors = tracked[members, :2]
+        weights = tracked[members, 2]
         weights = np.where(np.isfinite(vectors[:, 0]), weights, 0)
         field = velocities.combine(vectors, weights, group_pairs, least=1)
         error = velocities.ground_error(weights, noise[members])

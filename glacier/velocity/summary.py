@@ -72,12 +72,17 @@ def results(
     noise = [np.nan if record["refused"] else record["stable_nmad"] for record in records]
     series = over_time.make_series(tracked, pairs, np.array(noise, float), days, stable)
     empty = not np.isfinite(field.velocity).any()
-    drawn = clearest(series, field) if empty else field
+    drawn = field
+    if empty:
+        drawn = clearest(series, field)
     line = flow_line(drawn)
     if points:
         places = over_time.place_points(points, nodes)
     else:
-        places = [] if line is None else over_time.flow_line_points(line)
+        if line is None:
+            places = []
+        else:
+            places = over_time.flow_line_points(line)
     rows = over_time.point_rows(series, places, nodes)
     seasons = over_time.seasonal_speeds(series, ~stable, is_northern(nodes))
     return Results(field, drawn, ground, records, series, line, places, rows, seasons)
@@ -115,7 +120,10 @@ def closing(
     share = float(measured.mean())
     refused = Counter(record["refused"] for record in results.records if record["refused"])
     used = len(results.records) - sum(refused.values())
-    ground = None if np.isnan(results.ground) else round(results.ground, 3)
+    if np.isnan(results.ground):
+        ground = None
+    else:
+        ground = round(results.ground, 3)
     counts = {
         "pairs": len(results.records),
         "pairs_used": used,

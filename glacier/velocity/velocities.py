@@ -174,7 +174,8 @@ def combine(
         replicates = [weighted_median(ranked, ranked_weights * draw[order]) for draw in pair_draws]
         error[part] = np.std(replicates, axis=0)
     few = count < least
-    velocity[:, few], error[:, few] = np.nan, np.nan
+    velocity[:, few] = np.nan
+    error[:, few] = np.nan
     return Field(velocity, error, count)
 
 
@@ -216,7 +217,9 @@ def velocity_at(velocity: np.ndarray, place: Sequence[float] | np.ndarray) -> np
     row, column = place
     height, width = velocity.shape[1:]
     inside = 0 <= row <= height - 1 and 0 <= column <= width - 1
-    return velocity[:, round(row), round(column)] if inside else np.full(2, np.nan)
+    if inside:
+        return velocity[:, round(row), round(column)]
+    return np.full(2, np.nan)
 
 
 def heading(velocity: np.ndarray, place: np.ndarray) -> np.ndarray:
