@@ -10,9 +10,11 @@ import numpy as np
 
 from config import GlacierError
 from glacier.coregistration.resampling import local_contrast
+from glacier.velocity.refinement import SIGMA, deform
 from glacier.velocity.sampling import blur, midway, pixels, sample
 
 AGREEMENT = 1.0  # px, between where a flow begins and where the flow back leads
+CHANCE = 95  # percentile of the correlations of unrelated images that a sure flow must exceed
 NEIGHBOURHOOD = 3.0  # px, Gaussian, in which texture is measured
 
 
@@ -80,18 +82,50 @@ def sure_flow(
 ) -> np.ndarray:
     """Return the optical flow as `flow`, NaN where it is not sure.
 
-    It is sure where both images have texture and the flow back from the second to the first image leads to within
-    AGREEMENT of where it began. Both are followed by their local contrast, which a season changes less than brightness.
+    It is sure where both images have texture, the flow back from the second to the first image leads to within
+    AGREEMENT of where it began, and the images brought together are more alike than chance would make them. Flow brings
+    any two textures closer: how alike those become that have nothing in common is measured with the second image turned
+    upside down. All are followed by their local contrast, which a season changes less than brightness.
     """
     early = np.where(np.isfinite(first), local_contrast(first), np.nan)
     late = np.where(np.isfinite(second), local_contrast(second), np.nan)
+    sure = textured(first, second, texture)
+    if not sure.any():
+        return np.full((2, *first.shape), np.nan, np.float32)
     there = flow(early, late, method)
     back = flow(late, early, method)
     arrived = pixels(first.shape) + np.nan_to_num(there)
-    returned = there + np.array([sample(part, arrived, cv2.INTER_LINEAR) for part in back])
-    sure = textured(first, second, texture)
+    parts = [sample(part, arrived, cv2.INTER_LINEAR) for part in back]
+    returned = there + np.array(parts)
     sure &= np.hypot(*returned) < AGREEMENT
+    sure &= likeness(early, late, there) > chance_likeness(early, late, sure, method)
     return np.where(sure, there, np.nan).astype(np.float32)
+
+
+def likeness(early: np.ndarray, late: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+    """Return the correlation in a window of two images (H, W) brought together by a displacement (2, H, W) [px].
+
+    Of what both show: up to the border, and 0 where they show nothing in common.
+    """
+    halfway = midway(np.nan_to_num(displacement))
+    first = np.nan_to_num(early).astype(np.float32)
+    second = np.nan_to_num(late).astype(np.float32)
+    before, after, seen = deform(first, second, halfway)
+    product = blur(seen * before * after, SIGMA)
+    power = blur(seen * before**2, SIGMA) * blur(seen * after**2, SIGMA)
+    return product / np.sqrt(np.maximum(power, 1e-12))
+
+
+def chance_likeness(early: np.ndarray, late: np.ndarray, place: np.ndarray, method: str) -> float:
+    """Return the correlation that flow reaches between images that have nothing in common, at most CHANCE % of it.
+
+    place : bool (H, W), where it is looked at. 1, which nothing exceeds, where that is nowhere.
+    """
+    if not place.any():
+        return 1.0
+    upside_down = np.ascontiguousarray(late[::-1, ::-1])
+    unrelated = likeness(early, upside_down, flow(early, upside_down, method))
+    return float(np.percentile(unrelated[place], CHANCE))
 
 
 def end_point_error(field: np.ndarray, truth: np.ndarray) -> float:
