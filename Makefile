@@ -9,7 +9,7 @@ AUDIT = --disable-pip --no-deps --progress-spinner=off
 NAME = demo
 FORECAST = $(lastword $(sort $(wildcard DeepLearning/runs/$(NAME)-*/forecast/)))
 
-.PHONY: demo test lint audit constraints pictures clean
+.PHONY: demo test coverage mutants lint audit constraints pictures clean
 
 demo: .venv/ready
 	@echo "── Making the demo glacier, then running every stage on it: scenes, co-registration, patches, movement, training, scores, forecast ──"
@@ -24,6 +24,14 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadgroup
+
+# which lines the tests run; it takes twice as long as the tests
+coverage: .venv/ready
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadgroup --cov --cov-report=term:skip-covered
+
+# mistakes put in one at a time: do the tests notice?
+mutants: .venv/ready
+	$(BIN)/python tests/mutate.py $(WORDS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """A small demo glacier and the means to run the project's commands on it, as a user types them."""
 
+import atexit
+import functools
 import logging
 import os
 import re
@@ -10,8 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from forks import Command, Server
 from layout import problems
-from toy import one_thread, toy, toy_home, trained, trained_home  # noqa: F401
+from toy import no_pictures, one_thread, scores_only, toy, toy_home, trained, trained_home  # noqa: F401
 
 from glacier.storage import runner
 
@@ -33,21 +36,47 @@ def log_as_before():
 
 def environment(home: Path) -> dict[str, str]:
     """The environment of a command whose datasets and runs are in `home`."""
-    return os.environ | {"GLACIER_HOME": str(home), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "2"}
+    return os.environ | {
+        "GLACIER_HOME": str(home),
+        "WANDB_MODE": "disabled",
+        "OMP_NUM_THREADS": "2",
+    }
 
 
-def command(home: Path, *words: str, code: int = 0, folder: Path | None = None) -> str:
-    """Run `python <words>` with its datasets in `home`; return what it printed. Fails on another exit code."""
-    script = [str(ROOT / words[0]), *words[1:]]
+def typed(home: Path, *words: str) -> str:
+    """Run `python <words>` as a user types it, with its datasets in `home`; return what it printed."""
     done = subprocess.run(
-        [sys.executable, *script],
+        [sys.executable, str(ROOT / words[0]), *words[1:]],
         capture_output=True,
         text=True,
-        cwd=folder or home,
+        cwd=home,
         env=environment(home),
     )
     printed = done.stdout + done.stderr
-    assert done.returncode == code, f"{' '.join(words)} gave {done.returncode}:\n{printed[-4000:]}"
+    assert done.returncode == 0, f"{' '.join(words)} gave {done.returncode}:\n{printed[-4000:]}"
+    return printed
+
+
+@functools.cache
+def server() -> Server:
+    """Return the server that starts this session's commands."""
+    process = Server()
+    atexit.register(process.close)
+    return process
+
+
+def begin(home: Path, *words: str, folder: Path | None = None) -> Command:
+    """Start a script with its datasets in `home`, in a process that need not load its libraries again."""
+    script = [str(ROOT / words[0]), *words[1:]]
+    return Command(server(), script, folder or home, environment(home))
+
+
+def command(home: Path, *words: str, code: int = 0, folder: Path | None = None) -> str:
+    """Run a script, as `begin`; return what it printed. Fails on another exit code."""
+    process = begin(home, *words, folder=folder)
+    returned = process.wait()
+    printed = process.printed()
+    assert returned == code, f"{' '.join(words)} gave {returned}:\n{printed[-4000:]}"
     return printed
 
 
@@ -109,7 +138,7 @@ def demo_home(tmp_path_factory) -> Path:
         "--name=small",
         "--size=96",
         "--years=2013,2017",
-        "--scenesPerYear=14",
+        "--scenesPerYear=9",
     )
     with open(home / "datasets" / "small" / "glacier.yaml", "a") as file:
         file.write("stride: 16\n")

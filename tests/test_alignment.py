@@ -847,29 +847,31 @@ def test_demo_composites_are_whole(series):
     assert 0.5 < found.observed.mean() <= 1
 
 
-def test_one_process_finds_what_several_find(finished_home, tmp_path):
-    home = copy_home(finished_home, tmp_path)
-    record = home / "datasets" / "small" / "aligned" / "scenes.json"
-    expected = record.read_bytes()
-    command(home, "alignment.py", "--name=small", "--force", "--workers=1")
+def copy_of_known(stage, target):
+    """Return a copy of the home of `stage`, and what was written there of its scenes."""
+    cfg, *_ = stage
+    home = copy_home(cfg.folder.parents[1], target)
+    record = home / "datasets" / "known" / "aligned" / "scenes.json"
+    return home, record, record.read_bytes()
+
+
+FORCE = ("alignment.py", "--name=known", "--force")
+
+
+def test_several_processes_find_what_one_finds(stage, tmp_path):
+    home, record, expected = copy_of_known(stage, tmp_path)
+    command(home, *FORCE, "--workers=2")
     assert record.read_bytes() == expected
 
 
-def test_workers_of_a_dask_cluster_find_the_same_transforms(finished_home, tmp_path):
+@pytest.mark.peers
+def test_workers_of_a_dask_cluster_find_the_same_transforms(stage, tmp_path):
     distributed = pytest.importorskip(
         "distributed", reason="distributed is not installed: requirements-cluster.txt"
     )
-    home = copy_home(finished_home, tmp_path)
-    record = home / "datasets" / "small" / "aligned" / "scenes.json"
-    expected = record.read_bytes()
+    home, record, expected = copy_of_known(stage, tmp_path)
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
-        command(
-            home,
-            "alignment.py",
-            "--name=small",
-            "--force",
-            f"--executor={cluster.scheduler_address}",
-        )
+        command(home, *FORCE, f"--executor={cluster.scheduler_address}")
     assert record.read_bytes() == expected

@@ -365,6 +365,7 @@ def test_token_refused(settings, planetary):
 # ── Beyond one machine ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.peers
 def test_two_workers_of_a_dask_cluster_make_the_same_scenes(settings, server, reference):
     distributed = pytest.importorskip(
         "distributed", reason="distributed is not installed: requirements-cluster.txt"
@@ -384,6 +385,7 @@ def test_two_workers_of_a_dask_cluster_make_the_same_scenes(settings, server, re
     assert hashes(cfg) == expected
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(
     ("address", "says"),
     [
@@ -512,6 +514,7 @@ def search_settings(glacier: Path, api: str, **keywords) -> Config:
     return config.load(Config, [], **(given | keywords))
 
 
+@pytest.mark.peers
 def test_real_api_gives_all_pages(api, glacier):
     """300 items of 2013 come in two pages of 250; none twice."""
     items, odd = search.search(query_of(search_settings(glacier, api, years=[2013, 2013])))
@@ -519,6 +522,7 @@ def test_real_api_gives_all_pages(api, glacier):
     assert not odd
 
 
+@pytest.mark.peers
 def test_real_api_filters_clouds_and_the_stage_platforms(api, glacier):
     cfg = search_settings(glacier, api, maxCloudPercent=30.0)
     items, _ = search.search(query_of(cfg))
@@ -530,6 +534,7 @@ def test_real_api_filters_clouds_and_the_stage_platforms(api, glacier):
     assert set(kept.values()) == {"landsat-8-9"}
 
 
+@pytest.mark.peers
 def test_real_api_gives_several_sensors(api, glacier):
     cfg = search_settings(glacier, api, sensor="landsat-8-9,landsat-4-5-7,sentinel-2")
     kept, dropped = selected(cfg)
@@ -537,12 +542,14 @@ def test_real_api_gives_several_sensors(api, glacier):
     assert dropped["S2"] == "no asset SCL"
 
 
+@pytest.mark.peers
 def test_real_api_across_the_antimeridian(api, glacier):
     cfg = search_settings(glacier, api, boundingBox=[179.9, -17.0, 180.05, -16.8])
     items, _ = search.search(query_of(cfg))
     assert [item.id for item in items] == ["dateline"]
 
 
+@pytest.mark.peers
 def test_real_api_and_catalogue_on_disk_give_the_same_scenes(api, glacier, tmp_path, monkeypatch):
     """The whole stage over HTTP, against the same archive read from disk."""
     monkeypatch.setenv("GLACIER_HOME", str(tmp_path))

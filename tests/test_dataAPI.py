@@ -503,6 +503,7 @@ def test_server_that_does_not_answer(settings, monkeypatch):
         dataAPI.run(settings(source="http://127.0.0.1:1/stac"))
 
 
+@pytest.mark.peers
 @pytest.mark.filterwarnings("ignore")  # odc-geo uses what shapely and affine deprecate
 def test_odc_stac_reads_the_same_pixels(settings, catalogue):
     """The peer of this stage, on the same grid: every band and quality file of every scene is equal."""

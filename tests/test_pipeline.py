@@ -3,10 +3,10 @@
 import itertools
 import json
 import re
+import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from datetime import date
 from xml.etree import ElementTree
@@ -20,12 +20,13 @@ from conftest import (
     ARTEFACTS,
     ROOT,
     TRAINING,
+    begin,
     command,
     copy_home,
-    environment,
     mend_manifest,
     readme_commands,
     run_folder,
+    typed,
 )
 from rasterio import open as open_raster
 from rasterio.warp import transform_bounds
@@ -77,12 +78,23 @@ def test_the_readmes_commands_make_a_table_and_a_forecast_at_the_right_place(fin
         ]
 
 
-def test_next_leads_through_the_order_of_the_readme(finished_home):
+def seconds_of_children() -> float:
+    """The processor time of finished child processes, which other programs do not lengthen."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_run_again_each_command_is_up_to_date_within_five_seconds_and_names_the_next(finished_home):
+    """As typed; 1 to 3 seconds on a machine of its own, twice as many where others share its cores."""
     commands = readme_commands()
-    for words, following in itertools.pairwise(commands):
-        printed = command(finished_home, *words, *(TRAINING if "train" in words[0] else ()))
+    for words, following in itertools.zip_longest(commands, commands[1:]):
+        start = seconds_of_children()
+        printed = typed(finished_home, *words, *(TRAINING if "train" in words[0] else ()))
+        assert seconds_of_children() - start < 5 * 2
         assert "up to date" in printed
-        assert re.search("^Next: python (.*)$", printed, re.M)[1].split() == following
+        named = re.search("^Next: python (.*)$", printed, re.M)
+        if following is not None:
+            assert named[1].split() == following
 
 
 def test_the_readme_names_only_commands_that_a_test_runs():
@@ -248,24 +260,6 @@ def test_the_report_prints_on_twelve_pages_and_can_be_sent(finished_home, browse
     assert len(re.findall(rb"/Type\s*/Page[^s]", printed)) <= 12
 
 
-def test_run_again_each_command_says_up_to_date_within_five_seconds(finished_home):
-    for words in readme_commands():
-        start = time.monotonic()
-        assert "up to date" in command(
-            finished_home, *words, *(TRAINING if "train" in words[0] else ())
-        )
-        assert (
-            time.monotonic() - start < 5 * 3
-        )  # three times, for a loaded machine; alone it takes 1-3 s
-
-
-def test_all_runs_can_be_scored_together(finished_home, tmp_path):
-    home = copy_home(finished_home, tmp_path)
-    assert "AttentionLSTM" in command(
-        home, "DeepLearning/evaluate.py", "--name=small", "--run=all", "--force"
-    )
-
-
 def test_another_learning_rate_trains_and_reads_nothing_again(finished_home, tmp_path):
     home = copy_home(finished_home, tmp_path)
     before = {
@@ -323,21 +317,12 @@ def test_a_training_killed_in_the_middle_and_run_again_ends_in_the_same_bytes(
 
 def kill_after_progress(home, words, pattern=r"\d+/\d+, "):
     """Start a command and SIGKILL it at its first line of progress."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / words[0]), "--name=small", *words[1:]],
-        env=environment(home),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with process:
-        printed = ""
-        for line in process.stdout:
-            printed += line
-            if re.search(pattern, line):
-                process.send_signal(signal.SIGKILL)
-                break
-    assert process.returncode == -signal.SIGKILL, printed
+    process = begin(home, words[0], "--name=small", *words[1:])
+    end = time.monotonic() + 120
+    while not re.search(pattern, process.printed()) and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, process.printed()
 
 
 def refused(home, *words) -> str:

@@ -18,7 +18,8 @@ import requests
 import torch
 import wandb
 import yaml
-from conftest import ROOT, modules_loaded
+from conftest import ROOT, modules_loaded, server
+from forks import Command
 from toy import QUICK, RUN, read, read_csv, settings
 from wandb.proto import wandb_internal_pb2
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
@@ -206,8 +207,8 @@ def trained_weights(toy, **more) -> dict:
 
 
 def test_accumulated_batches_are_one_large_batch(toy):
-    whole = trained_weights(toy, batchSize=16)
-    parts = trained_weights(toy, batchSize=4, accumulate=4)
+    whole = trained_weights(toy, epochs=1, batchSize=16)
+    parts = trained_weights(toy, epochs=1, batchSize=4, accumulate=4)
     assert all(torch.allclose(whole[name], parts[name], atol=1e-5) for name in whole)
 
 
@@ -233,7 +234,8 @@ def test_every_setting_of_the_loop_trains(toy):
         {"teacherForcing": 1.0},
         {"averaging": 0.0},
     ):
-        session.train(config.load(LSTMSettings, **QUICK, **more), build_lstm)
+        quick = QUICK | {"epochs": 1, "samplesPerEpoch": 32}
+        session.train(config.load(LSTMSettings, **quick, **more), build_lstm)
         weights = checkpoints.read(run_folders.list_runs()[-1] / "last.pt")["average"]
         seen[str(more)] = torch.cat([part.flatten() for part in weights.values()])
         assert seen[str(more)].isfinite().all()
@@ -309,13 +311,14 @@ def test_fine_tuning_starts_from_a_run(trained):
     assert len(run_folders.list_runs()) == 2
 
 
+@pytest.mark.usefixtures("scores_only", "no_pictures")
 def test_several_glaciers_and_one_held_out(toy, toy_home, tmp_path_factory, monkeypatch):
     """Two glaciers trained on together, a third scored without having been seen."""
     home = tmp_path_factory.mktemp("several")
     for name in ("toy", "twin", "other"):
         shutil.copytree(toy_home / "datasets" / "toy", home / "datasets" / name)
     monkeypatch.setenv("GLACIER_HOME", str(home))
-    session.train(settings(names=("toy", "twin"), holdout="other"), build)
+    session.train(settings(names=("toy", "twin"), holdout="other", epochs=1), build)
     (run,) = run_folders.list_runs()
     assert run.name == "toy+twin-AttentionLSTM-001"
     assert run_folders.read_run(run)["names"] == ["toy", "twin"]
@@ -348,20 +351,21 @@ def test_glaciers_held_out_by_share_by_file_or_by_names(tmp_path):
         with_held_out(settings(holdout="0.2"))
 
 
-def start(home: Path, *flags: str, processes: int = 0, **variables: str) -> subprocess.Popen:
+def start(
+    home: Path, *flags: str, processes: int = 0, **variables: str
+) -> subprocess.Popen | Command:
     """Start a training; processes : how many of them, by torchrun; 0 for one without it."""
-    torchrun = (
-        ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
-        if processes
-        else []
-    )
     words = [
         str(ROOT / "DeepLearning" / "trainAttentionLSTM.py"),
         *(f"--{name}={QUICK[name]}" for name in QUICK),
+        *flags,
     ]
     environment = os.environ | {"GLACIER_HOME": str(home), "OMP_NUM_THREADS": "1"} | variables
+    if processes == 0:
+        return Command(server(), words, home, environment)
+    torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
     return subprocess.Popen(
-        [sys.executable, *torchrun, *words, *flags],
+        [sys.executable, *torchrun, *words],
         env=environment,
         start_new_session=True,
         stdout=subprocess.PIPE,
@@ -406,16 +410,18 @@ def fresh_home(toy_home: Path, home: Path) -> Path:
     return home
 
 
-def test_two_processes_do_what_one_does_with_the_doubled_batch(toy_home, tmp_path):
-    losses = []
-    for count, size in ((1, 16), (2, 8)):
-        home = fresh_home(toy_home, tmp_path / str(count))
-        output, _ = finish(
-            start(home, f"--batchSize={size}", "--augment=True", processes=count), home / RUN
-        )
-        assert output.count("Training toy-AttentionLSTM-001") == 1
-        losses.append(np.genfromtxt(home / RUN / "metrics.csv", delimiter=",", skip_header=2))
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+def losses_of(run: Path) -> np.ndarray:
+    """The rows of metrics.csv after the first, which is of the untrained network."""
+    return np.genfromtxt(run / "metrics.csv", delimiter=",", skip_header=2)
+
+
+def test_two_processes_do_what_one_does_with_the_doubled_batch(toy, toy_home, tmp_path):
+    session.train(settings(epochs=2, batchSize=16, augment=True), build)
+    home = fresh_home(toy_home, tmp_path / "two")
+    flags = ("--epochs=2", "--batchSize=8", "--augment=True")
+    output, _ = finish(start(home, *flags, processes=2), home / RUN)
+    assert output.count("Training toy-AttentionLSTM-001") == 1
+    assert losses_of(home / RUN) == pytest.approx(losses_of(toy / RUN), rel=1e-4)
 
 
 @pytest.mark.slow
