@@ -362,9 +362,9 @@ def test_scores(trained, caplog):
     assert "evaluation is up to date" in caplog.text
 
 
-def test_runs_side_by_side(trained, caplog):
-    caplog.set_level("INFO")
-    session.train(settings(learningRate=2e-3), build)
+@pytest.mark.usefixtures("scores_only")
+def test_runs_side_by_side(trained):
+    session.train(settings(learningRate=2e-3, epochs=1), build)
     names = [run.name for run in run_folders.list_runs()]
     evaluate.run(settings(evaluate.Settings, run=names, wandb="disabled"))
     rows = read_csv(run_folders.runs_folder() / "toy-comparison-001-002" / "scores.csv")

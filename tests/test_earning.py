@@ -16,7 +16,7 @@ from DeepLearning.trainUNet import build as build_unet
 from glacier.patches.split import split_windows
 from glacier.storage import runner
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_pictures")
 
 
 # ── Which years decide what ──────────────────────────────────────────────────────────────────────────────────────

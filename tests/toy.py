@@ -11,10 +11,12 @@ import torch
 import config
 import createPatches
 from config import Config
+from DeepLearning import evaluate
 from DeepLearning.data.batches import Glaciers
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.trainAttentionLSTM import Settings, build
-from DeepLearning.training import session
+from DeepLearning.training import loop, session
+from DeepLearning.verification import pictures
 from glacier.seasons import step_date
 from glacier.storage import disk, runner
 
@@ -77,6 +79,7 @@ def write_glacier(
     disk.write_yaml(home / "datasets" / name / "glacier.yaml", cut | settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLACIER_HOME", str(home))
+        patch.setattr(createPatches, "draw", lambda *parts: [])
         createPatches.run(config.load(Config, name=name))
 
 
@@ -88,8 +91,30 @@ def toy_home(tmp_path_factory) -> Path:
     return home
 
 
+def draw_nothing(path: Path, *parts) -> Path:
+    """Stand for a picture, where pictures are not the point."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"a picture")
+    return path
+
+
 @pytest.fixture
-def toy(toy_home, tmp_path, monkeypatch) -> Path:
+def no_pictures(monkeypatch) -> None:
+    """Trainings in this process draw nothing."""
+    monkeypatch.setattr(loop, "draw_sample", draw_nothing)
+
+
+@pytest.fixture
+def scores_only(monkeypatch) -> None:
+    """Evaluations in this process draw nothing and score the test only."""
+    for name in ("draw_skill", "draw_bands", "draw_patches"):
+        monkeypatch.setattr(pictures, name, draw_nothing)
+    monkeypatch.setattr(pictures, "draw_probabilities", lambda *parts: [])
+    monkeypatch.setattr(evaluate, "rolling_rows", lambda *parts: [])
+
+
+@pytest.fixture
+def toy(toy_home, tmp_path, monkeypatch, no_pictures) -> Path:
     """The toy glacier with no run yet."""
     (tmp_path / "datasets").symlink_to(toy_home / "datasets")
     monkeypatch.setenv("GLACIER_HOME", str(tmp_path))
@@ -107,6 +132,7 @@ def trained_home(toy_home, tmp_path_factory) -> Path:
     (home / "datasets").symlink_to(toy_home / "datasets")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLACIER_HOME", str(home))
+        patch.setattr(loop, "draw_sample", draw_nothing)
         assert session.train(settings(), build) == 0
     return home
 
