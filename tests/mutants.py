@@ -382,16 +382,16 @@ MUTANTS = [
         "snow_cover metrics scoring members climatology baselines",
         "glacier/distribution.py",
         (
-            "1 - 2 * right + reach * (right - left)",
+            "1 - 2 * right + reach * rise",
             "1 - 2 * right",
             "the CRPS is off within an interval",
         ),
         (
-            "np.searchsorted(x, np.float32(level)), 1",
-            "np.searchsorted(x, np.float32(level)) - 1, 1",
+            "np.clip(place, 1, len(x) - 1)",
+            "np.clip(place - 1, 1, len(x) - 1)",
             "P(snow) of the threshold below",
         ),
-        ("high * (truth > float(x[0]))", "high", "ranks at the first threshold are not drawn"),
+        ("high * above_first", "high", "ranks at the first threshold are not drawn"),
         ("second_moment - mean(F, x) ** 2", "second_moment", "the variance is the second moment"),
     ),
     *mutants(
