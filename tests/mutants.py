@@ -82,8 +82,8 @@ MUTANTS = [
         ('if done != header["count"]', "if False", "a truncated year is read"),
         ("index - np.float32(self.ndsi_bias)", "index", "the bias of a sensor stays in the index"),
         (
-            "if cfg.harmonise else {}",
-            "if not cfg.harmonise else {}",
+            "if cfg.harmonise:",
+            "if not cfg.harmonise:",
             "harmonise the wrong way round",
         ),
         (

@@ -1,7 +1,7 @@
 """Do the tests notice a mistake?  python tests/mutate.py [--tenth] [--jobs=2] [WORD ...]
 
 Puts the mistakes of mutants.py in, one at a time, in a copy of the tree, and runs the tests that should notice: those
-the list names, then those that import the mutated module. Prints the ones that pass. Without a mistake all have to pass.
+the list names, then those that import the mutated module. Prints those that pass. Without mistakes all have to pass.
 --tenth: every tenth, another one each day. WORD: those whose file or sentence holds a word.
 """
 
