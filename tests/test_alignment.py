@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from datetime import date, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,12 @@ import alignment
 import config
 import dataAPI
 from config import GlacierError
-from glacier.aligned import holds_scenes, read_aligned_scenes, read_composites
+from glacier.aligned import (
+    holds_scenes,
+    read_aligned_scenes,
+    read_composites,
+    write_composite_records,
+)
 from glacier.composites import (
     KERNEL,
     KINDS,
@@ -31,10 +37,18 @@ from glacier.coregistration.consensus import confirmed_scenes
 from glacier.coregistration.resampling import resample
 from glacier.coregistration.series import estimate_transforms, neighbour_pairs
 from glacier.coregistration.transforms import corner_shift
-from glacier.coregistration.verdict import admit, fits_better, geometric_doubt, judge
+from glacier.coregistration.verdict import (
+    admit,
+    allowed_error,
+    best_pairs,
+    fits_better,
+    geometric_doubt,
+    judge,
+    unaligned,
+)
 from glacier.figures.sheets import Thumbnail, contact_sheet
 from glacier.grid import Grid
-from glacier.ground import ndsi, outline_mask, persistent_snow
+from glacier.ground import month_with_least_snow, ndsi, outline_mask, persistent_snow
 from glacier.report.alignment import unaligned_warning
 from glacier.seasons import step_date, step_name, year_step
 from glacier.storage import disk, pickles, runner
@@ -845,6 +859,94 @@ def test_demo_composites_are_whole(series):
     assert sum(found.counts) == len(scenes.ids)
     assert list(found.dates) == sorted(found.dates)
     assert 0.5 < found.observed.mean() <= 1
+
+
+def test_residual_is_what_phase_correlation_finds_and_the_expected_error_where_that_does_not_hold(
+    monkeypatch,
+):
+    """Less than a pixel is believed; more, or nothing found, is not."""
+    from glacier.coregistration import verdict
+
+    count = 4
+    pairs = [Pair(0, 1, np.eye(3), 0.2, 9.0), Pair(0, 2, np.eye(3), 0.3, 8.0)]
+    pairs += [Pair(1, 2, np.eye(3), 0.4, 7.0), Pair(2, 3, np.eye(3), 0.5, 6.0)]
+    checks = {name: np.ones(count) for name in ("before", "after", "nmad_before", "nmad_after")}
+    checks["residual"] = np.array([0.7, 1.5, np.nan, 0.1])
+    monkeypatch.setattr(verdict, "check_scenes", lambda *parts: checks)
+    matrices = np.tile(np.eye(3), (count, 1, 1))
+    found = judge(np.ones((count, 1, 9, 9)), np.ones((9, 9), bool), pairs, matrices, 2.0, None)
+    assert found.measures["expected_error"].tolist() == [0.2, 0.2, 0.3, 0.5]
+    assert found.measures["strength"].tolist() == [9, 9, 8, 6]
+    assert found.measures["residual"].tolist() == [0.7, 0.2, 0.3, 0.1]
+
+
+def test_each_scene_is_checked_by_its_two_most_certain_partners():
+    """Two images of one pair are one partner, by the better of them."""
+    pairs = [Pair(0, 1, np.eye(3), error, 5.0) for error in (0.5, 0.1)]
+    pairs += [Pair(0, 2, np.eye(3), 0.3, 5.0), Pair(0, 3, np.eye(3), 0.2, 5.0)]
+    checked = [[pair.error for pair in few] for few in best_pairs(pairs, 4)]
+    assert checked == [[0.1, 0.2], [0.1], [0.3], [0.2]]
+
+
+def test_products_may_lie_sixty_metres_off_and_two_pixels_at_least():
+    assert [allowed_error(size) for size in (10.0, 30.0, 460.0)] == [6.0, 2.0, 2.0]
+
+
+def test_the_stage_asks_no_more_of_the_product_than_its_pixels_allow(stage, monkeypatch):
+    cfg, *_ = stage
+    asked = {}
+
+    def estimate(stack, *words, **named):
+        asked.update(named)
+        return unaligned(3, "not tried")
+
+    monkeypatch.setattr(alignment, "estimate_transforms", estimate)
+    monkeypatch.setattr(alignment, "stable_ground", lambda *parts: np.ones((9, 9)))
+    records = [{"tier": "T1", "geometric_rmse": 5.0}] * 3
+    grid = Grid("EPSG:32643", (10.0, 0.0, 0.0, 0.0, -10.0, 0.0), (9, 9))
+    alignment.find_transforms(cfg, grid, SimpleNamespace(images=[], records=records))
+    assert asked["limit"] == 6.0
+
+
+def test_records_count_the_scenes_of_each_step_that_are_in_the_composites(tmp_path):
+    days = ("2014-01-05", "2014-02-01", "2014-03-01", "2014-08-01")
+    scenes = SimpleNamespace(
+        dates=days,
+        in_composites=np.array([True, False, True, True]),
+        channels=("ndsi",),
+        crs="EPSG:32643",
+        transform=(30.0, 0.0, 0.0, 0.0, -30.0, 0.0),
+    )
+    steps = [date(2014, 1, 1), date(2014, 4, 1), date(2014, 7, 1)]
+    write_composite_records(tmp_path / "aligned", scenes, steps, 4)
+    for name in ("composites.npy", "observed.npy"):
+        np.save(tmp_path / "aligned" / name, np.ones((3, 1, 2, 2)))
+    composites = read_composites(SimpleNamespace(folder=tmp_path))
+    assert composites.counts == (2, 0, 1)
+    assert composites.periods()[0] == (date(2014, 1, 1), date(2014, 3, 31))
+    assert composites.periods()[2] == (date(2014, 7, 1), date(2014, 9, 30))
+
+
+def test_a_pixel_is_seen_where_all_channels_are():
+    """Two channels: the first scene lacks one everywhere, the second in a corner; the series begins with the second."""
+    scenes = np.ones((3, 2, 6, 6), np.float32)
+    scenes[0, 1] = np.nan
+    scenes[1, 0, 0, 0] = np.nan
+    days = [date(2014, 1, 5), date(2014, 4, 5), date(2014, 5, 5)]
+    made = Arrays(*map(np.empty, shapes(1, (2, 6, 6)), KINDS))
+    *_, steps = composite(scenes, days, 4, lambda steps: made)
+    assert steps == [date(2014, 4, 1)]
+    assert made.seen[0, 0, 0] == 1
+    assert made.seen[0, 3, 3] == 2
+
+
+def test_clouds_do_not_make_a_month_bare():
+    """July is half snow; August is all snow, what can be seen of it through cloud."""
+    index = np.full((4, 20, 20), 0.8, np.float32)
+    index[:2, :10] = -0.2
+    index[2:, :18] = np.nan
+    months = np.array([7, 7, 8, 8])
+    assert month_with_least_snow(index, months) == 7
 
 
 def copy_of_known(stage, target):

@@ -272,6 +272,17 @@ def test_samples_keep_the_parts_apart(toy):
         assert {patches.patch_parts[row, column] for _, _, row, column in samples} == {"train"}
 
 
+def test_covering_samples_lie_side_by_side(toy):
+    """Of the patches that overlap every second is left, down and across: no pixel counts twice."""
+    glaciers = read()
+    samples = glaciers.samples_of(0, [0], covering=True)
+    touched = np.zeros(glaciers.glaciers[0].shape, int)
+    for _, _, row, column in samples:
+        touched[8 * row : 8 * row + 16, 8 * column : 8 * column + 16] += 1
+    assert touched.max() == 1
+    assert len(glaciers.samples_of(0, [0], covering=False)) > len(samples) > 0
+
+
 def test_epochs_draw_anew_and_repeatably(toy):
     glaciers = read()
     samples = glaciers.samples("train")

@@ -107,3 +107,10 @@ def test_effective_dates_skip_gaps():
 def test_worst_date():
     assert intervals.worst_date_share(np.array([1.0, 6.0, 1.0])) == 0.75
     assert np.isnan(intervals.worst_date_share(np.zeros(3)))
+
+
+def test_effective_dates_by_hand():
+    """1, 2, 3, 4: neighbours correlate by 1/3, to which four dates add (1 + 4/3) / 4; 3 pairs beside 4 without any."""
+    correlation = 3 / (3 + 4) * (1 / 3 + (1 + 4 / 3) / 4)
+    expected = 4 * (1 - correlation) / (1 + correlation)
+    assert effective_dates(np.array([1.0, 2, 3, 4]), np.arange(4)) == pytest.approx(expected)

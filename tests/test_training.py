@@ -131,6 +131,31 @@ def test_years_that_stop_the_training_keep_their_best_epoch(toy, monkeypatch):
     assert torch.equal(plain(best["weights"]), averages[2])
 
 
+def test_the_factor_is_earned_in_years_that_did_not_stop_the_training(toy, monkeypatch):
+    fit = course(toy, epochs=1)
+    fit.run()
+    asked = []
+
+    def score(steps, factor=False):
+        asked.append((steps, factor))
+        one = np.ones((1, 1))
+        return earning.Scores(np.zeros(1), one, one, one)
+
+    monkeypatch.setattr(fit, "score", score)
+    fit.earn()
+    (years,) = fit.years
+    assert years.earning != years.reported
+    assert asked == [([years.earning], False), ([years.earning], True)]
+
+
+def test_the_loss_is_a_mean_over_pixels(toy):
+    """So that neither the batch nor the patch changes what a learning rate means: it is near the validation score."""
+    fit = course(toy, epochs=1, learningRate=1e-6)
+    fit.run()
+    (_, row) = read_csv(toy / RUN / "metrics.csv")
+    assert float(row["training_crps"]) == pytest.approx(float(row["validation_crps"]), rel=0.5)
+
+
 def test_without_such_years_all_epochs_are_made(toy, monkeypatch):
     """Scores get worse and worse: they decide nothing, and the last epoch is kept."""
     given = itertools.count(1.0)
