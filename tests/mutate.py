@@ -160,10 +160,16 @@ def chosen(words: list[str], day: dt.date) -> list[Mutant]:
     mutants = list(MUTANTS)
     if "--tenth" in words:
         mutants = mutants[day.toordinal() % 10 :: 10]
-    for word in words:
-        if not word.startswith("--"):
-            mutants = [mutant for mutant in mutants if word in mutant.file + mutant.breaks]
+    asked_for = [word for word in words if not word.startswith("--")]
+    if asked_for:
+        mutants = [mutant for mutant in mutants if holds_one(mutant, asked_for)]
     return mutants
+
+
+def holds_one(mutant: Mutant, words: list[str]) -> bool:
+    """Return whether the file or the sentence of a mutant holds one of some words."""
+    text = f"{mutant.file} {mutant.breaks}"
+    return any(word in text for word in words)
 
 
 def main(words: list[str]) -> int:
