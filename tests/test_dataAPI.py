@@ -20,8 +20,8 @@ from demo.makeGlacier import make_glacier
 from glacier.grid import make_grid
 from glacier.satellites import search, sensors, web
 from glacier.satellites.items import parse_item
-from glacier.scenes import read_grid, read_scenes, year_files
-from glacier.storage import disk
+from glacier.scenes import read_grid, read_scenes, take_back, year_files
+from glacier.storage import disk, pickles
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -338,6 +338,44 @@ def test_neighbours_of_one_solar_day_are_one_scene(made):
     assert not scenes[0].mask.any()
     assert (scenes[1].mask[: seam - 20] == sensors.FILL).all()
     assert not scenes[1].mask[seam - 20 :].any()
+
+
+def test_a_clouded_pixel_is_its_neighbours(made):
+    """Of two items of one overpass the first is clouded in its left half: there the second counts, numbers and mask."""
+    first = landsat_layers(np.full((60, 60), 9000, np.uint16))
+    first["qa_pixel"][:, :30] = 8
+    second = landsat_layers(np.full((60, 60), 11000, np.uint16))
+    made.add("one", "landsat-8-9", "2020-05-01T05:00:00Z", first, CRS, CORNER)
+    made.add("two", "landsat-8-9", "2020-05-01T05:00:24Z", second, CRS, CORNER)
+    (scene,) = scenes_of(made.settings(VALLEY, "landsat-8-9"))
+    assert not scene.mask.any()
+    assert scene.missing_fraction == 0
+    assert set(np.unique(scene.dn[1])) == {9000, 11000}
+    middle = scene.dn.shape[2] // 2
+    assert (scene.dn[:, :, : middle - 2] == 11000).all()
+    assert (scene.dn[:, :, middle + 2 :] == 9000).all()
+
+
+def test_clouds_decide_what_is_read(made, caplog):
+    layers = landsat_layers(np.full((60, 60), 9000, np.uint16))
+    for name, month, clouds in (("clear", 5, 20.0), ("cloudy", 6, 20.1)):
+        when = f"2020-{month:02d}-01T05:00:00Z"
+        made.add(name, "landsat-8-9", when, layers, CRS, CORNER, **{"eo:cloud_cover": clouds})
+    with caplog.at_level(logging.INFO):
+        scenes = scenes_of(made.settings(VALLEY, "landsat-8-9", maxCloudPercent=20.0))
+    assert [scene.id for scene in scenes] == ["clear"]
+    assert "more cloud than maxCloudPercent" in caplog.text
+
+
+def test_only_scenes_made_alike_are_taken_back(made, tmp_path):
+    layers = landsat_layers(np.full((60, 60), 9000, np.uint16))
+    made.add("scene", "landsat-8-9", "2020-05-01T05:00:00Z", layers, CRS, CORNER)
+    cfg = made.settings(VALLEY, "landsat-8-9")
+    scenes_of(cfg)
+    folder = cfg.folder / "rawData"
+    header = next(pickles.read_pickles(folder / "2020.pkl"))
+    assert take_back(folder, tmp_path / "other", "0" * 16) == 0
+    assert take_back(folder, tmp_path / "alike", header["made_with"]) == 1
 
 
 def test_scan_line_gaps_of_landsat_7_are_masked_and_counted(made):
