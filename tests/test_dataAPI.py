@@ -357,7 +357,8 @@ def test_a_clouded_pixel_is_its_neighbours(made):
 
 
 def test_clouds_decide_what_is_read(made, caplog):
-    layers = landsat_layers(np.full((60, 60), 9000, np.uint16))
+    values = 9000 + np.arange(3600, dtype=np.uint16).reshape(60, 60)
+    layers = landsat_layers(values)
     for name, month, clouds in (("clear", 5, 20.0), ("cloudy", 6, 20.1)):
         when = f"2020-{month:02d}-01T05:00:00Z"
         made.add(name, "landsat-8-9", when, layers, CRS, CORNER, **{"eo:cloud_cover": clouds})
@@ -368,7 +369,8 @@ def test_clouds_decide_what_is_read(made, caplog):
 
 
 def test_only_scenes_made_alike_are_taken_back(made, tmp_path):
-    layers = landsat_layers(np.full((60, 60), 9000, np.uint16))
+    values = 9000 + np.arange(3600, dtype=np.uint16).reshape(60, 60)
+    layers = landsat_layers(values)
     made.add("scene", "landsat-8-9", "2020-05-01T05:00:00Z", layers, CRS, CORNER)
     cfg = made.settings(VALLEY, "landsat-8-9")
     scenes_of(cfg)
