@@ -109,6 +109,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         shared = "finished_home" in item.fixturenames
         item.add_marker(pytest.mark.xdist_group("finished" if shared else item.path.stem))
+        if shared:
+            item.add_marker(pytest.mark.finished)
     items.sort(key=lambda item: "finished_home" not in item.fixturenames)
 
 

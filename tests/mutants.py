@@ -1,7 +1,7 @@
 """Mistakes that a programmer could make, and that the tests must notice; mutate.py puts them in one at a time.
 
-A mutant: the file, a text that stands there once (however it is laid out), what takes its place, what that breaks, and
-the tests that should notice first.
+A mutant: the file, a text that stands there once (however it is laid out), what takes its place, what that breaks, the
+files with tests that should notice, and the one test that does where it is known.
 """
 
 from typing import NamedTuple
@@ -13,12 +13,96 @@ class Mutant(NamedTuple):
     replacement: str
     breaks: str
     tests: tuple[str, ...]
+    first: str
+
+
+# which test notices a mistake, where the files hold many that take long
+NOTICED_BY = {
+    "the cloud limit is ignored": "dataAPI::test_clouds_decide_what_is_read",
+    "the older processing is kept": "archive_items::test_the_newer_baseline_of_one_acquisition_counts",
+    "in an overpass the other zone comes first": "dataAPI::test_scene_of_the_other_zone_lies_in_its_place",
+    "all passes are one scene": "archive_items::test_two_orbits_are_two_scenes_and_neighbours_one",
+    "items without a satellite are lost": "archive_items::test_satellites_as_archives_spell_them",
+    "a clouded pixel is not replaced": "dataAPI::test_a_clouded_pixel_is_its_neighbours",
+    "the mask stays that of the first item": "dataAPI::test_a_clouded_pixel_is_its_neighbours",
+    "clear pixels are replaced, not clouded ones": "dataAPI::test_a_clouded_pixel_is_its_neighbours",
+    "maxMissingFraction is ignored for joined scenes": "dataAPI::test_missing_pixels_decide_what_is_kept",
+    "the best tier of a scene, not the worst": "dataAPI::test_tier_and_geometric_error_go_into_the_scene",
+    "the least geometric error": "dataAPI::test_tier_and_geometric_error_go_into_the_scene",
+    "scenes of other settings are taken back": "dataAPI::test_only_scenes_made_alike_are_taken_back",
+    "a truncated year is read": "hostile_damage::test_a_stream_whose_scenes_are_none_is_one_line",
+    "one of two checks is enough": "alignment::test_one_of_two_checks_is_not_enough_unless_the_correction_is_clear",
+    "residual is the error": "alignment::test_residual_is_that_of_phase_correlation_where_it_holds",
+    "the rule of the residual turned round": "alignment::test_residual_is_that_of_phase_correlation_where_it_holds",
+    "strangers are accepted": "alignment::test_scene_that_shows_no_ground_is_not_confirmed_by_matches_at_zero",
+    "the worst pair of two": "alignment::test_each_scene_is_checked_by_its_two_most_certain_partners",
+    "the greatest error": "alignment::test_residual_is_that_of_phase_correlation_where_it_holds",
+    "MODIS may lie 0.1 px off": "alignment::test_products_may_lie_sixty_metres_off_and_two_pixels_at_least",
+    "the sure products are doubted": "alignment::test_doubtful_products_enter_only_where_others_confirm_them",
+    "scenes are checked with the inverse transform": "alignment::test_quality_tells_what_was_gained",
+    "before is not as delivered": "alignment::test_quality_tells_what_was_gained",
+    "every scene is resampled with the inverse transform": "alignment::test_stage_makes_composites_of_the_truth",
+    "composites of the accepted scenes alone": "alignment::test_stage_makes_composites_of_the_truth",
+    "co-registration on ice, not on ground": "alignment::test_stage_writes_the_shifts_that_were_put_in",
+    "no scene is ever displaced": "alignment::test_the_stage_asks_no_more_of_the_product_than_its_pixels_allow",
+    "shift_north of quality.json has the wrong sign": "alignment::test_stage_writes_the_shifts_that_were_put_in",
+    "scenes made with other settings are kept": "alignment::test_other_steps_a_year_make_other_composites_only",
+    "counts hold scenes that were left out": "alignment::test_records_count_the_scenes_that_are_in_the_composites",
+    "a period ends on the first day of the next": "alignment::test_records_count_the_scenes_that_are_in_the_composites",
+    "counts are read backwards": "alignment::test_records_count_the_scenes_that_are_in_the_composites",
+    "gaps are filled from all seasons": "alignment::test_wide_gaps_are_filled_from_the_same_season_of_earlier_years",
+    "one scene has a spread": "alignment::test_composites_say_how_many_scenes_saw_a_pixel_and_how_far_these_differ",
+    "count of scenes that saw any channel": "alignment::test_a_pixel_is_seen_where_all_channels_are",
+    "the series begins with an empty step": "alignment::test_a_pixel_is_seen_where_all_channels_are",
+    "the melt season after the barest month": "alignment::test_melt_season_lies_around_the_month_with_least_snow",
+    "snow of one day outlasts the summer": "alignment::test_melt_season_lies_around_the_month_with_least_snow",
+    "clouds count as ground without snow": "alignment::test_clouds_do_not_make_a_month_bare",
+    "targets one step early": "createPatches::test_window_files_are_slices_of_the_composites_by_date",
+    "observed of the inputs": "createPatches::test_window_files_are_slices_of_the_composites_by_date",
+    "snowThreshold is not applied": "createPatches::test_window_files_are_slices_of_the_composites_by_date",
+    "best.pt is the last epoch": "training::test_years_that_stop_the_training_keep_their_best_epoch",
+    "best.pt holds raw weights": "training::test_the_averaged_network_is_validated_and_kept",
+    "patience is ignored": "training::test_years_that_stop_the_training_keep_their_best_epoch",
+    "teacher forcing never falls": "training::test_teacher_forcing_falls_to_nothing_by_half_time",
+    "sampling ignores the seed": "training::test_another_seed_trains_on_other_samples",
+    "held-back steps train": "training::test_steps_held_back_take_no_part_in_the_loss",
+    "a resumed run averages anew": "training::test_the_averaged_network_is_validated_and_kept",
+    "the factor by the years that stop": "training::test_the_factor_is_earned_in_years_that_did_not_stop_the_training",
+    "no averaging": "training::test_the_averaged_network_is_validated_and_kept",
+    "the gradient grows with the batch": "training::test_the_loss_is_a_mean_over_pixels",
+    "a run goes on with other patches": "training::test_a_stopped_run_of_other_patches_is_not_taken_up",
+    "an earlier factor is taken over": "training::test_fine_tuning_starts_from_a_run",
+    "last year reads a target": "deeplearning::test_context_never_looks_ahead",
+    "input means look ahead": "deeplearning::test_windows_that_do_not_train_read_the_past_only",
+    "inputs alone are turned": "deeplearning::test_turned_patches_turn_as_a_whole",
+    "validation counts pixels many times": "deeplearning::test_covering_samples_lie_side_by_side",
+    "every epoch draws the same": "deeplearning::test_epochs_draw_anew_and_repeatably",
+    "a forecast one step early": "deeplearning::test_forecast_is_what_the_network_says_after_the_last_composite",
+    "a step ends a day late": "deeplearning::test_forecast_lies_at_the_right_place_and_time",
+    "members lie over each other": "deeplearning::test_forecast_is_what_the_network_says_after_the_last_composite",
+    "the median of stable ground stays": "movement::test_ground_is_brought_to_rest_and_the_ice_with_it",
+    "the GeoTIFF half a node off": "movement::test_pixels_of_the_geotiff_have_their_middle_at_the_nodes",
+    "three standard errors taken as one": "movement::test_certain_is_three_standard_errors",
+    "the window's own error is left out": "movement::test_the_window_adds_its_own_error_where_the_ice_ends",
+    "two pairs are believed": "movement::test_two_pairs_are_not_believed_where_three_are_needed",
+    "the least, not the median": "movement::test_weighted_median_by_hand",
+    "scenes are tracked as delivered": "movement::test_scenes_are_tracked_as_co_registered",
+    "velocity before a day by a pair's first scene": "movement::test_a_velocity_before_a_day_knows_no_later_scene",
+    "the shear term is left out": "tracking::test_noise_is_held_together_and_a_shear_margin_is_not",
+}
 
 
 def mutants(tests: str, file: str, *mistakes: tuple[str, str, str]) -> list[Mutant]:
     """Return the mutants of a file; tests : where they should be noticed, without tests/test_ and .py."""
     names = tuple(f"tests/test_{name}.py" for name in tests.split())
-    return [Mutant(file, text, instead, breaks, names) for text, instead, breaks in mistakes]
+    made = []
+    for text, instead, breaks in mistakes:
+        first = ""
+        if breaks in NOTICED_BY:
+            name, _, test = NOTICED_BY[breaks].partition("::")
+            first = f"tests/test_{name}.py::{test}"
+        made.append(Mutant(file, text, instead, breaks, names, first))
+    return made
 
 
 MUTANTS = [
@@ -112,7 +196,7 @@ MUTANTS = [
             "the rule of the residual turned round",
         ),
         ("far & confirmed & ~accepted", "far & ~accepted", "unproved scenes are left out"),
-        ("quality < MIN_QUALITY", "quality < 0", "scenes without anything in common are accepted"),
+        ("quality < MIN_QUALITY", "quality < 0", "strangers are accepted"),
         (
             "best[scene].setdefault(partner, pair)",
             "best[scene][partner] = pair",
@@ -201,7 +285,7 @@ MUTANTS = [
     *mutants(
         "alignment",
         "glacier/ground.py",
-        ("(11, 0, 1)", "(0, 1, 2)", "the melt season after the month with least snow"),
+        ("(11, 0, 1)", "(0, 1, 2)", "the melt season after the barest month"),
         ("snowy >= LASTING * seen", "snowy > 0", "snow of one day outlasts the summer"),
         ("/ max(seen, 1)", "/ 1", "clouds count as ground without snow"),
     ),
@@ -287,7 +371,7 @@ MUTANTS = [
         (
             "earners = [years.earning for years in self.years]",
             "earners = [years.reported for years in self.years]",
-            "the factor from the years that stop",
+            "the factor by the years that stop",
         ),
         ("step / (step + 9)", "0.0", "no averaging"),
         (
@@ -465,17 +549,17 @@ MUTANTS = [
         (
             "first = target - glacier.sequence_length",
             "first = target - glacier.sequence_length - 1",
-            "forecast from the inputs one step earlier",
+            "a forecast one step early",
         ),
         (
             "date.fromordinal(glacier.date(step + 1).toordinal() - 1)",
             "glacier.date(step + 1)",
-            "a step ends on the first day of the next",
+            "a step ends a day late",
         ),
         (
             "member * count + 1",
             "member * values.shape[1] + 1",
-            "members' bands lie over each other",
+            "members lie over each other",
         ),
     ),
     *mutants(

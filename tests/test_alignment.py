@@ -861,7 +861,7 @@ def test_demo_composites_are_whole(series):
     assert 0.5 < found.observed.mean() <= 1
 
 
-def test_residual_is_what_phase_correlation_finds_and_the_expected_error_where_that_does_not_hold(
+def test_residual_is_that_of_phase_correlation_where_it_holds(
     monkeypatch,
 ):
     """Less than a pixel is believed; more, or nothing found, is not."""
@@ -908,7 +908,7 @@ def test_the_stage_asks_no_more_of_the_product_than_its_pixels_allow(stage, monk
     assert asked["limit"] == 6.0
 
 
-def test_records_count_the_scenes_of_each_step_that_are_in_the_composites(tmp_path):
+def test_records_count_the_scenes_that_are_in_the_composites(tmp_path):
     days = ("2014-01-05", "2014-02-01", "2014-03-01", "2014-08-01")
     scenes = SimpleNamespace(
         dates=days,

@@ -3,7 +3,7 @@
 import ast
 
 import pytest
-from mutants import MUTANTS, UNNOTICED
+from mutants import MUTANTS, NOTICED_BY, UNNOTICED
 from mutate import ROOT, mutated, places
 
 
@@ -21,6 +21,10 @@ def test_every_mutant_names_tests_that_are_there():
     for mutant in MUTANTS:
         for name in mutant.tests:
             assert (ROOT / name).is_file(), name
+        if mutant.first:
+            file, _, test = mutant.first.partition("::")
+            assert f"\ndef {test}(" in (ROOT / file).read_text(), mutant.first
+    assert set(NOTICED_BY) <= {mutant.breaks for mutant in MUTANTS}
     assert set(UNNOTICED) <= {mutant.breaks for mutant in MUTANTS}
     assert len(UNNOTICED) <= 0.05 * len(MUTANTS)
 
