@@ -234,6 +234,8 @@ def line_of(case: Case, script: str, usage: Usage) -> str:
 # ── Many glaciers ────────────────────────────────────────────────────────────────────────────────────────────────
 
 GROUP = "alps"
+KINDS = (".npy", ".pkl", ".pt", ".tif", ".csv", ".png")
+UNLIKE = ("metrics.csv", "best.pt", "last.pt")
 TRAIN = "DeepLearning/trainConvLSTM.py"
 
 
@@ -280,19 +282,15 @@ def run_on_dask(home: Path) -> float:
 
 
 def bytes_of(home: Path) -> dict[str, bytes]:
-    """Return a hash of each file that the stages made, by name; what tells times of day and runs is left out."""
+    """Return a hash of each file that the stages made, by name; what tells times of day and seconds is left out.
+
+    So are checkpoints: they hold the hash of the patches' manifest, which tells its seconds.
+    """
     hashes = {}
     for folder in (home / "datasets", home / "DeepLearning"):
         for path in folder.rglob("*"):
-            plain = path.is_file() and path.suffix in (
-                ".npy",
-                ".pkl",
-                ".pt",
-                ".tif",
-                ".csv",
-                ".png",
-            )
-            if plain and "wandb" not in path.parts and path.name != "metrics.csv":
+            plain = path.is_file() and path.suffix in KINDS and "wandb" not in path.parts
+            if plain and path.name not in UNLIKE:
                 name = str(path.relative_to(home))
                 hashes[name] = hashlib.sha256(path.read_bytes()).digest()
     return hashes
