@@ -275,6 +275,17 @@ def test_a_skill_of_two_hundredths_is_seen_beside_one_that_is_hopeless(tmp_path)
     ).is_file()
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_band_of_one_date_is_seen_as_well(tmp_path, count):
+    """The share of the picture in the band's colour, of one date or of several."""
+    dates = [dt.date(2020, month, 1) for month in range(1, count + 1)]
+    quantiles = np.array([0.1, 0.3, 0.5, 0.7, 0.9])[None, :, None] * np.ones(count)
+    truths = np.full((1, count), 0.6)
+    path = skill.bands(tmp_path / "b.png", dates, quantiles, truths, ["a"], "NDSI [1]")
+    red, _, blue = np.moveaxis(pixels(path), -1, 0)
+    assert (blue - red > 15).mean() > 0.004
+
+
 def test_the_axis_of_a_split_names_years_or_days():
     years = [f"{year}-{month:02d}-01" for year in range(2013, 2031) for month in (1, 4, 7, 10)]
     places, names = charts.step_ticks(years)

@@ -164,10 +164,8 @@ def bands(
     axes = figure.subplots(count, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axis, levels, truth, title in zip(axes, quantiles, truths, titles, strict=True):
         low, quarter, middle, three_quarters, high = levels
-        axis.fill_between(dates, low, high, color=BAND, alpha=0.25, label="5 to 95 %")
-        axis.fill_between(
-            dates, quarter, three_quarters, color=BAND, alpha=0.45, label="25 to 75 %"
-        )
+        draw_band(axis, dates, low, high, 0.25, "5 to 95 %")
+        draw_band(axis, dates, quarter, three_quarters, 0.45, "25 to 75 %")
         axis.plot(dates, middle, color=LINE, linewidth=1.2, marker=".", label="median")
         axis.plot(dates, truth, "o", color=TRUTH, markersize=4, label="observed")
         axis.set_title(title, fontsize=9)
@@ -178,3 +176,14 @@ def bands(
     add_legend(figure, axes[0], 4)
     figure.supylabel(label, fontsize=10)
     return save(figure, path)
+
+
+def draw_band(
+    axis, dates: Sequence[dt.date], low: np.ndarray, high: np.ndarray, alpha: float, label: str
+) -> None:
+    """Draw a band between two rows of values (N,); a bar where one date has no neighbour to be joined with."""
+    style = {"color": BAND, "alpha": alpha, "label": label}
+    if len(dates) > 1:
+        axis.fill_between(dates, low, high, linewidth=0, **style)
+    else:
+        axis.vlines(dates, low, high, linewidth=14, **style)
