@@ -163,7 +163,9 @@ def draw_ahead(folder: Path, glacier: Glacier, ahead: Ahead) -> list[Path]:
     columns.append(value_column(glacier, medians, [f"{span}\nmedian" for span in spans]))
     members = [ahead.member[lead] for lead in leads]
     columns.append(value_column(glacier, members, ["\na member"] * len(leads)))
-    columns.append(year_ago_column(glacier, [target + lead for lead in leads]))
+    year_ago = year_ago_column(glacier, [target + lead for lead in leads])
+    if any(image is not None for image in year_ago.images):
+        columns.append(year_ago)
     pixel_size = abs(glacier.series.transform[0])
     picture = map_table(folder / "forecast.png", columns, pixel_size)
     return [picture, animate(folder / "forecast.gif", glacier, ahead.median)]

@@ -32,6 +32,8 @@ def area_band(
     all_days = np.array(days)
     reach = np.abs(bands[[0, 2]] - middle)
     for part, colour, name in ((~ahead, PAST, "past"), (ahead, AHEAD, "forecast")):
+        if not part.any():
+            continue
         style = {"fmt": ".", "color": colour, "capsize": 2, "label": f"{name}, 5 to 95 %"}
         axis.errorbar(all_days[part], middle[part], reach[:, part], **style)
     locator = AutoDateLocator()
