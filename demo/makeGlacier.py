@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import shutil
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,10 +99,9 @@ def make_archive(cfg: Settings, region: int | None = None, valley: int = 0) -> N
     """
     archive = cfg.folder / "archive"
     overlay = cfg.folder / "glacier.yaml"
+    present = {"source": SOURCE}
     if overlay.is_file():
         present = config.read_yaml(overlay)
-    else:
-        present = {"source": SOURCE}
     if present.get("source") != SOURCE:
         raise GlacierError(
             f"{overlay} is of another glacier, with source {present.get('source')}; choose a new --name"
@@ -116,17 +113,27 @@ def make_archive(cfg: Settings, region: int | None = None, valley: int = 0) -> N
         settings |= {"region": region}
         start_values |= {"stepsPerYear": 12}
         weather = valley_weather(cfg.years, region, valley)
-    if cfg.force:
-        reason = "--force"
-    else:
-        reason = runner.why_stale(archive, settings, {})
-    if reason is None and overlay.is_file():
-        log.info("%s is up to date.", archive)
-        return
-    log.info("Making %s (%s).", archive, reason or "glacier.yaml is missing")
-    box = write_archive(cfg, archive, settings, weather)
+
+    def work(folder: Path) -> runner.Result:
+        result = write_archive(cfg, folder, weather)
+        write_overlay(cfg, start_values)
+        return result
+
+    command = console.command("demo/makeGlacier.py", cfg.name)
+    runner.make(cfg, archive, settings, {}, work, command)
+    if not overlay.is_file():
+        write_overlay(cfg, start_values)
+
+
+def write_overlay(cfg: Settings, start_values: dict) -> None:
+    """Write the box, years and source of an archive into its glacier.yaml; the user's own changes stay."""
+    path = cfg.folder / "glacier.yaml"
+    present = {"source": SOURCE}
+    if path.is_file():
+        present = config.read_yaml(path)
+    box = read_truth(cfg.folder / "archive").bounding_box
     fixed = {"boundingBox": list(box), "years": list(cfg.years), "source": SOURCE}
-    disk.write_yaml(overlay, start_values | present | fixed)  # the user's own changes stay
+    disk.write_yaml(path, start_values | present | fixed)
 
 
 def settings_of(cfg: Settings) -> dict:
@@ -137,15 +144,16 @@ def settings_of(cfg: Settings) -> dict:
     return runner.used_settings(cfg, ["years", *names])
 
 
-def write_archive(
-    cfg: Settings, archive: Path, settings: dict, weather: Weather | None
-) -> tuple[float, ...]:
-    """Write the archive of a glacier, and tell what is in it; return its bounding box [degrees]."""
-    start = time.monotonic()
-    part = disk.hidden_neighbour(archive)
-    shutil.rmtree(part, ignore_errors=True)
+def write_archive(cfg: Settings, folder: Path, weather: Weather | None) -> runner.Result:
+    """Write the archive of a glacier in place of an earlier one; return its files and what to tell."""
+    (folder / "catalog.json").unlink(missing_ok=True)  # an archive that has one is complete
+    for path in folder.glob("[!.]*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     truth = make_glacier(
-        part,
+        folder,
         size=cfg.size,
         years=cfg.years,
         scenes_per_year=cfg.scenesPerYear,
@@ -156,19 +164,14 @@ def write_archive(
         cloudiness=cfg.cloudiness,
         weather=weather,
     )
-    files = [path for path in part.rglob("*") if path.is_file()]
+    files = [path for path in folder.rglob("[!.]*") if path.is_file()]
     counts = {
         "scenes": len(truth.ids),
         "less than 20 % cloud": int((truth.cloud_fraction < 0.2).sum()),
     }
-    seconds = time.monotonic() - start
-    runner.write_manifest(part, settings, {}, files, counts, seconds)
-    shutil.rmtree(archive, ignore_errors=True)
-    os.replace(part, archive)
     fastest = float(np.hypot(*truth.velocity).max())
-    rows = [("fastest ice [m/yr]", fastest), ("files", len(files)), ("seconds", f"{seconds:.1f}")]
-    log.info("%s", "\n".join(console.lines_of([*counts.items(), *rows])))
-    return truth.bounding_box
+    rows = [*counts.items(), ("fastest ice [m/yr]", fastest)]
+    return runner.Result(files, counts, rows)
 
 
 if __name__ == "__main__":
