@@ -39,7 +39,7 @@ from glacier.aligned import (
 from glacier.composites import KINDS, Arrays, composite, fill_gaps, shapes
 from glacier.coregistration.resampling import resample
 from glacier.coregistration.series import estimate_transforms, one_thread
-from glacier.coregistration.stack import Series, channel_names, collect
+from glacier.coregistration.stack import SceneStack, channel_names, stack_scenes
 from glacier.coregistration.verdict import Transforms, admit, allowed_error, geometric_doubt
 from glacier.grid import Grid
 from glacier.ground import OUTLINE_ERROR, ndsi, outline_mask, persistent_snow
@@ -76,7 +76,7 @@ USES = (
 )
 
 
-def stable_ground(cfg: Config, grid: Grid, series: Series) -> np.ndarray:
+def stable_ground(cfg: Config, grid: Grid, series: SceneStack) -> np.ndarray:
     """Return the weights of co-registration, float32 (H, W): 1 on ground, 0 on ice that may move."""
     if cfg.iceOutline:
         ice = outline_mask(cfg.iceOutline, grid, OUTLINE_ERROR)
@@ -93,7 +93,7 @@ def stable_ground(cfg: Config, grid: Grid, series: Series) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def workplace(cfg: Config, pixels: int) -> Iterator[Executor | None]:
+def comparing(cfg: Config, pixels: int) -> Iterator[Executor | None]:
     """Give what compares the scenes: `workers` processes here (None for one), or the workers of a Dask scheduler."""
     if cfg.executor != Config.executor:
         with workers.workplace(cfg.executor, cfg.workers) as (cluster, _):
@@ -107,10 +107,10 @@ def workplace(cfg: Config, pixels: int) -> Iterator[Executor | None]:
         yield pool
 
 
-def find_transforms(cfg: Config, grid: Grid, series: Series) -> tuple[Transforms, np.ndarray]:
+def find_transforms(cfg: Config, grid: Grid, series: SceneStack) -> tuple[Transforms, np.ndarray]:
     """Return where the scenes lie, and which of them belong in the composites, (T,) bool."""
     stable = stable_ground(cfg, grid, series)
-    with workplace(cfg, stable.size) as executor:
+    with comparing(cfg, stable.size) as executor:
         transforms = estimate_transforms(
             series.images,
             cfg.motionModel,
@@ -132,7 +132,7 @@ def co_register(cfg: Config, folder: Path, made_with: str) -> None:
     names = channel_names(cfg.extractNDSI, next(read_scenes(cfg)).bands)
     folder.mkdir(parents=True, exist_ok=True)
     with disk.scratch(folder) as scratch:
-        series = collect(read_scenes(cfg), names, scratch)
+        series = stack_scenes(read_scenes(cfg), names, scratch)
         transforms, admitted = find_transforms(cfg, grid, series)
         (folder / "scenes.json").unlink(missing_ok=True)  # it stands for the scenes made with it
         shape = (len(series.records), len(names), *grid.shape)

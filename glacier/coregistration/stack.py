@@ -54,7 +54,7 @@ class Layers(Sequence):
         return np.array(np.load(self.paths[scene], mmap_mode="r")[self.part])
 
 
-class Series(NamedTuple):
+class SceneStack(NamedTuple):
     """The scenes as delivered, NaN where masked.
 
     channels : (C, H, W) each, what is aligned. images : (B, H, W) each, what is compared to find the transforms: the
@@ -69,7 +69,7 @@ class Series(NamedTuple):
     records: list[dict]
 
 
-def collect(scenes: Iterable[Scene], names: Sequence[str], folder: Path) -> Series:
+def stack_scenes(scenes: Iterable[Scene], names: Sequence[str], folder: Path) -> SceneStack:
     """Return the series, written to scratch files in `folder`, one a scene."""
     records: list[dict] = []
     paths: list[Path] = []
@@ -86,11 +86,11 @@ def collect(scenes: Iterable[Scene], names: Sequence[str], folder: Path) -> Seri
     if images > 1:
         index = Layers(paths, 1)
     channels = Layers(paths, slice(-len(names), None))
-    return Series(channels, Layers(paths, slice(images)), index, records)
+    return SceneStack(channels, Layers(paths, slice(images)), index, records)
 
 
 def compared_layers(scene: Scene) -> list[np.ndarray]:
-    """Return what is compared to find where a scene lies: see Series.images."""
+    """Return what is compared to find where a scene lies: see SceneStack.images."""
     brightness = next(band for band in BRIGHTNESS if band in scene.bands)
     layers = [np.log(np.maximum(scene.reflectance(brightness), DARK))]
     if "swir16" in scene.bands:

@@ -210,7 +210,7 @@ def allowed_error(pixel_size: float) -> float:
 def geometric_doubt(record: dict, most: float) -> str:
     """Return why the product itself is not sure where a scene lies, or nothing.
 
-    record : of stack.Series, with Landsat's tier, T1, T2 or RT, or empty, and the geometric_rmse of its ground control
+    record : of a SceneStack, with Landsat's tier, T1, T2 or RT, or empty, and the geometric_rmse of its ground control
     points [m], None where not told. most : what is taken without a doubt [m].
     """
     if record["tier"] == "T2":

@@ -17,7 +17,7 @@ from glacier.aligned import (
     read_aligned_scenes,
     read_composites,
 )
-from glacier.coregistration.stack import Series
+from glacier.coregistration.stack import SceneStack
 from glacier.coregistration.transforms import corner_shift, middle_shift
 from glacier.coregistration.verdict import allowed_error
 from glacier.figures import animations, charts, looks, maps
@@ -96,7 +96,7 @@ def unaligned_warning(scenes: AlignedScenes) -> str:
 
 
 def draw_before_after(
-    folder: Path, series: Series, aligned: np.ndarray, accepted: np.ndarray, grid: Grid
+    folder: Path, series: SceneStack, aligned: np.ndarray, accepted: np.ndarray, grid: Grid
 ) -> Path:
     """Draw the six clearest scenes before and after co-registration; return the file."""
     seen = np.array([np.isfinite(scene[0]).mean() for scene in series.channels])
