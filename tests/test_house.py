@@ -236,3 +236,18 @@ def test_functions_of_the_library_take_what_they_need_not_the_settings():
             continue
         for name in takers_of_settings(path) - OF_FILES:
             assert name.rpartition(".")[2].startswith(("read_", "write_")), name
+
+
+def test_statements_stay_unpacked():
+    """In all files together: the middle logical line has at most 9 tokens, one in ten more than 24 at most."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "style.py")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    name, _, _, median, ninety, packed = done.stdout.splitlines()[-1].split()
+    assert name == "all"
+    assert int(median) <= 9
+    assert int(ninety) <= 24
+    assert float(packed) <= 1.5
