@@ -223,7 +223,7 @@ def test_a_file_that_is_no_image(made, spoil):
 
 
 @pytest.mark.parametrize(
-    "href", ["/vsicurl/http://127.0.0.1:1/x.tif", "/dev/zero", "gopher://x/y", ""]
+    "href", ["/vsicurl/http://127.0.0.1:1/x.tif", "/dev/zero", "gopher://x/y", "x" * 5000, ""]
 )
 def test_an_address_that_leads_to_no_file(made, href):
     path = made.folder / "bad" / "bad.json"

@@ -38,7 +38,7 @@ def file_beside(href: str, name: str, address: str) -> str | None:
     if is_web(address) or "://" not in href or not file_name.startswith(name):
         return None
     beside = Path(address).parent / file_name
-    if beside.is_file():
+    if os.path.isfile(beside):  # False for names that are too long, where Path raises
         return str(beside)
     return None
 

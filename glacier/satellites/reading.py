@@ -162,7 +162,7 @@ def window_of(file: rasterio.DatasetReader, grid: Grid) -> Window:
 
 def peek(href: str) -> tuple[str, tuple[float, ...]]:
     """Return projection ("EPSG:32643") and transform of a file, empty where it cannot be opened; tried once."""
-    if not is_remote(href) and not Path(href).is_file():
+    if not is_remote(href) and not os.path.isfile(href):
         return "", ()
     try:
         address = href
@@ -227,9 +227,9 @@ def read_file(href: str, grid: Grid, how: How) -> Layer:
 
 def read_local(path: str, grid: Grid, how: How) -> Layer:
     """Return read_window of a plain file; UnreadableError for anything else."""
-    if not Path(path).exists():
+    if not os.path.exists(path):  # nor do names that are too long, where Path raises
         raise UnreadableError("the file does not exist")
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise UnreadableError("it is no plain file")
     try:
         return read_window(path, grid, how)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -191,7 +192,7 @@ def read_body(answer) -> bytes:
 
 def read_local(path: Path) -> bytes:
     """Return the bytes of a plain file; SourceError if it is none or too long."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # False for names that are too long, where Path raises
         raise SourceError(f"{printable(str(path))} is not there")
     if path.stat().st_size > MAX_BYTES:
         raise SourceError(f"{printable(str(path))} is longer than {MAX_BYTES // MEGABYTE} MB")
