@@ -1,13 +1,17 @@
 """How well displacements are found on real texture:  python benchmarks/texture.py
 
 Yahtse Glacier in two Landsat scenes 16 days apart, and three textures with a known shear at fractions of a pixel,
-beside normalised cross-correlation in windows of 32 and 64 px and DIS optical flow: scatter over still ground, coverage
+beside normalised cross-correlation in windows of 32 and 64 px, DIS optical flow and, where it is installed (pip install
+openpiv, under the GPL: for the comparison only), OpenPIV: scatter over still ground, coverage
 and scatter of strain rates over ice (Zheng et al., 2023, 10.5194/tc-17-4063-2023), errors by zone, time. Needs the
 scenes in ../shared/data/movement/yahtse. Half a minute. Part of benchmarks/movement.py, which holds the bounds.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +20,7 @@ import cv2
 import numpy as np
 import rasterio
 from scipy import ndimage
+from scipy.interpolate import RegularGridInterpolator
 
 from glacier import console
 from glacier.robust import nmad
@@ -85,6 +90,31 @@ def flow_at_nodes(first: np.ndarray, second: np.ndarray, reach: int) -> np.ndarr
     return flow(first, second, "dis")[:, rows[:, None], columns]
 
 
+def open_piv(first: np.ndarray, second: np.ndarray, reach: int) -> np.ndarray:
+    """Return the displacement (2, h, w) [px] at the nodes by OpenPIV: windows of 64, 32, 32 px, the images deformed.
+
+    NaN where it replaced a vector, and beside the border where no window fits.
+    """
+    from openpiv import windef
+
+    settings = windef.PIVSettings()
+    settings.windowsizes, settings.overlap = (64, 32, 32), (32, 28, 28)
+    settings.num_iterations = len(settings.windowsizes)
+    settings.min_max_u_disp = settings.min_max_v_disp = (-reach, reach)
+    images = (first.astype(float), second.astype(float))
+    with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+        x, y, right, up, replaced = windef.simple_multipass(*images, settings)
+    middles = np.sort(y[:, 0]), x[0]  # y counts from below, its rows do not
+    rows, columns = (displacement.nodes(length, SPACING) for length in first.shape)
+    places = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
+    parts = []
+    for part in (right, -up):
+        measured = np.where(replaced, np.nan, part)
+        at = RegularGridInterpolator(middles, measured, bounds_error=False, fill_value=np.nan)
+        parts.append(at(places))
+    return np.array(parts)
+
+
 TRACKERS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "ours": lambda first, second, reach: (
         displacement.track(first, second, SPACING, reach).displacement
@@ -93,6 +123,8 @@ TRACKERS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "correlation 64 px": lambda first, second, reach: correlate(first, second, 64, reach),
     "DIS": flow_at_nodes,
 }
+if importlib.util.find_spec("openpiv"):
+    TRACKERS["OpenPIV"] = open_piv
 
 
 # ── A real pair ──────────────────────────────────────────────────────────────────────────────────────────────────
