@@ -70,15 +70,22 @@ def folder_of(cfg: Settings, runs: list[Path]) -> Path:
 
 
 def load_networks(runs: list[Path], device: torch.device) -> dict[str, torch.nn.Module]:
-    """Return the networks by name; those left at their start by validation together, as one stands for all."""
-    networks = {}
-    at_start = {}
+    """Return the networks by name; those left at their start by validation together, as one stands for all.
+
+    They are alike where they carry the same part of the region's departures.
+    """
+    networks: dict[str, torch.nn.Module] = {}
+    at_start: dict[tuple, dict[str, torch.nn.Module]] = {}
     for label, run in choice.labels_of(runs).items():
         network = load_network(run, device)
-        group = networks if network.factor.any() else at_start
-        group[label] = network
-    if at_start:
-        networks[f"{', '.join(at_start)} (at start)"] = next(iter(at_start.values()))
+        if network.factor.any():
+            networks[label] = network
+            continue
+        carried = tuple(network.region_carry.tolist())
+        at_start.setdefault(carried, {})[label] = network
+    for alike in at_start.values():
+        name = f"{', '.join(alike)} (at start)"
+        networks[name] = next(iter(alike.values()))
     return networks
 
 

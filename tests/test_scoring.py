@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from DeepLearning import evaluate
 from DeepLearning.verification import regions, scoring, tables
 from DeepLearning.verification.diagnosis import Diagnosis, pixel_bands, rank_sums, sample_pixels
 from DeepLearning.verification.scoring import (
@@ -416,3 +417,26 @@ def test_bands_of_a_pixel():
     assert bands[:, 0] == pytest.approx(
         np.interp([0.05, 0.25, 0.5, 0.75, 0.95], F[0, :, 0, 2, 3], x), abs=1e-4
     )
+
+
+def test_networks_at_their_start_stand_together_where_they_forecast_the_same(monkeypatch):
+    """Four networks: one that earned something, two that carry the same, one that carries more."""
+    made = {
+        "SimVP": ([0.5, 0.0], [0.1, 0.0]),
+        "LSTM": ([0.0, 0.0], [0.1, 0.0]),
+        "UNet": ([0.0, 0.0], [0.1, 0.0]),
+        "ConvLSTM": ([0.0, 0.0], [0.3, 0.0]),
+    }
+
+    def load(run, device):
+        factor, carry = (torch.tensor(part) for part in made[run])
+        return SimpleNamespace(name=run, factor=factor, region_carry=carry)
+
+    monkeypatch.setattr(evaluate, "load_network", load)
+    monkeypatch.setattr(evaluate.choice, "labels_of", lambda runs: {run: run for run in runs})
+    networks = evaluate.load_networks(list(made), torch.device("cpu"))
+    assert {label: network.name for label, network in networks.items()} == {
+        "SimVP": "SimVP",
+        "LSTM, UNet (at start)": "LSTM",
+        "ConvLSTM (at start)": "ConvLSTM",
+    }
