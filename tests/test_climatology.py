@@ -138,6 +138,18 @@ def test_a_season_never_seen_is_told_by_its_neighbours_in_the_year():
     assert middle[0].mean(axis=1) == pytest.approx(truth, abs=0.15)
 
 
+@pytest.mark.parametrize(("years", "least", "most"), [(1, 0.02, 0.4), (40, 0, 0.02)])
+def test_one_summer_does_not_say_that_snow_never_falls_then(years, least, most):
+    """Every summer was bare: after one of them the rest of the year still counts, after forty it hardly does."""
+    dates = [step_middle(1980 * 4 + step, 4) for step in range(4 * years)]
+    snow = np.array([0.9, 0.9, 0.0, 0.9] * years, np.float32)
+    values = np.broadcast_to(snow[:, None, None, None], (4 * years, 1, 3, 3)).copy()
+    model = Climatology(values, np.ones((4 * years, 3, 3), bool), dates, X)
+    day = np.array([dates[2].toordinal() + 10])
+    region = model.region(day, np.arange(4 * years))[0, :, 0]
+    assert least <= 1 - region[np.searchsorted(X, 0.5)] < most
+
+
 def test_without_a_past_nothing_is_claimed():
     values, observed, dates = pixels(2)
     F = Climatology(values, observed, dates, X).distribution(dates[0], [])
