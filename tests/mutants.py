@@ -112,8 +112,8 @@ MUTANTS = [
         "glacier/satellites/selection.py",
         ("item.cloud_percent > max_cloud_percent", "False", "the cloud limit is ignored"),
         (
-            'by_collection[0] if by_collection else ""',
-            '""',
+            "return by_collection[0]",
+            'return ""',
             "items without a satellite are lost",
         ),
     ),
