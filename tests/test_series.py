@@ -15,6 +15,7 @@ from rasterio.warp import transform
 import movement
 from config import Config, GlacierError, load
 from glacier.grid import Grid
+from glacier.report.movement import along
 from glacier.velocity import pairs, preparation, series, velocities
 from glacier.velocity.pairs import Pair
 from glacier.velocity.velocities import Nodes
@@ -226,6 +227,14 @@ def test_the_margin_is_where_the_window_sees_both():
     columns = NODES.columns[mixed[20]]
     assert 80 - columns.min() == pytest.approx(10, abs=4)
     assert columns.max() - 80 == pytest.approx(10, abs=4)
+
+
+def test_speed_along_a_flow_line_has_no_steps():
+    """Between nodes it is interpolated; beside an unknown node it is that of the nearest one."""
+    speed = np.broadcast_to(10.0 * np.arange(8), (6, 8)).copy()
+    speed[0, 0] = np.nan
+    line = np.array([[0.25, 0.75], [2.5, 1.5], [3.0, 2.25], [3.0, 6.75]])
+    assert along(speed, line) == pytest.approx([10, 15, 22.5, 67.5])
 
 
 # ── Real fast ice ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from glacier.figures import animations, charts, looks, maps
@@ -14,7 +15,7 @@ from glacier.grid import Grid
 from glacier.report import pages
 from glacier.storage import runner
 from glacier.velocity import velocities
-from glacier.velocity.sampling import blur
+from glacier.velocity.sampling import blur, sample
 from glacier.velocity.series import NINETY_PERCENT, speed_error
 from glacier.velocity.summary import Results
 from glacier.velocity.velocities import SPACING, Field, Nodes
@@ -110,13 +111,20 @@ def clearest_scene(
     return int(best[int(np.argmax(contrast))])
 
 
+def along(layer: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """Return a layer (h, w) at places (N, 2) of row and column, (N,): between its nodes, or at the nearest known one."""
+    row, column = line.T
+    between = sample(layer, np.array([column, row])[:, None], cv2.INTER_LINEAR)[0]
+    nearest = layer[np.rint(row).astype(int), np.rint(column).astype(int)]
+    return np.where(np.isfinite(between), between, nearest)
+
+
 def draw_flow_line(path: Path, field: Field, line: np.ndarray, pixel_size: float) -> Path:
     """Draw the speed along a flow line (N, 2) of nodes, with its 90 % interval; return the file."""
-    row, column = np.rint(line).astype(int).T
     steps = np.hypot(*np.diff(line, axis=0).T) * SPACING * pixel_size / 1000  # km
     distance = np.concatenate([[0], np.cumsum(steps)])
-    speed = np.hypot(*field.velocity)[row, column]
-    margin = NINETY_PERCENT * speed_error(field)[row, column]
+    speed = along(np.hypot(*field.velocity), line)
+    margin = NINETY_PERCENT * along(speed_error(field), line)
     interval = np.maximum(speed - margin, 0), speed + margin
     labels = "distance down the flow line [km]", "speed [m/yr], 90 % interval"
     return charts.banded(path, distance, speed, interval, *labels)
