@@ -112,7 +112,7 @@ def clearest_scene(
 
 
 def along(layer: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """Return a layer (h, w) at places (N, 2) of row and column, (N,): between its nodes, or at the nearest known one."""
+    """Return a layer (h, w) at places (N, 2) of row and column, (N,): between nodes, or at the nearest known one."""
     row, column = line.T
     between = sample(layer, np.array([column, row])[:, None], cv2.INTER_LINEAR)[0]
     nearest = layer[np.rint(row).astype(int), np.rint(column).astype(int)]
