@@ -60,7 +60,7 @@ class TrainingConfig(Config):
     )
     precision: str = setting(
         "float32",
-        "of the network's arithmetic; bfloat16 pays on GPUs and takes 5 times as long on CPUs without it",
+        "of the network's arithmetic; bfloat16 pays on GPUs and takes 5 to 8 times as long on CPUs without it",
         choices=("float32", "bfloat16"),
     )
     compile: bool = setting(False, "torch.compile; pays for large convolutional networks")
