@@ -139,7 +139,7 @@ def test_the_factor_is_earned_in_years_that_did_not_stop_the_training(toy, monke
     def score(steps, factor=False):
         asked.append((steps, factor))
         one = np.ones((1, 1))
-        return earning.Scores(np.zeros(1), one, one, one)
+        return earning.Scores(np.zeros(1), one, one, one, one)
 
     monkeypatch.setattr(fit, "score", score)
     fit.earn()
