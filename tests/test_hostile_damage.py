@@ -277,7 +277,7 @@ PLACE = {
     "crs": "EPSG:32643",
     "transform": [30.0, 0.0, 600015.0, 0.0, -30.0, 3500025.0],
 }
-SCENE = {
+ALIGNED_SCENE = {
     "id": "scene",
     "date": "2015-05-01",
     "matrix": np.eye(3).tolist(),
@@ -287,7 +287,10 @@ SCENE = {
     "in_composites": True,
 }
 RECORDS = {
-    "aligned/scenes.json": (PLACE | {"scenes": [SCENE, SCENE]}, read_aligned_scenes),
+    "aligned/scenes.json": (
+        PLACE | {"scenes": [ALIGNED_SCENE, ALIGNED_SCENE]},
+        read_aligned_scenes,
+    ),
     "aligned/composites.json": (
         PLACE | {"dates": ["2015-05-01"], "counts": [2], "steps_per_year": 4},
         read_composites,
