@@ -34,6 +34,8 @@ if not all(map(find_spec, ("numpy", "rasterio", "yaml"))):  # not the Python of 
 
 import yaml  # noqa: E402
 
+import glacier  # noqa: E402, F401  before rasterio, which looks at once where PROJ and GDAL have their data
+
 ROOT = Path(__file__).resolve().parent
 
 

@@ -8,7 +8,7 @@ import rasterio
 
 import config
 from config import Config
-from demo import makeGlacier
+from demo import makeGlacier, scene
 from demo.ideal import IdealForecast
 from demo.weather import LOCAL, MEMORY, REGIONAL, fading, valley_weather
 from glacier import distribution
@@ -87,7 +87,7 @@ def index_of(cfg, name):
     bands = []
     for band in ("green", "swir16"):
         with rasterio.open(cfg.folder / "archive" / name / f"{band}.tif") as file:
-            bands.append(file.read(1) * makeGlacier.SCALE + makeGlacier.OFFSET)
+            bands.append(file.read(1) * scene.SCALE + scene.OFFSET)
     return ndsi(*bands)
 
 

@@ -107,8 +107,11 @@ def clearest_of(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the correlation of two rows of values (N,); -1 where one of them tells nothing."""
-    if len(first) == 0 or first.std() == 0 or second.std() == 0:
+    """Return the correlation of two rows of values (N,); -1 where one of them tells nothing.
+
+    Compared by their ends: the deviation of equal values is not 0 but of the size of a rounding.
+    """
+    if len(first) == 0 or first.min() == first.max() or second.min() == second.max():
         return -1.0
     return float(np.corrcoef(first, second)[0, 1])
 
