@@ -15,25 +15,38 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where config.py is
 import config
 from config import Config, GlacierError, setting  # first: it tells who forgot to activate .venv
 
 # isort: split
-import torch
-
-from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import choice, run_folders
 from DeepLearning.training.mirror import MODES, Mirror
-from DeepLearning.training.networks import choose_device, load_network
-from DeepLearning.verification import motion, pictures, regions, sections, tables
-from DeepLearning.verification.baselines import fitted, unfitted
-from DeepLearning.verification.diagnosis import Diagnosis
-from DeepLearning.verification.scoring import REFERENCE, rolling_rows, rows_of, score
 from glacier import console
+from glacier.lazily import load
+from glacier.patches.windows import STAGE, read_patches
 from glacier.report import pages
 from glacier.storage import runner
+from glacier.velocity import fields
+
+if TYPE_CHECKING:
+    import torch
+
+    from DeepLearning.data.glacier import Glacier
+
+# loaded with the work, as PyTorch takes seconds: --help and "up to date" go without
+data = load("DeepLearning.data.glacier")
+trained = load("DeepLearning.training.networks")
+baselines = load("DeepLearning.verification.baselines")
+diagnosis = load("DeepLearning.verification.diagnosis")
+motion = load("DeepLearning.verification.motion")
+pictures = load("DeepLearning.verification.pictures")
+regions = load("DeepLearning.verification.regions")
+scoring = load("DeepLearning.verification.scoring")
+sections = load("DeepLearning.verification.sections")
+tables = load("DeepLearning.verification.tables")
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +62,14 @@ class Settings(Config):
     )
 
 
-def choose_runs(cfg: Settings, glacier: Glacier) -> list[Path]:
-    """Return the runs to score: those named, the newest of each network, or the best by validation."""
-    finished = choice.finished_runs(cfg.name, glacier.hash)
+def choose_runs(cfg: Settings, patches: str) -> list[Path]:
+    """Return the runs to score: those named, the newest of each network, or the best by validation.
+
+    patches : hash of the glacier's patches.
+    """
+    finished = choice.finished_runs(cfg.name, patches)
     if not finished or (cfg.run and cfg.run != ("all",)):
-        return run_folders.runs_for(cfg, () if cfg.run == ("all",) else cfg.run, glacier.hash)
+        return run_folders.runs_for(cfg, () if cfg.run == ("all",) else cfg.run, patches)
     if cfg.run == ("all",):
         return choice.newest_of_each_network(finished)
     best, why = choice.best_run(finished)
@@ -77,7 +93,7 @@ def load_networks(runs: list[Path], device: torch.device) -> dict[str, torch.nn.
     networks: dict[str, torch.nn.Module] = {}
     at_start: dict[tuple, dict[str, torch.nn.Module]] = {}
     for label, run in choice.labels_of(runs).items():
-        network = load_network(run, device)
+        network = trained.load_network(run, device)
         if network.factor.any():
             networks[label] = network
             continue
@@ -93,23 +109,23 @@ def evaluate(
     cfg: Settings, folder: Path, glacier: Glacier, runs: list[Path], moves: bool
 ) -> runner.Result:
     """Score the runs beside the baselines; write table and pictures. moves : the movement stage is finished."""
-    device = choose_device(cfg.device)
+    device = trained.choose_device(cfg.device)
     networks = load_networks(runs, device)
-    untrained: dict[str, Callable] = unfitted(glacier)
-    baselines = untrained | fitted(glacier)
+    untrained: dict[str, Callable] = baselines.unfitted(glacier)
+    references = untrained | baselines.fitted(glacier)
     if moves:
-        baselines |= motion.baselines(cfg, glacier)
+        references |= motion.baselines(cfg, glacier)
     firsts = [glacier.patches.windows[number].start for number in glacier.windows("test")]
-    diagnosed = {REFERENCE: Diagnosis()}
+    diagnosed = {scoring.REFERENCE: diagnosis.Diagnosis()}
     for name in networks:
-        diagnosed[name] = Diagnosis()
-    scored = score(glacier, networks | baselines, device, firsts, diagnosed)
-    rows = rows_of(scored, glacier)
+        diagnosed[name] = diagnosis.Diagnosis()
+    scored = scoring.score(glacier, networks | references, device, firsts, diagnosed)
+    rows = scoring.rows_of(scored, glacier)
     if not rows:
         raise GlacierError(
             f"no pixel of {cfg.name}'s test targets was really observed; take more years, or a larger testFraction"
         )
-    rows += rolling_rows(glacier, untrained, device)
+    rows += scoring.rolling_rows(glacier, untrained, device)
     run_folders.write_csv(folder / "scores.csv", rows)
     main_network = next(iter(networks))
     network = networks[main_network]
@@ -128,21 +144,32 @@ def evaluate(
     return runner.Result(files, counts, tables.skill_by_lead(rows, list(networks)))
 
 
+def movement_inputs(cfg: Config) -> dict[str, str]:
+    """Return the manifest hash of the movement stage by its name; nothing if it is not finished or not of now."""
+    try:
+        return {str(fields.STAGE): runner.need(cfg, fields.STAGE)}
+    except runner.DamagedError:
+        raise
+    except GlacierError as error:
+        log.info("Without the advected climatology: %s", error)
+        return {}
+
+
 def run(cfg: Settings) -> int:
     """Score the runs unless that is done; return the exit code."""
-    glacier = Glacier(cfg)
-    runs = choose_runs(cfg, glacier)
-    if not glacier.windows("test"):
+    patches = runner.need(cfg, STAGE)
+    runs = choose_runs(cfg, patches)
+    if not any(window.part == "test" for window in read_patches(cfg).windows):
         raise GlacierError(
             f"{cfg.name} has no test window; take more years, or a larger testFraction"
         )
     folder = folder_of(cfg, runs)
     inputs = {run.name: runner.manifest_hash(runner.read_manifest(run)) for run in runs}
-    movement = motion.inputs(cfg)
-    inputs |= movement | {"patches": glacier.hash}
+    movement = movement_inputs(cfg)
+    inputs |= movement | {"patches": patches}
 
     def work(target: Path) -> runner.Result:
-        return evaluate(cfg, target, glacier, runs, bool(movement))
+        return evaluate(cfg, target, data.Glacier(cfg), runs, bool(movement))
 
     chosen = []
     if cfg.run:

@@ -12,21 +12,33 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where config.py is
 from config import Config, setting  # first: it tells who forgot to activate .venv
 
 # isort: split
-import torch
-
-from DeepLearning.data.glacier import Glacier
 from DeepLearning.training import choice, run_folders
-from DeepLearning.training.networks import choose_device, load_network
-from DeepLearning.verification import ahead, motion, pictures, sections, snow_series
 from glacier import console, export
-from glacier.patches.windows import is_index
+from glacier.lazily import load
+from glacier.patches.windows import STAGE, is_index
 from glacier.report import pages
 from glacier.storage import runner
+
+if TYPE_CHECKING:
+    import torch
+
+    from DeepLearning.data.glacier import Glacier
+    from DeepLearning.verification.ahead import Ahead
+
+# loaded with the work, as PyTorch takes seconds: --help and "up to date" go without
+data = load("DeepLearning.data.glacier")
+trained = load("DeepLearning.training.networks")
+ahead = load("DeepLearning.verification.ahead")
+motion = load("DeepLearning.verification.motion")
+pictures = load("DeepLearning.verification.pictures")
+sections = load("DeepLearning.verification.sections")
+snow_series = load("DeepLearning.verification.snow_series")
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +54,11 @@ class Settings(Config):
     device: str = setting("auto", "where to compute", choices=run_folders.DEVICES)
 
 
-def choose_run(cfg: Settings, glacier: Glacier) -> Path:
-    """Return the run named, or the best by validation, and say which."""
-    finished = choice.finished_runs(cfg.name, glacier.hash)
+def choose_run(cfg: Settings, patches: str) -> Path:
+    """Return the run named, or the best by validation, and say which. patches : hash of the glacier's patches."""
+    finished = choice.finished_runs(cfg.name, patches)
     if cfg.run or not finished:
-        (run,) = run_folders.runs_for(cfg, [cfg.run] if cfg.run else [], glacier.hash)
+        (run,) = run_folders.runs_for(cfg, [cfg.run] if cfg.run else [], patches)
         why = "as asked for"
     else:
         run, why = choice.best_run(finished)
@@ -56,7 +68,7 @@ def choose_run(cfg: Settings, glacier: Glacier) -> Path:
 
 def forecast_ahead(
     cfg: Settings, folder: Path, glacier: Glacier, network: torch.nn.Module, device: torch.device
-) -> tuple[list[Path], ahead.Ahead]:
+) -> tuple[list[Path], Ahead]:
     """Write the forecast beyond the last composite: GeoTIFFs, snow.csv, pictures; return the files and the forecast."""
     agreement = snow_series.fit(glacier)
     ground = snow_series.read_ground(cfg, glacier)
@@ -96,12 +108,13 @@ def last_test(
 
 def run(cfg: Settings) -> int:
     """Forecast with the run unless that is done; return the exit code."""
-    glacier = Glacier(cfg, whole=True)
-    run_folder = choose_run(cfg, glacier)
+    patches = runner.need(cfg, STAGE)
+    run_folder = choose_run(cfg, patches)
 
     def work(folder: Path) -> runner.Result:
-        device = choose_device(cfg.device)
-        network = load_network(run_folder, device)
+        glacier = data.Glacier(cfg, whole=True)
+        device = trained.choose_device(cfg.device)
+        network = trained.load_network(run_folder, device)
         files, forecast = forecast_ahead(cfg, folder, glacier, network, device)
         files += last_test(cfg, folder, glacier, network, device)
         files += sections.forecast(folder)
@@ -109,7 +122,7 @@ def run(cfg: Settings) -> int:
         return runner.Result(files, {"steps": [line[0] for line in lines[1:]]}, lines)
 
     manifest = runner.read_manifest(run_folder)
-    inputs = {"patches": glacier.hash, "run": runner.manifest_hash(manifest)}
+    inputs = {"patches": patches, "run": runner.manifest_hash(manifest)}
     used = runner.used_settings(cfg, ["maxVelocity", "members", "iceOutline", "elevation"])
     folder = choice.folder_in(run_folder, "forecast", cfg.name)
     chosen = []

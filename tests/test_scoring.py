@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from DeepLearning import evaluate
+from DeepLearning.training import networks
 from DeepLearning.verification import regions, scoring, tables
 from DeepLearning.verification.diagnosis import Diagnosis, pixel_bands, rank_sums, sample_pixels
 from DeepLearning.verification.scoring import (
@@ -432,10 +433,10 @@ def test_networks_at_their_start_stand_together_where_they_forecast_the_same(mon
         factor, carry = (torch.tensor(part) for part in made[run])
         return SimpleNamespace(name=run, factor=factor, region_carry=carry)
 
-    monkeypatch.setattr(evaluate, "load_network", load)
+    monkeypatch.setattr(networks, "load_network", load)
     monkeypatch.setattr(evaluate.choice, "labels_of", lambda runs: {run: run for run in runs})
-    networks = evaluate.load_networks(list(made), torch.device("cpu"))
-    assert {label: network.name for label, network in networks.items()} == {
+    loaded = evaluate.load_networks(list(made), torch.device("cpu"))
+    assert {label: network.name for label, network in loaded.items()} == {
         "SimVP": "SimVP",
         "LSTM, UNet (at start)": "LSTM",
         "ConvLSTM (at start)": "ConvLSTM",

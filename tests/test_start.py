@@ -26,6 +26,7 @@ HEAVY = (
 def test_stage_scripts_load_no_heavy_package_before_there_is_work():
     code = (
         "import sys, dataAPI, alignment, createPatches, movement\n"
+        "from DeepLearning import evaluate, forecast, trainUNet\n"
         f"print(*sorted(set({HEAVY}) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

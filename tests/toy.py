@@ -11,12 +11,11 @@ import torch
 import config
 import createPatches
 from config import Config
-from DeepLearning import evaluate
 from DeepLearning.data.batches import Glaciers
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.trainAttentionLSTM import Settings, build
 from DeepLearning.training import loop, session
-from DeepLearning.verification import pictures
+from DeepLearning.verification import pictures, scoring
 from glacier.seasons import step_date
 from glacier.storage import disk, runner
 
@@ -110,7 +109,7 @@ def scores_only(monkeypatch) -> None:
     for name in ("draw_skill", "draw_bands", "draw_patches"):
         monkeypatch.setattr(pictures, name, draw_nothing)
     monkeypatch.setattr(pictures, "draw_probabilities", lambda *parts: [])
-    monkeypatch.setattr(evaluate, "rolling_rows", lambda *parts: [])
+    monkeypatch.setattr(scoring, "rolling_rows", lambda *parts: [])
 
 
 @pytest.fixture

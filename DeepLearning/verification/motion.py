@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from config import Config, GlacierError
+from config import Config
 from DeepLearning.data.context import Context
 from DeepLearning.data.glacier import Glacier
 from DeepLearning.data.layers import year_ago
@@ -18,7 +18,7 @@ from glacier.climatology import PRIOR
 from glacier.figures import maps
 from glacier.seasons import step_name
 from glacier.stages import runs_folder
-from glacier.storage import disk, runner
+from glacier.storage import disk
 from glacier.velocity import fields, velocities
 from glacier.velocity.displacement import nodes, track
 from glacier.velocity.flow import FLOWS, advect, end_point_error, sure_flow
@@ -125,17 +125,6 @@ class AdvectedClimatology:
 def baselines(cfg: Config, glacier: Glacier) -> dict[str, Callable[[Tensor, Context], Tensor]]:
     """Return the baseline that needs a finished movement stage, by its name."""
     return {"advected climatology": AdvectedClimatology(glacier, fields.read_movement(cfg))}
-
-
-def inputs(cfg: Config) -> dict[str, str]:
-    """Return the manifest hash of the movement stage by its name; nothing if it is not finished or not of now."""
-    try:
-        return {str(fields.STAGE): runner.need(cfg, fields.STAGE)}
-    except runner.DamagedError:
-        raise
-    except GlacierError as error:
-        log.info("Without the advected climatology: %s", error)
-        return {}
 
 
 # ── The motion of a forecast ─────────────────────────────────────────────────────────────────────────────────────
