@@ -378,7 +378,7 @@ def test_two_workers_of_a_dask_cluster_make_the_same_scenes(settings, server, re
         assert dataAPI.run(cfg) == 0
         with distributed.Client(cluster, set_as_default=False) as client:
             busy = client.run(
-                lambda: len(sys.modules.get("glacier.satellites.assembly").reading_pool(8)._threads)
+                lambda: len(sys.modules.get("glacier.satellites.layers").reading_pool(8)._threads)
             )
     assert len(busy) == 2
     assert all(busy.values())
