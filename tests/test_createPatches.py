@@ -125,6 +125,20 @@ def test_a_validation_window_that_reads_test_targets_is_caught(number):
         prove(Split(tuple(parts), None), (100, 120), 24, 8, 4, 4)
 
 
+def test_a_patch_that_reaches_into_the_block_is_caught(monkeypatch):
+    """Patches at the edge of the block, taken for training by mistake."""
+
+    def careless(*where):
+        parts = patch_parts(*where)
+        parts[parts == "gap"] = "train"
+        return parts
+
+    monkeypatch.setattr("glacier.patches.split.patch_parts", careless)
+    split = Split(split_windows(40, 4, 4, 0.2, 0.1), (60, 100, 72, 120))
+    with pytest.raises(GlacierError, match="lets test or validation pixels into training"):
+        prove(split, (100, 120), 24, 8, 4, 4)
+
+
 def test_the_kept_out_block_is_chosen_without_the_test(toy):
     """Validation and test steps overwritten, so that another corner looks like the scene: the block stays."""
     cfg = settings(Config)
