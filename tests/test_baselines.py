@@ -168,6 +168,25 @@ def test_a_shifted_function_is_read_off_between_thresholds():
         assert answer[:, 0, row, column] == pytest.approx(expected, abs=2e-5)
 
 
+def test_fits_read_the_training_windows_alone():
+    glacier = StandIn(*series())
+    windows = {"train": [0, 1], "test": [40]}
+    glacier.windows = windows.__getitem__
+    assert list(baselines.Fitted(glacier).training_targets()) == [(3, 0), (4, 1), (4, 0), (5, 1)]
+
+
+def test_inputs_depart_from_what_was_known_before_them():
+    """Noise from the first target on changes no departure of the inputs."""
+    values, observed = series(0.7)
+    departures = []
+    for noise in (0, 1):
+        later = values.copy()
+        later[40:] += noise * np.random.default_rng(1).random(later[40:].shape, np.float32)
+        fitted = baselines.Fitted(StandIn(later, observed))
+        departures.append(fitted.departures(40, WHOLE))
+    assert np.array_equal(*departures)
+
+
 @pytest.mark.parametrize("baseline", [DampedPersistence, Ridge])
 def test_fits_find_what_carries_over(baseline):
     """A departure that carries on is forecast better than by climatology; without one little is lost."""

@@ -221,6 +221,30 @@ def test_similarity_in_bands_of_rows_is_that_of_the_whole_map(monkeypatch):
     assert judge.similarity(means, window, classes, 1) == pytest.approx(whole, rel=1e-12)
 
 
+def test_similarity_is_to_what_the_patches_hold():
+    """A truth below snowThreshold counts as 0, as in the patches."""
+    random = np.random.default_rng(0)
+    glacier, clipped = MonthlyGlacier(), MonthlyGlacier()
+    values = random.random(glacier.series.unclipped.shape).astype(np.float32)
+    glacier.series.unclipped[:] = values
+    clipped.series.unclipped[:] = np.where(values < glacier.floor, 0, values)
+    means = random.random((HORIZON, 1, SIDE, SIDE)).astype(np.float32)
+    sums = []
+    for one in (glacier, clipped):
+        judge = scoring.Judge(one, CPU)
+        window = scoring.window_at(one, 20)
+        classes = regions.classes_of(judge.tiles, window.observed, np.zeros_like(window.observed))
+        sums.append(judge.similarity(means, window, classes, 1))
+    assert sums[0] == pytest.approx(sums[1], abs=1e-12)
+
+
+def test_the_span_of_colours_knows_no_test():
+    glacier = MonthlyGlacier(("red", "green", "blue"), None)
+    before = scoring.span(glacier)
+    glacier.series.values[glacier.training_steps() :] += 100
+    assert scoring.span(glacier) == before > 0
+
+
 def test_a_region_holds_its_pixels_in_doubt_too():
     """Half of the region is in doubt: its sums are those of both halves."""
     sums = np.zeros((1, regions.CLASSES, 1))

@@ -28,6 +28,7 @@ from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 import config
 from config import GlacierError
 from DeepLearning import evaluate
+from DeepLearning.data.batches import Glaciers
 from DeepLearning.models import MODELS
 from DeepLearning.trainAttentionLSTM import PRESETS, build
 from DeepLearning.training import (
@@ -210,6 +211,20 @@ def test_another_seed_trains_on_other_samples(toy):
     assert not np.array_equal(glaciers.draw(samples, 20, 1, 1), glaciers.draw(samples, 20, 2, 1))
     weights = [plain(trained_weights(toy, epochs=1, seed=seed)) for seed in (1, 2)]
     assert not torch.equal(*weights)
+
+
+def test_a_training_draws_its_samples_by_its_seed(toy, monkeypatch):
+    drawn = []
+    draw = Glaciers.draw
+
+    def recorded(glaciers, samples, count, seed, epoch):
+        drawn.append((seed, epoch))
+        return draw(glaciers, samples, count, seed, epoch)
+
+    monkeypatch.setattr(Glaciers, "draw", recorded)
+    session.train(settings(epochs=2, seed=7), build)
+    assert {(7, 1), (7, 2)} <= set(drawn)
+    assert all(seed == 7 for seed, epoch in drawn if epoch)
 
 
 def test_a_stopped_run_of_other_patches_is_not_taken_up(toy):
