@@ -23,6 +23,8 @@ from datetime import date
 
 import numpy as np
 
+from glacier.blocks import blocks
+
 YEAR = 365.25  # days
 WIDTH = 20.0  # days, standard deviation of the kernel over the day of the year
 # years of past up to which the kernel keeps its width: single pixels of 30 years lose nothing by it before, and win
@@ -85,8 +87,7 @@ class Climatology:
         """Bin the values of a step, and count those of the region; in bands, for a scene may be large."""
         region = ~self.kept_out
         numbers = np.zeros(self.region_sums.shape[1:], int)  # (K, C), values in each bin
-        for top in range(0, len(region), ROWS):
-            rows = slice(top, top + ROWS)
+        for rows in blocks(len(region), ROWS):
             observed = self.observed[step, rows]
             band = self._bin(self.values[step, :, rows], observed)  # (C, rows, W)
             if self.bins is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from config import GlacierError
 from glacier import console
+from glacier.blocks import blocks, widened
 from glacier.robust import nan_nmad
 from glacier.seasons import step_date, year_step
 
@@ -38,8 +39,7 @@ def robust_mean(
         return median, spread, count
     a_row = len(members) * shape[0] * shape[2]  # values
     rows = max(1, min(rows, AT_ONCE // a_row))
-    for top in range(0, shape[1], rows):
-        block = slice(top, top + rows)
+    for block in blocks(shape[1], rows):
         part = np.array([scenes[scene, :, block] for scene in members])  # (members, C, rows, W)
         middle, scatter, seen = nan_nmad(part)
         median[:, block] = middle
@@ -77,11 +77,9 @@ def fill_narrow_gaps(image: np.ndarray, rows: int = 1024) -> np.ndarray:
     """Return the image (H, W) with gaps filled from around as far as NARROW passes reach, `rows` rows at a time."""
     reach = NARROW * (len(KERNEL) // 2)
     filled = np.empty(image.shape, np.float32)
-    for top in range(0, len(image), rows):
-        bottom = min(top + rows, len(image))
-        first = max(0, top - reach)
-        part = fill_gaps(image[first : bottom + reach], passes=NARROW)
-        filled[top:bottom] = part[top - first : bottom - first]
+    for block in blocks(len(image), rows):
+        around, inner = widened(block, reach, len(image))
+        filled[block] = fill_gaps(image[around], passes=NARROW)[inner]
     return filled
 
 

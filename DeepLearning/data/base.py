@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 import numpy as np
 
 from glacier import distribution
+from glacier.blocks import blocks
 from glacier.climatology import Climatology, without_year
 
 KEPT_BYTES = 1_000_000_000  # of what is kept for the next patch, all glaciers of a run together
@@ -20,6 +21,11 @@ EVERYTHING = slice(None)
 def rows_at_once(width: int) -> int:
     """Return how many rows of a scene with so many columns are worked on at once: F has some 30 thresholds."""
     return max(1, min(ROWS, ROWS * WIDE // width))
+
+
+def bands(height: int, width: int) -> Iterator[slice]:
+    """Yield slices of as many rows as are worked on at once, that cover a scene."""
+    return blocks(height, rows_at_once(width))
 
 
 class Memory:
@@ -133,12 +139,8 @@ class Base:
         if not self.worth_keeping_means():
             return self._mean_of(step, before, rows, columns)
         height, width = self.frame[1:]
-        rows_of_band = rows_at_once(width)
-        bands = []
-        for top in range(0, height, rows_of_band):
-            band = slice(top, min(top + rows_of_band, height))
-            bands.append(self._mean_of(step, before, band, EVERYTHING))
-        mean = np.concatenate(bands, axis=1)
+        means = [self._mean_of(step, before, band, EVERYTHING) for band in bands(height, width)]
+        mean = np.concatenate(means, axis=1)
         self.memory.keep(key, mean)
         return mean[:, rows, columns]
 

@@ -23,6 +23,7 @@ from DeepLearning.data.layers import ALWAYS, LAYERS, Layer
 from DeepLearning.data.region import Region
 from glacier import distribution
 from glacier.aligned import read_seen
+from glacier.blocks import blocks
 from glacier.climatology import Climatology
 from glacier.elevation import read_elevation
 from glacier.patches.cutting import blend
@@ -250,8 +251,7 @@ class Glacier:
         if hasattr(forecaster, "numbers"):
             numbers = self.scene_numbers(forecaster, first, device, trains)
         rows = rows or rows_at_once(self.shape[1])
-        for top in range(0, self.shape[0], rows):
-            band = slice(top, min(top + rows, self.shape[0]))
+        for band in blocks(self.shape[0], rows):
             context = self.scene_context(first, band, trains)
             if numbers is None:
                 yield band, forecaster(self.scene_inputs(first, band), context)[0]

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from DeepLearning.data.base import rows_at_once
+from DeepLearning.data.base import bands
 from DeepLearning.data.context import Context
 from DeepLearning.data.glacier import Glacier
 from glacier import distribution
+from glacier.blocks import blocks
 from glacier.climatology import UNIT, WIDTH, kernel
 from glacier.stages import runs_folder
 from glacier.storage import disk
@@ -312,23 +313,23 @@ class Ridge(Fitted):
         count = glacier.sequence_length + 2
         frame = glacier.series.unclipped.shape[1:]
         a_row = 4 * glacier.horizon * frame[0] * frame[2] * count * count  # bytes of the squares
-        blocks = slices(frame[1], max(1, SQUARES // a_row))
+        parts = list(blocks(frame[1], max(1, SQUARES // a_row)))
         self.sums = lru_cache(maxsize=1)(self.new_sums)  # of the last rows
-        common = self.common_sums(blocks)
+        common = self.common_sums(parts)
         self.coefficients = disk.nameless_array(runs_folder(), (glacier.horizon, count, *frame))
-        for rows in blocks:
+        for rows in parts:
             squares, products = self.sums(rows.start, rows.stop)
             for lead, own in enumerate(zip(squares, products, strict=True)):
                 self.coefficients[lead, ..., rows, :] = fit_pixels(common[lead], *own)
         self.sums.cache_clear()
 
-    def common_sums(self, blocks: list[slice]) -> list[CommonSums]:
+    def common_sums(self, parts: list[slice]) -> list[CommonSums]:
         """Return the sums over all pixels of each lead time, from blocks of rows."""
         horizon, count = self.glacier.horizon, self.glacier.sequence_length + 2
         square = np.zeros((horizon, count, count), np.float32)
         product = np.zeros((horizon, count), np.float32)
         number = np.zeros(horizon, np.float32)
-        for rows in blocks:
+        for rows in parts:
             squares, products = self.sums(rows.start, rows.stop)
             for lead in range(horizon):
                 square[lead] += squares[lead].reshape(-1, count, count).sum(axis=0)
@@ -438,16 +439,6 @@ def moved(function: np.ndarray, amount: np.ndarray) -> np.ndarray:
         odds = np.log(function) - np.log1p(-function)
     answer = 1 / (1 + np.exp(-(odds + amount)))
     return np.maximum.accumulate(answer, axis=0).astype(np.float32)
-
-
-def bands(height: int, width: int) -> list[slice]:
-    """Return slices of as many rows as are worked on at once, that cover a scene."""
-    return slices(height, rows_at_once(width))
-
-
-def slices(height: int, rows: int) -> list[slice]:
-    """Return slices of some rows that cover a scene."""
-    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 def log_odds(share: np.ndarray) -> np.ndarray:

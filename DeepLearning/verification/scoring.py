@@ -19,6 +19,7 @@ from DeepLearning.verification import diagnosis, intervals, metrics, regions
 from DeepLearning.verification.diagnosis import Diagnosis
 from DeepLearning.verification.similarity import REACH, similarity_map
 from glacier import console, distribution
+from glacier.blocks import blocks, widened
 from glacier.patches.windows import is_index
 
 REFERENCE = "climatology"
@@ -153,16 +154,14 @@ class Judge:
         this = slice(lead, lead + 1)
         height = means.shape[-2]
         total = np.zeros(regions.CLASSES)
-        for top in range(0, height, SIMILAR_ROWS):
-            bottom = min(top + SIMILAR_ROWS, height)
-            rows = slice(max(0, top - REACH), min(bottom + REACH, height))
+        for block in blocks(height, SIMILAR_ROWS):
+            rows, inner = widened(block, REACH, height)
             truth = np.array(window.truth[this, :, rows])
             if self.glacier.floor is not None:
                 truth[truth < self.glacier.floor] = 0
             observed = window.observed[this, None, rows]
             likeness = similarity_map(means[this, :, rows], truth, observed, self.data_range)
-            inner = likeness[:, :, top - rows.start : bottom - rows.start]
-            sums = metrics.class_sums(inner, classes[this, top:bottom], regions.CLASSES)
+            sums = metrics.class_sums(likeness[:, :, inner], classes[this, block], regions.CLASSES)
             total += sums[0]
         return total
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from glacier.coregistration.resampling import blocks
+from glacier.blocks import blocks, widened
 
 FLAT = 8.0  # gradients much below this many times the median one count as flat
 LEAST_GRADIENT = 1e-6  # below it a gradient has no direction
@@ -40,15 +40,9 @@ def orientation(image: np.ndarray) -> np.ndarray:
     return field
 
 
-def widened(rows: slice, height: int) -> tuple[slice, slice]:
-    """Return some rows and those that the stencils reach around them, and the first ones among these."""
-    around = slice(max(0, rows.start - STENCIL), min(rows.stop + STENCIL, height))
-    return around, slice(rows.start - around.start, rows.stop - around.start)
-
-
 def gradient(image: np.ndarray, rows: slice) -> np.ndarray:
     """Return the gradient in some rows of an image, along columns + i along rows, complex64; a gap counts as 0."""
-    around, inner = widened(rows, len(image))
+    around, inner = widened(rows, STENCIL, len(image))
     part = image[around]
     filled = np.where(np.isfinite(part), part, 0).astype(np.float32)
     smooth = cv2.GaussianBlur(filled, (3, 3), 0.4)
@@ -58,7 +52,7 @@ def gradient(image: np.ndarray, rows: slice) -> np.ndarray:
 
 def strength_of(slope: np.ndarray, image: np.ndarray, rows: slice) -> np.ndarray:
     """Return how steep gradients of some rows of an image are, 0 where a missing pixel touches the stencil."""
-    around, inner = widened(rows, len(image))
+    around, inner = widened(rows, STENCIL, len(image))
     missing = ~np.isfinite(image[around])
     stencil = np.ones((5, 5), np.uint8)
     touched = cv2.dilate(missing.astype(np.uint8), stencil, borderValue=1) > 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 
+from glacier.blocks import blocks
 from glacier.robust import nmad
 
 STEPS = 32  # of a px, to which OpenCV's cubic interpolation rounds places
@@ -62,12 +61,6 @@ def sampling_maps(
     return x.astype(np.float32), y.astype(np.float32)
 
 
-def blocks(height: int, rows: int) -> Iterator[slice]:
-    """Yield slices of some rows that cover an image; what is made of a block takes several times its memory."""
-    for top in range(0, height, rows):
-        yield slice(top, min(top + rows, height))
-
-
 def resample(image: np.ndarray, matrix: np.ndarray, rows: int = ROWS) -> np.ndarray:
     """Return a scene on the common frame, float32 (H, W), by cubic interpolation (in steps of 1/32 px).
 
@@ -78,9 +71,9 @@ def resample(image: np.ndarray, matrix: np.ndarray, rows: int = ROWS) -> np.ndar
     filled = np.where(missing, 0, image).astype(np.float32)
     touched = touched_stencils(missing)
     result = np.empty_like(filled)
-    for top in range(0, len(image), rows):
-        part = result[top : top + rows]
-        down = np.array([[1, 0, 0], [0, 1, top], [0, 0, 1]])
+    for block in blocks(len(image), rows):
+        part = result[block]
+        down = np.array([[1, 0, 0], [0, 1, block.start], [0, 0, 1]])
         x, y = coordinates(matrix @ down, part.shape)
         x = np.round(x * STEPS) / STEPS
         y = np.round(y * STEPS) / STEPS

@@ -11,6 +11,7 @@ import numpy as np
 
 from config import Config
 from glacier import stages
+from glacier.blocks import blocks
 from glacier.figures import looks, qgis
 from glacier.grid import Grid
 from glacier.storage import disk, geotiff
@@ -54,13 +55,13 @@ def combine(
     velocity needs.
     """
     member_pairs = [pairs[number] for number in np.flatnonzero(members).tolist()]
-    blocks = []
-    for top in range(0, tracked.shape[2], rows):
-        block = tracked[members, :, top : top + rows]
-        blocks.append(velocities.combine(block[:, :2], block[:, 2], member_pairs, least))
-    velocity = np.concatenate([block.velocity for block in blocks], axis=-2)
-    error = np.concatenate([block.error for block in blocks], axis=-2)
-    count = np.concatenate([block.count for block in blocks], axis=-2)
+    parts = []
+    for block in blocks(tracked.shape[2], rows):
+        part = tracked[members, :, block]
+        parts.append(velocities.combine(part[:, :2], part[:, 2], member_pairs, least))
+    velocity = np.concatenate([part.velocity for part in parts], axis=-2)
+    error = np.concatenate([part.error for part in parts], axis=-2)
+    count = np.concatenate([part.count for part in parts], axis=-2)
     return velocities.finish(Field(velocity, error, count), stable, SPACING)
 
 
