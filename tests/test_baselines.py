@@ -172,7 +172,7 @@ def test_fits_read_the_training_windows_alone():
     glacier = StandIn(*series())
     windows = {"train": [0, 1], "test": [40]}
     glacier.windows = windows.__getitem__
-    assert list(baselines.Fitted(glacier).training_targets()) == [(3, 0), (4, 1), (4, 0), (5, 1)]
+    assert list(DampedPersistence(glacier).training_targets()) == [(3, 0), (4, 1), (4, 0), (5, 1)]
 
 
 def test_inputs_depart_from_what_was_known_before_them():
@@ -182,7 +182,7 @@ def test_inputs_depart_from_what_was_known_before_them():
     for noise in (0, 1):
         later = values.copy()
         later[40:] += noise * np.random.default_rng(1).random(later[40:].shape, np.float32)
-        fitted = baselines.Fitted(StandIn(later, observed))
+        fitted = DampedPersistence(StandIn(later, observed))
         departures.append(fitted.departures(40, WHOLE))
     assert np.array_equal(*departures)
 

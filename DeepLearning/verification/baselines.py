@@ -8,6 +8,7 @@ fitting; damped persistence and the ridge are fitted on the training windows, an
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -149,23 +150,33 @@ class RegionalCarry(Baseline):
 # ── Fitted on the training windows ───────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One target step of a training window, over some rows. departures : of all inputs, (T, C, h, W).
+class Known(NamedTuple):
+    """What is known of a target step over some rows. departures : of all inputs, (T, C, h, W).
 
     scene_mean : of the last departure, over the whole scene, (C, 1, 1). mean : of the target's climatology, (C, h, W).
-    wanted : what came less that mean, (C, h, W). counts : bool (h, W), observed, outside the kept-out block.
     """
 
-    lead: int
+    rows: slice
     departures: np.ndarray
     scene_mean: np.ndarray
     mean: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One target step of a training window, over some rows. lead : from 0 on.
+
+    wanted : what came less the mean of climatology, (C, h, W). counts : bool (h, W), observed, outside the kept-out
+    block.
+    """
+
+    lead: int
+    known: Known
     wanted: np.ndarray
     counts: np.ndarray
 
 
-class Fitted(Baseline):
+class Fitted(Baseline, ABC):
     """Climatology, moved by a departure that is linear in those of the inputs. What differs is `departure`."""
 
     def __init__(self, glacier: Glacier):
@@ -173,24 +184,17 @@ class Fitted(Baseline):
         self._usual: dict[tuple[int, int | None], np.ndarray] = {}
         self._scene_means: dict[tuple[int, int | None], np.ndarray] = {}
 
-    def departure(
-        self,
-        departures: np.ndarray,
-        scene_mean: np.ndarray,
-        mean: np.ndarray,
-        lead: int,
-        rows: slice,
-    ) -> np.ndarray:
-        """Return how far the target is expected from its mean (C, h, W), over some rows; arguments as in Sample."""
-        raise NotImplementedError
+    @abstractmethod
+    def departure(self, known: Known, lead: int) -> np.ndarray:
+        """Return how far the target is expected from its mean, (C, h, W). lead : from 0 on."""
 
     def function(self, origin: int, step: int, rows: slice) -> np.ndarray:
         base = super().function(origin, step, rows)
         departures = self.departures(origin, rows)
         scene_mean = self.scene_mean(origin - 1, origin - 1)
         mean = self.usual(step, origin)[:, rows]
-        expected = self.departure(departures, scene_mean, mean, step - origin, rows)
-        return shifted(base, expected, self.glacier.x)
+        known = Known(rows, departures, scene_mean, mean)
+        return shifted(base, self.departure(known, step - origin), self.glacier.x)
 
     def usual(self, step: int, before: int | None) -> np.ndarray:
         """Return the mean (C, H, W) of a step's climatology, from the steps before one; None: leave-one-year-out.
@@ -230,7 +234,8 @@ class Fitted(Baseline):
             usual = self.usual(step, None)[:, rows]
             wanted = self.glacier.series.unclipped[step][:, rows] - usual
             counts = self.counted(step)[rows]
-            yield Sample(lead, departures, scene_mean, usual, wanted, counts)
+            known = Known(rows, departures, scene_mean, usual)
+            yield Sample(lead, known, wanted, counts)
 
     def training_targets(self) -> Iterator[tuple[int, int]]:
         """Yield the target steps of the training windows, window by window, with their lead time from 0 on."""
@@ -261,7 +266,7 @@ class DampedPersistence(Fitted):
         for sample in self.samples():
             if not sample.counts.any():
                 continue
-            predictors = self.predictors(sample.departures, sample.scene_mean)
+            predictors = self.predictors(sample.known)
             predictors = predictors[:, :, sample.counts].reshape(2, -1)
             wanted = sample.wanted[:, sample.counts].ravel()
             square[sample.lead] += predictors @ predictors.T / wanted.size
@@ -273,20 +278,14 @@ class DampedPersistence(Fitted):
         self.factors = np.array(factors)
 
     @staticmethod
-    def predictors(departures: np.ndarray, scene_mean: np.ndarray) -> np.ndarray:
+    def predictors(known: Known) -> np.ndarray:
         """Return the last departure without its mean over the scene, and that mean, (2, C, h, W)."""
-        last = departures[-1]
+        last = known.departures[-1]
+        scene_mean = known.scene_mean
         return np.stack([last - scene_mean, np.broadcast_to(scene_mean, last.shape)])
 
-    def departure(
-        self,
-        departures: np.ndarray,
-        scene_mean: np.ndarray,
-        mean: np.ndarray,
-        lead: int,
-        rows: slice,
-    ) -> np.ndarray:
-        return np.tensordot(self.factors[lead], self.predictors(departures, scene_mean), axes=1)
+    def departure(self, known: Known, lead: int) -> np.ndarray:
+        return np.tensordot(self.factors[lead], self.predictors(known), axes=1)
 
 
 class CommonSums(NamedTuple):
@@ -352,27 +351,21 @@ class Ridge(Fitted):
         square = np.zeros((glacier.horizon, *frame, count, count), np.float32)
         product = np.zeros((glacier.horizon, *frame, count), np.float32)
         for sample in self.samples(rows):
-            predictors = np.moveaxis(self.predictors(sample.departures, sample.mean), 0, -1)
+            predictors = np.moveaxis(self.predictors(sample.known), 0, -1)
             predictors = predictors * sample.counts[..., None]
             square[sample.lead] += predictors[..., :, None] * predictors[..., None, :]
             product[sample.lead] += predictors * sample.wanted[..., None]
         return square, product
 
     @staticmethod
-    def predictors(departures: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    def predictors(known: Known) -> np.ndarray:
         """Return the departures of all inputs, the mean of the target's climatology, and 1: (T + 2, C, h, W)."""
-        return np.concatenate([departures, mean[None], np.ones_like(mean)[None]])
+        mean = known.mean[None]
+        return np.concatenate([known.departures, mean, np.ones_like(mean)])
 
-    def departure(
-        self,
-        departures: np.ndarray,
-        scene_mean: np.ndarray,
-        mean: np.ndarray,
-        lead: int,
-        rows: slice,
-    ) -> np.ndarray:
-        coefficients = self.coefficients[lead][:, :, rows]
-        return (coefficients * self.predictors(departures, mean)).sum(axis=0)
+    def departure(self, known: Known, lead: int) -> np.ndarray:
+        coefficients = self.coefficients[lead][:, :, known.rows]
+        return (coefficients * self.predictors(known)).sum(axis=0)
 
 
 def fit_pixels(common: CommonSums, square: np.ndarray, product: np.ndarray) -> np.ndarray:
